@@ -1,0 +1,46 @@
+/**
+ * A component is an exported value; importing it registers nothing. Its declaration gives types, validation, help and
+ * docs. One file each under sources/ and formats/, one fixture folder each under test/fixtures/<kind>s/<name>/.
+ * `npm run gen` writes the lists `sources/all.ts` and `formats/all.ts` from the folder.
+ */
+import type { z } from 'zod'
+import type { EventSink } from '../core/eventSink.ts'
+import type { Source } from './source.ts'
+
+/** One object's decoded bytes go in, in order; events and rejects come out at the sink. Pure and synchronous. */
+export interface ObjectParser {
+  /** `offset` of bytes[0] in the decoded object. Keeps what it needs of an unfinished record itself. */
+  push(bytes: Buffer): void
+  /** After the last byte; an unfinished record becomes a reject. Returns the records seen (events + rejects, before fan-out). */
+  end(): { records: number }
+}
+
+export interface Format {
+  readonly kind: 'format'
+  readonly name: string
+  /** Raised when the same bytes give other events; part of the session row. */
+  readonly version: number
+  readonly summary: string
+  /** 0 = not mine, 1 = certain. Sees the key and at most the first 4,096 decoded bytes. Must not throw. */
+  detect(head: Buffer, key: string): number
+  /** An object of this family that holds no events (a digest): the reason to pass over it, else undefined. */
+  noise?(head: Buffer, key: string): string | undefined
+  /** The sink must outlive the parser. `observe`: report every string for the keyset. */
+  open(sink: EventSink, options: { readonly observe: boolean }): ObjectParser
+}
+
+export interface SourceComponent<Schema extends z.ZodType = z.ZodType> {
+  readonly kind: 'source'
+  readonly name: string
+  readonly summary: string
+  readonly config: Schema
+  create(config: z.output<Schema>, context: SourceContext): Promise<Source>
+}
+
+/** What a source may use of its surroundings. */
+export interface SourceContext {
+  readonly environment: Readonly<Record<string, string | undefined>>
+  /** A pause that an abort ends; a test's clock may shorten it. */
+  pause(milliseconds: number, signal?: AbortSignal): Promise<void>
+  warn(message: string, values?: Readonly<Record<string, unknown>>): void
+}

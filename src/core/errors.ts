@@ -1,0 +1,129 @@
+/**
+ * The one error table: code, text, hint, exit status, retry class. Throwing means naming a code and giving its values;
+ * the CLI, the library and the workers read the same row. `docs/reference/errors.md` is generated from it.
+ */
+export type RetryClass = 'never' | 'backoff' | 'once'
+
+export interface ErrorRow {
+  readonly text: string
+  readonly hint: string
+  readonly exit: number
+  readonly retry: RetryClass
+}
+
+/** Exit statuses, one meaning each. */
+export const EXIT = {
+  ok: 0,
+  fault: 1,
+  usage: 2,
+  partial: 3,
+  conflict: 4,
+  source: 5,
+  store: 6,
+  incomplete: 7,
+  interrupted: 130,
+} as const
+
+const row = (text: string, hint: string, exit: number, retry: RetryClass = 'never'): ErrorRow => ({
+  text,
+  hint,
+  exit,
+  retry,
+})
+
+export const ERRORS = {
+  E_INTERNAL: row(
+    'Unexpected fault: {message}',
+    'This is a defect of Coldtrail; report it with the --json form of this error.',
+    EXIT.fault,
+  ),
+  E_USAGE: row('{message}', 'Run the command with --help for runnable examples.', EXIT.usage),
+  E_INTERRUPTED: row(
+    'Interrupted by {signal}.',
+    'Run the same command again; what was committed is kept and nothing is collected twice.',
+    EXIT.interrupted,
+  ),
+
+  E_TIME_FORMAT: row(
+    '{where}: "{value}" is not a time.',
+    'Write 2023-07-10, "2023-07-10 11:00:00", 2023-07-10T11:00:00Z, a POSIX integer, -24h, now or today (all UTC).',
+    EXIT.usage,
+  ),
+  E_TIME_ORDER: row('The range is inverted: {from} is later than {to}.', 'Exchange the two times.', EXIT.usage),
+
+  E_FILE_READ: row(
+    'Cannot read {path}: {cause}.',
+    'Check that the file exists and that this user may read it.',
+    EXIT.fault,
+  ),
+  E_FILE_WRITE: row(
+    'Cannot write {path}: {cause}.',
+    'Check free space and permissions of that directory, then run again; nothing half-written is used.',
+    EXIT.store,
+    'backoff',
+  ),
+  E_DISK_FULL: row(
+    'No space left for {path}.',
+    'Free space on that file system, then run again; nothing committed is lost.',
+    EXIT.store,
+  ),
+} as const satisfies Record<string, ErrorRow>
+
+export type ErrorCode = keyof typeof ERRORS
+
+export type ErrorValues = Readonly<Record<string, unknown>>
+
+export class ColdtrailError extends Error {
+  readonly code: ErrorCode
+  readonly values: ErrorValues
+  constructor(code: ErrorCode, values: ErrorValues = {}, options?: { cause?: unknown }) {
+    super(fill(ERRORS[code].text, values), options)
+    this.name = 'ColdtrailError'
+    this.code = code
+    this.values = values
+  }
+  get hint(): string {
+    return fill(ERRORS[this.code].hint, this.values)
+  }
+  get exit(): number {
+    return ERRORS[this.code].exit
+  }
+  get retry(): RetryClass {
+    return ERRORS[this.code].retry
+  }
+  toJSON() {
+    return {
+      type: 'error',
+      code: this.code,
+      message: this.message,
+      hint: this.hint,
+      exit: this.exit,
+      retry: this.retry,
+      values: this.values,
+    }
+  }
+}
+
+/** Any thrown value as a ColdtrailError; what we did not foresee is E_INTERNAL with the original as cause. */
+export function asColdtrailError(thrown: unknown): ColdtrailError {
+  if (thrown instanceof ColdtrailError) return thrown
+  const message = thrown instanceof Error ? thrown.message : String(thrown)
+  return new ColdtrailError('E_INTERNAL', { message }, { cause: thrown })
+}
+
+// --- internal ---
+
+function fill(template: string, values: ErrorValues): string {
+  return template.replace(/\{(\w+)\}/g, (_, name: string) =>
+    name in values ? printable(String(values[name])) : `{${name}}`,
+  )
+}
+
+/** Values of errors come from logs, keys and servers: hostile. Control characters are escaped and the length is bounded. */
+export function printable(text: string, max = 300): string {
+  const escaped = text.replace(
+    /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+  return escaped.length > max ? `${escaped.slice(0, max)}… (${escaped.length} characters)` : escaped
+}

@@ -1,0 +1,24 @@
+/**
+ * The door between formats and the store: a format appends events and rejects of one object to a sink. Values are byte
+ * slices of the decoded object wherever possible, so that nothing is materialised that does not have to be; the sink
+ * copies what it keeps before the call returns.
+ *
+ * Order per event: `begin`, any number of values (a column at most once), `commit` or `cancel`.
+ */
+export interface EventSink {
+  /** Starts the event of the record `bytes[start, end)`; `offset` is the record's place in the decoded object. */
+  begin(bytes: Buffer, start: number, end: number, offset: number): void
+  /** A text or ip value as UTF-8 slice. `column` is an index into EVENT_COLUMNS. The slice is well-formed UTF-8. */
+  slice(column: number, bytes: Buffer, start: number, end: number): void
+  text(column: number, value: string): void
+  /** A safe integer. */
+  int(column: number, value: number): void
+  /** Microseconds UTC. */
+  time(microseconds: number): void
+  /** Any string of the record, for the keyset's observable extraction (`obs/1`); columns are not covered by themselves. */
+  observe(bytes: Buffer, start: number, end: number): void
+  commit(): void
+  cancel(): void
+  /** A record that was refused: kept with its bytes, and covered by the keyset. */
+  reject(bytes: Buffer, start: number, end: number, offset: number, reason: string): void
+}
