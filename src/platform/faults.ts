@@ -1,0 +1,32 @@
+/**
+ * Named fault points: places where a test kills the process, as a power cut would. `COLDTRAIL_FAULT=name` (or
+ * `name:3` for its third passing) makes the process that passes it die by SIGKILL. Unset, a point costs one comparison.
+ */
+const armed = process.env.COLDTRAIL_FAULT
+const [armedName, armedCount] = armed ? [armed.split(':')[0], Number(armed.split(':')[1] ?? 1)] : [undefined, 0]
+let passed = 0
+
+/** Every name in use; the crash tests run over this list, so a point cannot be forgotten. */
+export const FAULT_POINTS = [
+  'file.temp-written',
+  'file.synced',
+  'file.renamed',
+  'file.directory-synced',
+  'segment.files-durable',
+  'claim.committed',
+  'commit.begun',
+  'commit.rows-written',
+  'commit.link-written',
+  'commit.done',
+  'history.appended',
+  'replace.files-durable',
+  'retire.unlinked',
+] as const
+
+export type FaultPoint = (typeof FAULT_POINTS)[number]
+
+export function faultPoint(name: FaultPoint): void {
+  if (armedName !== name) return
+  passed += 1
+  if (passed >= armedCount) process.kill(process.pid, 'SIGKILL')
+}
