@@ -5,6 +5,9 @@
  *
  * Order per event: `begin`, any number of values (a column at most once), `commit` or `cancel`.
  */
+/** A sentence made of the event's own columns: each part is left out when its column is absent. */
+export type Phrase = readonly { readonly before: string; readonly column: number }[]
+
 export interface EventSink {
   /** Starts the event of the record `bytes[start, end)`; `offset` is the record's place in the decoded object. */
   begin(bytes: Buffer, start: number, end: number, offset: number): void
@@ -15,8 +18,10 @@ export interface EventSink {
   int(column: number, value: number): void
   /** Microseconds UTC. */
   time(microseconds: number): void
-  /** Any string of the record, for the keyset's observable extraction (`obs/1`); columns are not covered by themselves. */
+  /** Any string of the record (unescaped, well-formed UTF-8), for the keyset's observable extraction (`obs/1`); columns are not covered by themselves. */
   observe(bytes: Buffer, start: number, end: number): void
+  /** Sets `message` from text and small-integer columns of this event; called last before `commit`. */
+  phrase(phrase: Phrase): void
   commit(): void
   cancel(): void
   /** A record that was refused: kept with its bytes, and covered by the keyset. */

@@ -1,0 +1,458 @@
+/**
+ * A columnar Parquet writer: one page of each column per row group (several of byte columns), dictionary, delta and
+ * zstd where they help, exact or absent statistics, field ids. Read back by DuckDB and hyparquet in the tests.
+ * Source: parquet-format (parquet.thrift, Encodings.md).
+ */
+import { constants, zstdCompressSync } from 'node:zlib'
+import type { DurableFile } from '../../platform/files.ts'
+import { ByteWriter } from './byteWriter.ts'
+import { bitWidth, DELTA_SPREAD_LIMIT, writeDelta, writeHybrid } from './encodings.ts'
+import { ThriftWriter } from './thrift.ts'
+
+export interface ParquetColumn {
+  readonly name: string
+  readonly fieldId: number
+  /** `time`: microseconds UTC. `int`: 64 bits. `text`: UTF-8. `binary`: any bytes. */
+  readonly type: 'int' | 'time' | 'text' | 'binary'
+  readonly nullable: boolean
+}
+
+/** Distinct values of a dictionary column in one row group: PLAIN-encoded bytes, count, exact bounds. */
+export interface RowGroupDictionary {
+  readonly plain: Buffer
+  readonly count: number
+  readonly least: Uint8Array
+  readonly most: Uint8Array
+}
+
+/** A compressed data page of a byte column, made while the row group fills. */
+export interface BytePage {
+  readonly rows: number
+  readonly uncompressedSize: number
+  readonly compressed: Buffer
+}
+
+export class ParquetFileWriter {
+  private readonly file: DurableFile
+  private readonly columns: readonly ParquetColumn[]
+  private readonly metadata: Readonly<Record<string, string>>
+  private readonly rowGroups: RowGroupMeta[] = []
+  private chunks: ChunkMeta[] = []
+  rows = 0
+
+  constructor(file: DurableFile, columns: readonly ParquetColumn[], metadata: Readonly<Record<string, string>>) {
+    this.file = file
+    this.columns = columns
+    this.metadata = metadata
+    file.write(MAGIC)
+  }
+
+  /** Integers or times; NaN is null. The next column of the row group. */
+  ints(values: Float64Array, count: number): void {
+    const levels = nullLevels(values, count, this.next.nullable)
+    const kept = present(values, levels)
+    const size = count - levels.nulls
+    let least = Number.POSITIVE_INFINITY
+    let most = Number.NEGATIVE_INFINITY
+    for (let i = 0; i < size; i++) {
+      const value = kept[i]!
+      if (value < least) least = value
+      if (value > most) most = value
+    }
+    const page = pageStart(levels, this.next.nullable)
+    const delta = size === 0 || most - least < DELTA_SPREAD_LIMIT
+    if (delta) writeDelta(page, kept, size)
+    else for (let i = 0; i < size; i++) page.int64(kept[i]!)
+    const bounds = size > 0 ? { least: int64Bytes(least), most: int64Bytes(most) } : undefined
+    this.chunk([dataPage(page.view(), count, delta ? DELTA_BINARY_PACKED : PLAIN)], count, levels.nulls, bounds)
+  }
+
+  /** Indices into `dictionary`, -1 is null. */
+  dictionary(ids: Int32Array, count: number, dictionary: RowGroupDictionary): void {
+    const levels = nullLevels(ids, count, this.next.nullable)
+    const page = pageStart(levels, this.next.nullable)
+    const width = dictionary.count > 1 ? bitWidth(dictionary.count - 1) : 0
+    page.byte(width)
+    writeHybrid(page, present(ids, levels), count - levels.nulls, width)
+    const pages = [dataPage(page.view(), count, RLE_DICTIONARY)]
+    const head = compressPage(dictionary.plain, (compressedSize) =>
+      pageHeader(DICTIONARY_PAGE, dictionary.plain.length, compressedSize, dictionary.count, PLAIN),
+    )
+    const bounds = dictionary.count > 0 ? bytesBounds(dictionary.least, dictionary.most) : undefined
+    this.chunk(pages, count, levels.nulls, bounds, head)
+  }
+
+  /** Pages of `BytesPageBuilder`, which hold their levels already. Bounds are left out: absent is never wrong. */
+  bytes(pages: readonly BytePage[], count: number, nulls: number): void {
+    this.chunk(
+      pages.map((page) => ({
+        header: pageHeader(
+          DATA_PAGE,
+          page.uncompressedSize,
+          page.compressed.length,
+          page.rows,
+          DELTA_LENGTH_BYTE_ARRAY,
+        ),
+        body: page.compressed,
+        uncompressedSize: page.uncompressedSize,
+        encoding: DELTA_LENGTH_BYTE_ARRAY,
+        zstd: true,
+      })),
+      count,
+      nulls,
+    )
+  }
+
+  endRowGroup(rows: number): void {
+    const { chunks } = this
+    if (chunks.length !== this.columns.length) throw new Error(`row group has ${chunks.length} columns`)
+    this.rowGroups.push({ chunks, rows })
+    this.rows += rows
+    this.chunks = []
+  }
+
+  /** Writes the footer; the file is complete but not yet durable. */
+  finish(): void {
+    const footer = encodeFooter(this.columns, this.rowGroups, this.rows, this.metadata)
+    this.file.write(footer)
+    const tail = Buffer.alloc(8)
+    tail.writeUInt32LE(footer.length, 0)
+    MAGIC.copy(tail, 4)
+    this.file.write(tail)
+  }
+
+  private get next(): ParquetColumn {
+    return this.columns[this.chunks.length]!
+  }
+
+  private chunk(
+    pages: readonly EncodedPage[],
+    values: number,
+    nulls: number,
+    bounds?: { least: Buffer; most: Buffer },
+    dictionary?: EncodedPage,
+  ): void {
+    const all = dictionary ? [dictionary, ...pages] : pages
+    let uncompressed = 0
+    let compressed = 0
+    let dataOffset = 0
+    let dictionaryOffset: number | undefined
+    for (const page of all) {
+      if (page === dictionary) dictionaryOffset = this.file.size
+      else if (dataOffset === 0) dataOffset = this.file.size
+      this.file.write(page.header)
+      this.file.write(page.body)
+      uncompressed += page.header.length + page.uncompressedSize
+      compressed += page.header.length + page.body.length
+    }
+    const encodings = [...new Set([RLE, ...all.map((page) => page.encoding)])]
+    const column = this.next
+    this.chunks.push({
+      column,
+      encodings,
+      values,
+      nulls,
+      uncompressed,
+      compressed,
+      dataOffset,
+      dictionaryOffset,
+      bounds,
+    })
+  }
+}
+
+/** Collects the values of a byte column and closes a page whenever it is full, so that a row group is never held whole. */
+export class BytesPageBuilder {
+  private readonly nullable: boolean
+  private readonly text = new ByteWriter(PAGE_BYTES + 65_536)
+  private lengths = new Int32Array(4096)
+  private levels = new Uint8Array(4096)
+  private rows = 0
+  private present = 0
+  private pages: BytePage[] = []
+  nulls = 0
+  /** Uncompressed bytes waiting plus compressed pages held. */
+  buffered = 0
+
+  constructor(nullable: boolean) {
+    this.nullable = nullable
+  }
+
+  add(bytes: Buffer, start: number, end: number): void {
+    this.row(1)
+    this.lengths[this.present++] = end - start
+    this.text.slice(bytes, start, end)
+    this.buffered += end - start
+    if (this.text.length >= PAGE_BYTES) this.closePage()
+  }
+
+  addNull(): void {
+    this.row(0)
+    this.nulls++
+    if (this.rows >= PAGE_ROWS) this.closePage()
+  }
+
+  /** The pages of the row group; starts the next one. */
+  take(): { pages: BytePage[]; nulls: number } {
+    this.closePage()
+    const taken = { pages: this.pages, nulls: this.nulls }
+    this.pages = []
+    this.nulls = 0
+    this.buffered = 0
+    return taken
+  }
+
+  private row(level: number): void {
+    if (this.rows === this.levels.length) {
+      const levels = new Uint8Array(this.rows * 2)
+      levels.set(this.levels)
+      this.levels = levels
+      const lengths = new Int32Array(this.rows * 2)
+      lengths.set(this.lengths)
+      this.lengths = lengths
+    }
+    this.levels[this.rows++] = level
+  }
+
+  private closePage(): void {
+    if (this.rows === 0) return
+    const { text } = this
+    const head = new ByteWriter(this.present * 3 + 1024)
+    if (this.nullable) writeLevels(head, this.levels, this.rows)
+    writeDelta(head, this.lengths, this.present)
+    const raw = Buffer.concat([head.view(), text.view()])
+    this.buffered -= text.length
+    const compressed = compress(raw)
+    this.buffered += compressed.length
+    this.pages.push({ rows: this.rows, uncompressedSize: raw.length, compressed })
+    text.clear()
+    // A page may have grown for one huge record; do not keep that much.
+    if (text.buffer.length > 8 * PAGE_BYTES) text.buffer = Buffer.allocUnsafeSlow(PAGE_BYTES + 65_536)
+    this.rows = 0
+    this.present = 0
+  }
+}
+
+// --- internal ---
+
+const MAGIC = Buffer.from('PAR1')
+const PAGE_BYTES = 1 << 20
+const PAGE_ROWS = 65_536
+const DATA_PAGE = 0
+const DICTIONARY_PAGE = 2
+const PLAIN = 0
+const RLE = 3
+const DELTA_BINARY_PACKED = 5
+const DELTA_LENGTH_BYTE_ARRAY = 6
+const RLE_DICTIONARY = 8
+const ZSTD = 6
+/** Longer bounds are left out: they cost space and prune little. */
+const BOUND_BYTES = 64
+
+interface EncodedPage {
+  readonly header: Buffer
+  readonly body: Buffer
+  readonly uncompressedSize: number
+  readonly encoding: number
+}
+
+interface ChunkMeta {
+  readonly column: ParquetColumn
+  readonly encodings: readonly number[]
+  readonly values: number
+  readonly nulls: number
+  readonly uncompressed: number
+  readonly compressed: number
+  readonly dataOffset: number
+  readonly dictionaryOffset: number | undefined
+  readonly bounds: { least: Buffer; most: Buffer } | undefined
+}
+
+interface RowGroupMeta {
+  readonly chunks: readonly ChunkMeta[]
+  readonly rows: number
+}
+
+const ZSTD_LEVEL_1 = { params: { [constants.ZSTD_c_compressionLevel]: 1 } }
+
+function compress(raw: Buffer): Buffer {
+  return zstdCompressSync(raw, { ...ZSTD_LEVEL_1, pledgedSrcSize: raw.length })
+}
+
+function compressPage(raw: Buffer, header: (compressedSize: number) => Buffer): EncodedPage {
+  const body = compress(raw)
+  return { header: header(body.length), body, uncompressedSize: raw.length, encoding: PLAIN }
+}
+
+function dataPage(raw: Buffer, rows: number, encoding: number): EncodedPage {
+  const page = compressPage(raw, (size) => pageHeader(DATA_PAGE, raw.length, size, rows, encoding))
+  return { ...page, encoding }
+}
+
+function pageHeader(type: number, uncompressed: number, compressed: number, values: number, encoding: number): Buffer {
+  const thrift = new ThriftWriter()
+  thrift.bareStruct(() => {
+    thrift.i32(1, type)
+    thrift.i32(2, uncompressed)
+    thrift.i32(3, compressed)
+    thrift.struct(type === DICTIONARY_PAGE ? 7 : 5, () => {
+      thrift.i32(1, values)
+      thrift.i32(2, encoding)
+      if (type === DATA_PAGE) {
+        thrift.i32(3, RLE)
+        thrift.i32(4, RLE)
+      }
+    })
+  })
+  return thrift.out.view()
+}
+
+interface Levels {
+  readonly nulls: number
+  /** 1 = present; undefined when nothing is null. */
+  readonly levels: Uint8Array | undefined
+  readonly count: number
+}
+
+/** NaN in floats, a negative id in ids. */
+function nullLevels(values: Float64Array | Int32Array, count: number, nullable: boolean): Levels {
+  let nulls = 0
+  if (values instanceof Int32Array) for (let i = 0; i < count; i++) nulls += values[i]! < 0 ? 1 : 0
+  else for (let i = 0; i < count; i++) nulls += values[i]! === values[i]! ? 0 : 1
+  if (nulls === 0) return { nulls, levels: undefined, count }
+  if (!nullable) throw new Error('null in a required column')
+  const levels = new Uint8Array(count)
+  if (values instanceof Int32Array) for (let i = 0; i < count; i++) levels[i] = values[i]! < 0 ? 0 : 1
+  else for (let i = 0; i < count; i++) levels[i] = Number.isNaN(values[i]!) ? 0 : 1
+  return { nulls, levels, count }
+}
+
+function present<T extends Float64Array | Int32Array>(values: T, { nulls, levels, count }: Levels): T {
+  if (!levels) return values
+  const kept = (values instanceof Int32Array ? new Int32Array(count - nulls) : new Float64Array(count - nulls)) as T
+  let at = 0
+  for (let i = 0; i < count; i++) if (levels[i] === 1) kept[at++] = values[i]!
+  return kept
+}
+
+const page = new ByteWriter(1 << 20)
+
+function pageStart(levels: Levels, nullable: boolean): ByteWriter {
+  page.clear()
+  if (!nullable) return page
+  if (levels.levels) writeLevels(page, levels.levels, levels.count)
+  else {
+    // One RLE run of ones.
+    const start = page.length
+    page.uint32(0)
+    if (levels.count > 0) {
+      page.varint(levels.count * 2)
+      page.byte(1)
+    }
+    page.buffer.writeUInt32LE(page.length - start - 4, start)
+  }
+  return page
+}
+
+function writeLevels(out: ByteWriter, levels: Uint8Array, count: number): void {
+  const start = out.length
+  out.uint32(0)
+  writeHybrid(out, levels, count, 1)
+  out.buffer.writeUInt32LE(out.length - start - 4, start)
+}
+
+function int64Bytes(value: number): Buffer {
+  const bytes = new ByteWriter(8)
+  bytes.int64(value)
+  return bytes.view()
+}
+
+function bytesBounds(least: Uint8Array, most: Uint8Array): { least: Buffer; most: Buffer } | undefined {
+  if (least.length > BOUND_BYTES || most.length > BOUND_BYTES) return undefined
+  return { least: Buffer.from(least), most: Buffer.from(most) }
+}
+
+function encodeFooter(
+  columns: readonly ParquetColumn[],
+  rowGroups: readonly RowGroupMeta[],
+  rows: number,
+  metadata: Readonly<Record<string, string>>,
+): Buffer {
+  const thrift = new ThriftWriter()
+  thrift.bareStruct(() => {
+    thrift.i32(1, 2)
+    thrift.structs(2, [undefined, ...columns], (column) =>
+      column ? schemaElement(thrift, column) : schemaRoot(thrift, columns.length),
+    )
+    thrift.i64(3, rows)
+    thrift.structs(4, rowGroups, (group) => rowGroup(thrift, group))
+    thrift.structs(5, Object.entries(metadata), ([key, value]) => {
+      thrift.binary(1, key)
+      thrift.binary(2, value)
+    })
+    thrift.binary(6, 'coldtrail')
+    // Column orders: TYPE_ORDER for each, without which readers ignore min_value and max_value.
+    thrift.structs(7, columns, () => thrift.struct(1, () => undefined))
+  })
+  return thrift.out.view()
+}
+
+function schemaRoot(thrift: ThriftWriter, children: number): void {
+  thrift.binary(4, 'coldtrail')
+  thrift.i32(5, children)
+}
+
+function schemaElement(thrift: ThriftWriter, { name, fieldId, type, nullable }: ParquetColumn): void {
+  const isBytes = type === 'text' || type === 'binary'
+  thrift.i32(1, isBytes ? 6 : 2)
+  thrift.i32(3, nullable ? 1 : 0)
+  thrift.binary(4, name)
+  if (type === 'text') thrift.i32(6, 0)
+  if (type === 'time') thrift.i32(6, 10)
+  thrift.i32(9, fieldId)
+  if (type === 'text') thrift.struct(10, () => thrift.struct(1, () => undefined))
+  if (type === 'time') {
+    thrift.struct(10, () =>
+      thrift.struct(8, () => {
+        thrift.bool(1, true)
+        thrift.struct(2, () => thrift.struct(2, () => undefined))
+      }),
+    )
+  }
+}
+
+function rowGroup(thrift: ThriftWriter, { chunks, rows }: RowGroupMeta): void {
+  thrift.structs(1, chunks, (chunk) => {
+    thrift.i64(2, chunk.dictionaryOffset ?? chunk.dataOffset)
+    thrift.struct(3, () => {
+      thrift.i32(1, chunk.column.type === 'text' || chunk.column.type === 'binary' ? 6 : 2)
+      thrift.i32s(2, chunk.encodings)
+      thrift.binaries(3, [chunk.column.name])
+      thrift.i32(4, ZSTD)
+      thrift.i64(5, chunk.values)
+      thrift.i64(6, chunk.uncompressed)
+      thrift.i64(7, chunk.compressed)
+      thrift.i64(9, chunk.dataOffset)
+      if (chunk.dictionaryOffset !== undefined) thrift.i64(11, chunk.dictionaryOffset)
+      thrift.struct(12, () => {
+        thrift.i64(3, chunk.nulls)
+        if (chunk.bounds) {
+          thrift.binary(5, chunk.bounds.most)
+          thrift.binary(6, chunk.bounds.least)
+        }
+      })
+    })
+  })
+  const sum = (pick: (chunk: ChunkMeta) => number) => chunks.reduce((total, chunk) => total + pick(chunk), 0)
+  thrift.i64(
+    2,
+    sum((chunk) => chunk.uncompressed),
+  )
+  thrift.i64(3, rows)
+  const first = chunks[0]!
+  thrift.i64(5, first.dictionaryOffset ?? first.dataOffset)
+  thrift.i64(
+    6,
+    sum((chunk) => chunk.compressed),
+  )
+}
