@@ -67,6 +67,55 @@ export const ERRORS = {
     'Free space on that file system, then run again; nothing committed is lost.',
     EXIT.store,
   ),
+
+  E_MANIFEST_FORMAT: row(
+    '{where} is no manifest: {reason}.',
+    'Restore the file from its copy in the history; `coldtrail verify` names every damaged file.',
+    EXIT.store,
+  ),
+  E_MANIFEST_VERSION: row(
+    '{where} has manifest version {version}, which this program does not know.',
+    'Use the newer Coldtrail that wrote it.',
+    EXIT.store,
+  ),
+  E_CATALOG_VERSION: row(
+    'The catalog has schema version {found}; this program knows up to {known}.',
+    'Use the newer Coldtrail that wrote it.',
+    EXIT.store,
+  ),
+  E_CATALOG_OPEN: row(
+    'Cannot open the catalog {path}: {cause}.',
+    'Check the address, permissions and that the database is running; a lost SQLite file: `coldtrail catalog rebuild`.',
+    EXIT.store,
+  ),
+  E_CATALOG_BUSY: row(
+    'The catalog is in use: {cause}.',
+    'Run the command again when the other process has ended.',
+    EXIT.conflict,
+    'backoff',
+  ),
+  E_CLAIM_LOST: row(
+    'Refused to commit: {reason}.',
+    'Nothing of it was committed; run the same command again.',
+    EXIT.conflict,
+    'once',
+  ),
+  E_COMMIT_UNKNOWN: row(
+    'The connection was lost at commit, and whether it took place cannot be asked: {cause}.',
+    'Run the same command again when the database answers; nothing is collected twice.',
+    EXIT.store,
+    'once',
+  ),
+  E_CHAIN_FAULT: row(
+    'The chain of collection {collection} is not whole: {fault}.',
+    'Run `coldtrail verify` for every fault; restore the missing links from a copy of the history.',
+    EXIT.store,
+  ),
+  E_SIGNING_KEY: row(
+    'Signing key {id}: {reason}.',
+    'Restore it into the keys folder of the data directory with `coldtrail keys import`.',
+    EXIT.store,
+  ),
 } as const satisfies Record<string, ErrorRow>
 
 export type ErrorCode = keyof typeof ERRORS

@@ -3,6 +3,9 @@
  * the file is, whether it is held or replaced, is the catalog's and the chain's business. Serialised as canonical JSON
  * (RFC 8785) followed by a newline; the canonical bytes are the hash preimage.
  */
+import { createHash } from 'node:crypto'
+import canonicalize from 'canonicalize'
+import { ColdtrailError } from '../core/errors.ts'
 import type { FileKind } from './segment.ts'
 
 export const MANIFEST_FORMAT = 1
@@ -65,3 +68,53 @@ export interface Manifest {
   readonly producer: string
   readonly sha256: string
 }
+
+/** The bytes of a manifest file: canonical JSON and a newline. */
+export function serializeManifest(manifest: Manifest): Buffer {
+  return Buffer.from(`${canonicalize(manifest)}\n`)
+}
+
+/**
+ * A manifest from its bytes. Hostile input: throws E_MANIFEST_VERSION for a version this program does not know and
+ * E_MANIFEST_FORMAT for anything that is no manifest. `where` names the file in the error.
+ */
+export function parseManifest(bytes: Uint8Array | string, where = 'manifest'): Manifest {
+  const bad = (reason: string): ColdtrailError => new ColdtrailError('E_MANIFEST_FORMAT', { where, reason })
+  let value: unknown
+  try {
+    value = JSON.parse(typeof bytes === 'string' ? bytes : Buffer.from(bytes).toString())
+  } catch (error) {
+    throw bad((error as Error).message)
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad('not a JSON object')
+  const fields = value as Record<string, unknown>
+  if (fields.v !== MANIFEST_FORMAT) throw new ColdtrailError('E_MANIFEST_VERSION', { where, version: fields.v })
+  for (const name of TEXTS) if (typeof fields[name] !== 'string') throw bad(`${name} is not a text`)
+  for (const name of [...INTEGERS, ...OPTIONAL_INTEGERS])
+    if (!Number.isSafeInteger(fields[name]) && !(fields[name] === undefined && OPTIONAL_INTEGERS.includes(name)))
+      throw bad(`${name} is not an integer below 2^53`)
+  if (!KINDS.has(fields.kind as string)) throw bad(`kind "${fields.kind}" is unknown`)
+  if (!/^[0-9a-f]{64}$/.test(fields.sha256 as string)) throw bad('sha256 is not 64 hex digits')
+  return value as Manifest
+}
+
+/**
+ * Size and digest of a directory (`index-N/`): the sum of its files' sizes, and SHA-256 over one line
+ * `<name> <size> <sha256>\n` a file, in the order of the names' code units.
+ */
+export function directoryDigest(files: readonly { name: string; size: number; sha256: string }[]): {
+  size: number
+  sha256: string
+} {
+  const sorted = [...files].sort((a, b) => (a.name < b.name ? -1 : 1))
+  const hash = createHash('sha256')
+  for (const { name, size, sha256 } of sorted) hash.update(`${name} ${size} ${sha256}\n`)
+  return { size: sorted.reduce((sum, file) => sum + file.size, 0), sha256: hash.digest('hex') }
+}
+
+// --- internal ---
+
+const KINDS: ReadonlySet<string> = new Set<FileKind>(['session', 'meta', 'log', 'index', 'reject'])
+const TEXTS = ['filename', 'collection', 'format', 'day', 'producer', 'sha256', 'kind']
+const INTEGERS = ['segment', 'size', 'fileTime', 'sealTime', 'session1', 'session2', 'rows', 'rejects', 'rawBytes']
+const OPTIONAL_INTEGERS = ['id1', 'id2', 'time1', 'time2', 'metaId1', 'metaId2', 'packetId1', 'packetId2']
