@@ -24,6 +24,18 @@ export const EXIT = {
   interrupted: 130,
 } as const
 
+export const EXIT_MEANING: Readonly<Record<keyof typeof EXIT, string>> = {
+  ok: 'Everything asked for was done.',
+  fault: 'A fault; the message names it.',
+  usage: 'The command line, the expression or the configuration is wrong; nothing was done.',
+  partial: 'Done in part: something failed and is named; running again retries it.',
+  conflict: 'Another process holds or changed what was needed; nothing was lost.',
+  source: 'The source refused or could not be reached.',
+  store: 'The data directory, its catalog or a file of it is damaged, missing or full.',
+  incomplete: 'The answer is not complete, and --require-complete was given.',
+  interrupted: 'Interrupted by a signal; what was committed is kept.',
+}
+
 const row = (text: string, hint: string, exit: number, retry: RetryClass = 'never'): ErrorRow => ({
   text,
   hint,
@@ -43,6 +55,40 @@ export const ERRORS = {
     'Run the same command again; what was committed is kept and nothing is collected twice.',
     EXIT.interrupted,
   ),
+
+  E_SETUP_NODE: row(
+    'Coldtrail needs Node.js 24 or later, and none was found.',
+    'Install Node.js 20 or later with npm; the newer runtime then comes by itself at the first start.',
+    EXIT.fault,
+  ),
+  E_SETUP_NPM: row(
+    'The set-up failed: npm ci ended with {status}.',
+    'Check the network and the registry (npm ping), then run it again; across an air gap copy node_modules too.',
+    EXIT.fault,
+  ),
+  E_SETUP_WRITE: row('Cannot write into {path}: {cause}.', 'Run it once as a user who may write there.', EXIT.fault),
+
+  E_CONFIG_SYNTAX: row(
+    '{where} is no YAML: {cause}.',
+    'Correct the line; a value with : or # needs quotes.',
+    EXIT.usage,
+  ),
+  E_CONFIG_KEY: row(
+    '{where}: unknown key {path}.{suggestion}',
+    'Known keys here: {known}. docs/reference/config.md explains them.',
+    EXIT.usage,
+  ),
+  E_CONFIG_VALUE: row(
+    '{where}: {path} is {value}: {reason}.',
+    'docs/reference/config.md gives every value.',
+    EXIT.usage,
+  ),
+  E_CONFIG_ENVIRONMENT: row(
+    '{where}: the environment has no {name}, which {path} asks for.',
+    'Set the variable, or write $${ for a literal ${.',
+    EXIT.usage,
+  ),
+  E_CONFIG_EXISTS: row('{path} exists already.', 'Edit it, or give another name with --config.', EXIT.conflict),
 
   E_TIME_FORMAT: row(
     '{where}: "{value}" is not a time.',
