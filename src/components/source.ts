@@ -13,7 +13,7 @@ export interface ListStatistics {
   objects: number
   bytes: number
   milliseconds: number
-  /** Objects passed over, by reason: `zero bytes`, `excluded`, `archived`, `noise`, `out of range`. */
+  /** Objects passed over, by reason: `zero bytes`, `excluded`, `archived`, `noise`, `digest`, `partial`, `out of range`. */
   readonly skipped: Map<string, number>
 }
 
@@ -23,6 +23,8 @@ export interface Source {
   list(range: ListRange, statistics: ListStatistics, signal?: AbortSignal): AsyncIterable<readonly SourceObject[]>
   /** The object's bytes as received, from the start; transient faults are retried and resumed inside, then typed. */
   open(object: SourceObject, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>>
+  /** The whole object at once, with the same retries: for objects small enough to hold in memory, much cheaper than `open`. */
+  read(object: SourceObject, signal?: AbortSignal): Promise<Buffer>
   /** Counts for --metrics-file: requests and errors by code, retries, throttles. */
   readonly statistics: SourceStatistics
   close(): Promise<void>

@@ -114,6 +114,129 @@ export const ERRORS = {
     EXIT.store,
   ),
 
+  E_SOURCE_URI: row(
+    'Cannot collect from "{uri}": {reason}.',
+    'Write s3://bucket/prefix, a folder, a file, file:///path, or - for standard input.',
+    EXIT.usage,
+  ),
+  E_DIRECTORY_READ: row(
+    'Cannot list {path}: {cause}.',
+    'Check that it exists and that this user may read it and every folder below.',
+    EXIT.source,
+  ),
+  E_FILE_CHANGED: row(
+    '{path} changed while it was read ({cause}).',
+    'Collect again when its writer has finished; files named .tmp or .part are passed over until then.',
+    EXIT.source,
+    'once',
+  ),
+  E_FILE_GONE: row('{path} is gone since it was listed.', 'Nothing to do if it was rotated away.', EXIT.source),
+  E_S3_CREDENTIALS: row(
+    'No AWS credentials for {where}; tried {tried}. {cause}',
+    'Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in to a profile and name it, or give the source role_arn or web_identity_token_file; for a public bucket set anonymous.',
+    EXIT.source,
+  ),
+  E_S3_ACCESS_DENIED: row('{operation} on {where} was denied: {message} (request {request})', '{advice}', EXIT.source),
+  E_S3_REQUESTER_PAYS: row(
+    '{operation} on {where} was denied: the bucket makes the requester pay (request {request})',
+    'Set requester_pays: true; the account of these credentials is then billed for requests and transfer.',
+    EXIT.source,
+  ),
+  E_S3_NO_BUCKET: row(
+    'There is no bucket {bucket} at {endpoint} (request {request})',
+    'Check the name, the account and the endpoint; the bucket may have been deleted.',
+    EXIT.source,
+  ),
+  E_S3_NO_KEY: row(
+    '{where} is gone since it was listed (request {request})',
+    'Nothing to do if a lifecycle rule or a person deleted it; it is recorded as gone.',
+    EXIT.source,
+  ),
+  E_S3_BAD_KEY_ID: row(
+    '{operation} on {where}: the access key id is unknown or inactive (request {request})',
+    'Check the access key id for typing errors and stray blanks, and that it is active and of this account.',
+    EXIT.source,
+  ),
+  E_S3_SIGNATURE: row(
+    '{operation} on {where}: the signature does not match (request {request})',
+    'The secret access key is wrong: check it for stray blanks. A proxy that rewrites headers has the same effect.',
+    EXIT.source,
+  ),
+  E_S3_EXPIRED_TOKEN: row(
+    '{operation} on {where}: the session token is expired or invalid (request {request})',
+    'Fetch a new session token, or log in again (aws sso login); roles and profiles are refreshed by themselves.',
+    EXIT.source,
+    'once',
+  ),
+  E_S3_CLOCK_SKEW: row(
+    '{operation} on {where}: the clock of this machine ({local_time}) differs from that of the server ({server_time}) (request {request})',
+    'Set the clock (NTP); S3 tolerates 15 minutes.',
+    EXIT.source,
+  ),
+  E_S3_ARCHIVED: row(
+    '{where} is in an archive tier ({storage_class}) (request {request})',
+    'Restore it in S3 first, then collect again.',
+    EXIT.source,
+  ),
+  E_S3_KMS: row(
+    '{operation} on {where}: its encryption key cannot be used: {message} (request {request})',
+    'Enable the KMS key, or cancel its deletion; the credentials need kms:Decrypt on it.',
+    EXIT.source,
+  ),
+  E_S3_THROTTLED: row(
+    '{operation} on {where} was throttled: {code} (request {request})',
+    'Lower max_connections, or spread the work over time; every request is already retried with growing pauses.',
+    EXIT.source,
+    'backoff',
+  ),
+  E_S3_UNAVAILABLE: row(
+    '{operation} on {where} failed: {code} {message} (request {request})',
+    'A fault of the service or of the way to it; already retried. Run again later.',
+    EXIT.source,
+    'backoff',
+  ),
+  E_S3_UNREACHABLE: row(
+    'Cannot reach {endpoint}: {code} {message}',
+    'Check the endpoint, the region, DNS, proxy and firewall.',
+    EXIT.source,
+    'backoff',
+  ),
+  E_S3_TRUNCATED: row(
+    '{where} ended after {received} of {expected} bytes (request {request})',
+    'The connection was cut; already resumed as often as allowed. Run again later.',
+    EXIT.source,
+    'backoff',
+  ),
+  E_S3_STALLED: row(
+    '{operation} on {where}: nothing arrived for {seconds} s (request {request})',
+    'Raise request_timeout_secs for a slow line, or check proxy and network; already retried.',
+    EXIT.source,
+    'backoff',
+  ),
+  E_S3_CHECKSUM: row(
+    '{where} does not have the checksum that S3 keeps for it (request {request})',
+    'The bytes were changed on the way or in a proxy; run again, and distrust the line if it repeats.',
+    EXIT.source,
+    'backoff',
+  ),
+  E_S3_CHANGED: row(
+    '{where} was replaced after it was listed (request {request})',
+    'Collect again: the new version is listed as an object of its own.',
+    EXIT.source,
+    'once',
+  ),
+  E_S3_REGION: row(
+    '{bucket} is in region {region} (request {request})',
+    'Set region: {region} for this source.',
+    EXIT.source,
+    'once',
+  ),
+  E_S3_RESPONSE: row(
+    '{operation} on {where}: unexpected answer: {code} {message} (request {request})',
+    'Check that the endpoint is an S3 service and not a proxy or a web page.',
+    EXIT.source,
+  ),
+
   E_MANIFEST_FORMAT: row(
     '{where} is no manifest: {reason}.',
     'Restore the file from its copy in the history; `coldtrail verify` names every damaged file.',
@@ -155,6 +278,21 @@ export const ERRORS = {
   E_CHAIN_FAULT: row(
     'The chain of collection {collection} is not whole: {fault}.',
     'Run `coldtrail verify` for every fault; restore the missing links from a copy of the history.',
+    EXIT.store,
+  ),
+  E_LINK_FORMAT: row(
+    '{where} is no chain link: {reason}.',
+    'Restore the file from a copy of the history; `coldtrail verify` names every damaged file.',
+    EXIT.store,
+  ),
+  E_LINK_VERSION: row(
+    '{where} has link version {version}, which this program does not know.',
+    'Use the newer Coldtrail that wrote it.',
+    EXIT.store,
+  ),
+  E_LEDGER_FORMAT: row(
+    '{where} is no session ledger: {reason}.',
+    'Restore the file from a copy of the history; `coldtrail verify` names every damaged file.',
     EXIT.store,
   ),
   E_SIGNING_KEY: row(
