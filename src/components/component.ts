@@ -15,6 +15,13 @@ export interface ObjectParser {
   end(): { records: number }
 }
 
+export interface ParseOptions {
+  /** Report every string of a record to the sink, for the keyset. */
+  readonly observe: boolean
+  /** When the object was written, microseconds UTC: completes times that have no year. */
+  readonly lastModified: number
+}
+
 export interface Format {
   readonly kind: 'format'
   readonly name: string
@@ -25,8 +32,8 @@ export interface Format {
   detect(head: Buffer, key: string): number
   /** An object of this family that holds no events (a digest): the reason to pass over it, else undefined. */
   noise?(head: Buffer, key: string): string | undefined
-  /** The sink must outlive the parser. `observe`: report every string for the keyset. */
-  open(sink: EventSink, options: { readonly observe: boolean }): ObjectParser
+  /** The sink must outlive the parser. */
+  open(sink: EventSink, options: ParseOptions): ObjectParser
 }
 
 export interface SourceComponent<Schema extends z.ZodType = z.ZodType> {

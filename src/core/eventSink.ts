@@ -18,8 +18,8 @@ export interface EventSink {
   int(column: number, value: number): void
   /** Microseconds UTC. */
   time(microseconds: number): void
-  /** Any string of the record (unescaped, well-formed UTF-8), for the keyset's observable extraction (`obs/1`); columns are not covered by themselves. */
-  observe(bytes: Buffer, start: number, end: number): void
+  /** A string of the record (unescaped, well-formed UTF-8), for the keyset (`obs/1`); `isUser`: its key ends in userName. */
+  observe(bytes: Buffer, start: number, end: number, isUser: boolean): void
   /** Sets `message` from text and small-integer columns of this event; called last before `commit`. */
   phrase(phrase: Phrase): void
   commit(): void

@@ -164,7 +164,8 @@ export class ParquetFileWriter {
 /** Collects the values of a byte column and closes a page whenever it is full, so that a row group is never held whole. */
 export class BytesPageBuilder {
   private readonly nullable: boolean
-  private readonly text = new ByteWriter(PAGE_BYTES + 65_536)
+  /** The values, after a gap into which levels and lengths are put when the page closes. */
+  private readonly text = new ByteWriter(GAP + PAGE_BYTES + 65_536)
   private lengths = new Int32Array(4096)
   private levels = new Uint8Array(4096)
   private rows = 0
@@ -176,6 +177,7 @@ export class BytesPageBuilder {
 
   constructor(nullable: boolean) {
     this.nullable = nullable
+    this.text.length = GAP
   }
 
   add(bytes: Buffer, start: number, end: number): void {
@@ -183,7 +185,7 @@ export class BytesPageBuilder {
     this.lengths[this.present++] = end - start
     this.text.slice(bytes, start, end)
     this.buffered += end - start
-    if (this.text.length >= PAGE_BYTES) this.closePage()
+    if (this.text.length >= GAP + PAGE_BYTES) this.closePage()
   }
 
   addNull(): void {
@@ -220,14 +222,14 @@ export class BytesPageBuilder {
     const head = new ByteWriter(this.present * 3 + 1024)
     if (this.nullable) writeLevels(head, this.levels, this.rows)
     writeDelta(head, this.lengths, this.present)
-    const raw = Buffer.concat([head.view(), text.view()])
-    this.buffered -= text.length
+    const raw = joined(head.view(), text)
+    this.buffered -= text.length - GAP
     const compressed = compress(raw)
     this.buffered += compressed.length
     this.pages.push({ rows: this.rows, uncompressedSize: raw.length, compressed })
-    text.clear()
+    text.length = GAP
     // A page may have grown for one huge record; do not keep that much.
-    if (text.buffer.length > 8 * PAGE_BYTES) text.buffer = Buffer.allocUnsafeSlow(PAGE_BYTES + 65_536)
+    if (text.buffer.length > 8 * PAGE_BYTES) text.buffer = Buffer.allocUnsafeSlow(GAP + PAGE_BYTES + 65_536)
     this.rows = 0
     this.present = 0
   }
@@ -237,6 +239,7 @@ export class BytesPageBuilder {
 
 const MAGIC = Buffer.from('PAR1')
 const PAGE_BYTES = 1 << 20
+const GAP = 65_536
 const PAGE_ROWS = 65_536
 const DATA_PAGE = 0
 const DICTIONARY_PAGE = 2
@@ -248,6 +251,13 @@ const RLE_DICTIONARY = 8
 const ZSTD = 6
 /** Longer bounds are left out: they cost space and prune little. */
 const BOUND_BYTES = 64
+
+/** Levels and lengths, then the values: in place when they fit the gap before the values. */
+function joined(head: Buffer, text: ByteWriter): Buffer {
+  if (head.length > GAP) return Buffer.concat([head, text.buffer.subarray(GAP, text.length)])
+  head.copy(text.buffer, GAP - head.length)
+  return text.buffer.subarray(GAP - head.length, text.length)
+}
 
 interface EncodedPage {
   readonly header: Buffer
@@ -318,7 +328,7 @@ interface Levels {
 function nullLevels(values: Float64Array | Int32Array, count: number, nullable: boolean): Levels {
   let nulls = 0
   if (values instanceof Int32Array) for (let i = 0; i < count; i++) nulls += values[i]! < 0 ? 1 : 0
-  else for (let i = 0; i < count; i++) nulls += values[i]! === values[i]! ? 0 : 1
+  else for (let i = 0; i < count; i++) nulls += Number.isNaN(values[i]!) ? 1 : 0
   if (nulls === 0) return { nulls, levels: undefined, count }
   if (!nullable) throw new Error('null in a required column')
   const levels = new Uint8Array(count)

@@ -1,0 +1,561 @@
+/**
+ * The events of one open segment, column by column. Text values are interned by bytes and become dictionary ids; `data`
+ * and native event ids go straight into pages. A full row group is written to the file, so memory stays bounded by one
+ * row group and the distinct values of indexed columns.
+ */
+import { COLUMN_INDEX, EVENT_COLUMNS, type EventColumn } from '../core/columns.ts'
+import type { EventSink, Phrase } from '../core/eventSink.ts'
+import { Interner } from '../core/interner.ts'
+import { ipKey } from '../core/ipAddress.ts'
+import { ByteWriter } from './parquet/byteWriter.ts'
+import {
+  BytesPageBuilder,
+  type ParquetColumn,
+  type ParquetFileWriter,
+  type RowGroupDictionary,
+} from './parquet/fileWriter.ts'
+
+export const META_COLUMNS: readonly ParquetColumn[] = EVENT_COLUMNS.map(({ name, fieldId, type, nullable }) => ({
+  name,
+  fieldId,
+  type: type === 'ip' ? 'text' : type,
+  nullable,
+}))
+
+const ROW_GROUP_ROWS = 32_768
+/** Distinct values of one indexed column that a segment counts; beyond, `values` of that column comes from the rows. */
+const COUNTED_VALUES = 262_144
+
+/** Where observables and exact column values of the events go: the keyset of the segment, or nowhere. */
+export interface ValueObserver {
+  /** Any string of a record. */
+  observe(bytes: Buffer, start: number, end: number): void
+  /** A new distinct value of an indexed column. */
+  columnValue(column: EventColumn, bytes: Buffer, start: number, end: number): void
+}
+
+/** One row of values.parquet; times in microseconds, null when no event with the value has one. */
+export interface ColumnValue {
+  readonly column: string
+  readonly value: Buffer
+  readonly count: number
+  readonly time1: number | null
+  readonly time2: number | null
+}
+
+export interface ColumnSummary {
+  readonly nulls: number
+  readonly min?: string | number
+  readonly max?: string | number
+  readonly ndv?: number
+}
+
+export class EventBuilder implements EventSink {
+  rows = 0
+  /** Uncommitted memory, roughly: what `flush` would free. */
+  get bufferedBytes(): number {
+    return this.data.buffered + this.metadataUid.buffered + this.row * 300
+  }
+  /** Bounds of events that have a time; null before the first. */
+  time1: number | null = null
+  time2: number | null = null
+  /** Bounds and counts of the session in progress. */
+  session = emptyTally()
+
+  private readonly file: ParquetFileWriter
+  private readonly observer: ValueObserver | undefined
+  private readonly onReject: (bytes: Buffer, start: number, end: number, offset: number, reason: string) => void
+  private readonly firstEventId: number
+  private readonly columns: readonly (IntColumn | TextColumn | undefined)[]
+  private readonly texts: readonly TextColumn[]
+  private readonly message: TextColumn
+  private readonly data = new BytesPageBuilder(false)
+  private readonly metadataUid = new BytesPageBuilder(true)
+  private readonly phrases = new TupleTable()
+  private readonly times = new TimeSample()
+  private sessionId = 0
+  private row = 0
+  private rowTime = Number.NaN
+  private record: Buffer = EMPTY
+  private recordStart = 0
+  private recordEnd = 0
+  private uid: Buffer = EMPTY
+  private uidStart = -1
+  private uidEnd = -1
+  /** Columns set in the row in progress. */
+  private readonly touched = new Int32Array(EVENT_COLUMNS.length)
+  private touchedCount = 0
+
+  constructor(options: {
+    file: ParquetFileWriter
+    firstEventId: number
+    day: string
+    observer: ValueObserver | undefined
+    onReject: EventBuilder['onReject']
+  }) {
+    this.file = options.file
+    this.firstEventId = options.firstEventId
+    this.observer = options.observer
+    this.onReject = options.onReject
+    this.columns = EVENT_COLUMNS.map((column: EventColumn) => {
+      if (column.name === 'data' || column.name === 'metadata_uid' || column.name.endsWith('_ip_key')) return undefined
+      return column.encoding === 'delta' ? new IntColumn(column) : new TextColumn(column)
+    })
+    this.texts = this.columns.filter((column) => column instanceof TextColumn)
+    this.message = this.columns[MESSAGE] as TextColumn
+    const day = Buffer.from(options.day)
+    const days = this.columns[SEGMENT_DAY] as TextColumn
+    days.interner.intern(day, 0, day.length)
+    days.ids.fill(0)
+  }
+
+  beginSession(sessionId: number): void {
+    this.sessionId = sessionId
+    this.session = emptyTally()
+  }
+
+  begin(bytes: Buffer, start: number, end: number, offset: number): void {
+    const { row, columns, session } = this
+    this.record = bytes
+    this.recordStart = start
+    this.recordEnd = end
+    this.rowTime = Number.NaN
+    this.uidStart = -1
+    this.touchedCount = 0
+    ;(columns[0] as IntColumn).values[row] = this.firstEventId + this.rows
+    ;(columns[1] as IntColumn).values[row] = this.sessionId
+    ;(columns[2] as IntColumn).values[row] = session.events
+    ;(columns[3] as IntColumn).values[row] = offset
+    ;(columns[4] as IntColumn).values[row] = end - start
+  }
+
+  slice(column: number, bytes: Buffer, start: number, end: number): void {
+    if (column === METADATA_UID) {
+      this.uid = bytes
+      this.uidStart = start
+      this.uidEnd = end
+      return
+    }
+    const into = this.columns[column] as TextColumn
+    const { interner } = into
+    const before = interner.count
+    const id = interner.intern(bytes, start, end)
+    if (id === before && into.column.indexed) this.observer?.columnValue(into.column, bytes, start, end)
+    into.ids[this.row] = id
+    this.touched[this.touchedCount++] = column
+  }
+
+  text(column: number, value: string): void {
+    const bytes = Buffer.from(value)
+    this.slice(column, bytes, 0, bytes.length)
+  }
+
+  int(column: number, value: number): void {
+    ;(this.columns[column] as IntColumn).values[this.row] = value
+    this.touched[this.touchedCount++] = column
+  }
+
+  time(microseconds: number): void {
+    this.rowTime = microseconds
+  }
+
+  observe(bytes: Buffer, start: number, end: number): void {
+    this.observer?.observe(bytes, start, end)
+  }
+
+  phrase(phrase: Phrase): void {
+    const { row, columns, phrases } = this
+    phrases.start(phrase.length)
+    for (let i = 0; i < phrase.length; i++) {
+      const column = columns[phrase[i]!.column]!
+      phrases.push(column instanceof TextColumn ? column.ids[row]! : column.values[row]!)
+    }
+    let id = phrases.find()
+    if (id < 0) {
+      let text = ''
+      for (const { before, column: index } of phrase) {
+        const column = columns[index]!
+        const value = column.textAt(row)
+        if (value !== undefined) text += before + value
+      }
+      const bytes = Buffer.from(text)
+      id = this.message.interner.intern(bytes, 0, bytes.length)
+      phrases.insert(id)
+    }
+    this.message.ids[row] = id
+    this.touched[this.touchedCount++] = MESSAGE
+  }
+
+  commit(): void {
+    const { row, rowTime, columns, touched, session } = this
+    ;(columns[TIME] as IntColumn).values[row] = rowTime
+    if (!Number.isNaN(rowTime)) {
+      this.times.add(rowTime)
+      if (this.time1 === null || rowTime < this.time1) this.time1 = rowTime
+      if (this.time2 === null || rowTime > this.time2) this.time2 = rowTime
+      if (session.time1 === null || rowTime < session.time1) session.time1 = rowTime
+      if (session.time2 === null || rowTime > session.time2) session.time2 = rowTime
+    }
+    for (let i = 0; i < this.touchedCount; i++) {
+      const column = columns[touched[i]!]!
+      if (column instanceof TextColumn && column.counted) column.count(column.ids[row]!, rowTime)
+    }
+    if (this.uidStart < 0) this.metadataUid.addNull()
+    else this.metadataUid.add(this.uid, this.uidStart, this.uidEnd)
+    this.data.add(this.record, this.recordStart, this.recordEnd)
+    session.events++
+    this.rows++
+    this.row = row + 1
+    if (this.row === ROW_GROUP_ROWS) this.flush()
+  }
+
+  cancel(): void {
+    for (let i = 0; i < this.touchedCount; i++) this.columns[this.touched[i]!]!.clearRow(this.row)
+  }
+
+  reject(bytes: Buffer, start: number, end: number, offset: number, reason: string): void {
+    this.session.rejects++
+    this.onReject(bytes, start, end, offset, reason)
+  }
+
+  /** Writes the rows held as one row group. */
+  flush(): void {
+    const { row, file } = this
+    if (row === 0) return
+    for (let i = 0; i < EVENT_COLUMNS.length; i++) {
+      const column = this.columns[i]
+      if (column instanceof IntColumn) column.write(file, row)
+      else if (column instanceof TextColumn) column.write(file, row)
+      else if (i === DATA || i === METADATA_UID) {
+        const { pages, nulls } = (i === DATA ? this.data : this.metadataUid).take()
+        file.bytes(pages, row, nulls)
+      } else (this.columns[COLUMN_INDEX.get(EVENT_COLUMNS[i]!.name.slice(0, -4))!] as TextColumn).writeKeys(file, row)
+    }
+    file.endRowGroup(row)
+    for (const column of this.columns) column?.reset(row, column.column.name === 'segment_day')
+    this.phrases.clear()
+    this.row = 0
+  }
+
+  /** Distinct values of the indexed columns, sorted by column, then bytes; columns with too many are left out. */
+  columnValues(): { values: ColumnValue[]; incomplete: string[] } {
+    const indexed = this.texts
+      .filter(({ column }) => column.indexed)
+      .sort((a, b) => (a.column.name < b.column.name ? -1 : 1))
+    return {
+      values: indexed.filter(({ counted }) => counted).flatMap((column) => column.values()),
+      incomplete: indexed.filter(({ counted }) => !counted).map(({ column }) => column.name),
+    }
+  }
+
+  columnSummaries(): Record<string, ColumnSummary> {
+    const summaries: Record<string, ColumnSummary> = {}
+    for (const column of this.columns) if (column) summaries[column.column.name] = column.summary()
+    return summaries
+  }
+
+  /** p01 and p99 of event times (of a regular sample beyond a million), and how many events have none. */
+  timeQuantiles(): { p01: number; p99: number; missing: number } | undefined {
+    return this.times.count === 0 ? undefined : { ...this.times.quantiles(), missing: this.rows - this.times.count }
+  }
+}
+
+// --- internal ---
+
+const EMPTY = Buffer.alloc(0)
+const METADATA_UID = COLUMN_INDEX.get('metadata_uid')!
+const TIME = COLUMN_INDEX.get('time')!
+const MESSAGE = COLUMN_INDEX.get('message')!
+const DATA = COLUMN_INDEX.get('data')!
+const SEGMENT_DAY = COLUMN_INDEX.get('segment_day')!
+
+const emptyTally = () => ({ events: 0, rejects: 0, time1: null as number | null, time2: null as number | null })
+
+class IntColumn {
+  readonly values = new Float64Array(ROW_GROUP_ROWS).fill(Number.NaN)
+  readonly column: EventColumn
+  private nulls = 0
+  private least = Number.POSITIVE_INFINITY
+  private most = Number.NEGATIVE_INFINITY
+
+  constructor(column: EventColumn) {
+    this.column = column
+  }
+  textAt(row: number): string | undefined {
+    const value = this.values[row]!
+    return Number.isNaN(value) ? undefined : String(value)
+  }
+  clearRow(row: number): void {
+    this.values[row] = Number.NaN
+  }
+  write(file: ParquetFileWriter, rows: number): void {
+    const { values } = this
+    for (let i = 0; i < rows; i++) {
+      const value = values[i]!
+      if (value < this.least) this.least = value
+      if (value > this.most) this.most = value
+      if (Number.isNaN(value)) this.nulls++
+    }
+    file.ints(values, rows)
+  }
+  reset(rows: number): void {
+    this.values.fill(Number.NaN, 0, rows)
+  }
+  summary(): ColumnSummary {
+    return this.least <= this.most ? { nulls: this.nulls, min: this.least, max: this.most } : { nulls: this.nulls }
+  }
+}
+
+class TextColumn {
+  readonly ids = new Int32Array(ROW_GROUP_ROWS).fill(-1)
+  readonly interner = new Interner()
+  readonly column: EventColumn
+  /** Per id: events, first and last time. Kept for indexed columns while their values are not too many. */
+  counted: boolean
+  private counts = new Float64Array(256)
+  private first = new Float64Array(256).fill(Number.POSITIVE_INFINITY)
+  private last = new Float64Array(256).fill(Number.NEGATIVE_INFINITY)
+  private nulls = 0
+  private least: Buffer | undefined
+  private most: Buffer | undefined
+  /** Per interned id: its place in the dictionary of the row group being written. */
+  private local = new Int32Array(256)
+  private readonly localIds = new Int32Array(ROW_GROUP_ROWS)
+
+  constructor(column: EventColumn) {
+    this.column = column
+    this.counted = column.indexed
+  }
+
+  textAt(row: number): string | undefined {
+    const id = this.ids[row]!
+    return id < 0 ? undefined : this.interner.bytes(id).toString()
+  }
+  clearRow(row: number): void {
+    this.ids[row] = -1
+  }
+
+  count(id: number, time: number): void {
+    if (id >= this.counts.length) {
+      const size = Math.max(id + 1, this.counts.length * 2)
+      this.counts = copyInto(this.counts, new Float64Array(size))
+      this.first = copyInto(this.first, new Float64Array(size).fill(Number.POSITIVE_INFINITY))
+      this.last = copyInto(this.last, new Float64Array(size).fill(Number.NEGATIVE_INFINITY))
+    }
+    this.counts[id]!++
+    if (time < this.first[id]!) this.first[id] = time
+    if (time > this.last[id]!) this.last[id] = time
+  }
+
+  write(file: ParquetFileWriter, rows: number): void {
+    const { ids, interner } = this
+    const { dictionary, used } = this.localise(ids, rows, (id) => interner.bytes(id))
+    if (dictionary.count > 0) {
+      if (!this.least || Buffer.compare(dictionary.least, this.least) < 0) this.least = Buffer.from(dictionary.least)
+      if (!this.most || Buffer.compare(dictionary.most, this.most) > 0) this.most = Buffer.from(dictionary.most)
+    }
+    // A dictionary of nearly as many values as rows only costs: write the values themselves.
+    if (dictionary.count > 1000 && dictionary.count > used * 0.6) {
+      const pages = new BytesPageBuilder(this.column.nullable)
+      for (let i = 0; i < rows; i++) {
+        if (ids[i]! < 0) pages.addNull()
+        else {
+          const value = interner.bytes(ids[i]!)
+          pages.add(value, 0, value.length)
+        }
+      }
+      const taken = pages.take()
+      this.nulls += taken.nulls
+      file.bytes(taken.pages, rows, taken.nulls)
+      return
+    }
+    this.nulls += rows - used
+    file.dictionary(this.localIds, rows, dictionary)
+  }
+
+  /** The sortable form of an address column: the same ids, other dictionary. */
+  writeKeys(file: ParquetFileWriter, rows: number): void {
+    const keys = new Interner()
+    const keyOf = new Int32Array(this.interner.count).fill(-2)
+    const ids = new Int32Array(rows)
+    for (let i = 0; i < rows; i++) {
+      const id = this.ids[i]!
+      if (id >= 0 && keyOf[id] === -2) {
+        const key = ipKey(this.interner.bytes(id).toString('latin1'))
+        const bytes = Buffer.from(key ?? '')
+        keyOf[id] = key === undefined ? -1 : keys.intern(bytes, 0, bytes.length)
+      }
+      ids[i] = id < 0 ? -1 : keyOf[id]!
+    }
+    const { dictionary } = this.localise(ids, rows, (id) => keys.bytes(id))
+    file.dictionary(this.localIds, rows, dictionary)
+  }
+
+  reset(rows: number, constant: boolean): void {
+    if (constant) return
+    this.ids.fill(-1, 0, rows)
+    if (this.counted && this.interner.count <= COUNTED_VALUES) return
+    this.counted = false
+    this.interner.clear()
+  }
+
+  values(): ColumnValue[] {
+    const { interner, counts, first, last, column } = this
+    const values: ColumnValue[] = []
+    for (let id = 0; id < interner.count; id++) {
+      if (!(counts[id]! > 0)) continue
+      const timed = first[id]! <= last[id]!
+      const time1 = timed ? first[id]! : null
+      const time2 = timed ? last[id]! : null
+      values.push({ column: column.name, value: interner.bytes(id), count: counts[id]!, time1, time2 })
+    }
+    return values.sort((a, b) => Buffer.compare(a.value, b.value))
+  }
+
+  summary(): ColumnSummary {
+    const { nulls, least, most } = this
+    const bounds = least && most && least.length <= 64 && most.length <= 64
+    return {
+      nulls,
+      ...(bounds ? { min: least.toString(), max: most.toString() } : {}),
+      ...(this.counted ? { ndv: this.counts.reduce((sum, count) => sum + (count > 0 ? 1 : 0), 0) } : {}),
+    }
+  }
+
+  /** Renumbers `ids` densely into `localIds` and collects their values as a Parquet dictionary. */
+  private localise(
+    ids: Int32Array,
+    rows: number,
+    bytesOf: (id: number) => Buffer,
+  ): { dictionary: RowGroupDictionary; used: number } {
+    const { localIds } = this
+    this.local.fill(0)
+    plain.clear()
+    let count = 0
+    let used = 0
+    let least: Buffer = EMPTY
+    let most: Buffer = EMPTY
+    for (let i = 0; i < rows; i++) {
+      const id = ids[i]!
+      if (id < 0) {
+        localIds[i] = -1
+        continue
+      }
+      used++
+      if (id >= this.local.length)
+        this.local = copyInto(this.local, new Int32Array(Math.max(id + 1, this.local.length * 2)))
+      let local = this.local[id]!
+      if (local === 0) {
+        local = ++count
+        this.local[id] = local
+        const value = bytesOf(id)
+        plain.uint32(value.length)
+        plain.bytes(value)
+        if (count === 1 || Buffer.compare(value, least) < 0) least = value
+        if (count === 1 || Buffer.compare(value, most) > 0) most = value
+      }
+      localIds[i] = local - 1
+    }
+    return { dictionary: { plain: plain.view(), count, least, most }, used }
+  }
+}
+
+const plain = new ByteWriter(65_536)
+
+/** Tuples of small integers to ids that the caller chooses; open addressing over one flat array. */
+class TupleTable {
+  private table = new Int32Array(4096)
+  private entries = new Int32Array(8192)
+  private used = 0
+  private count = 0
+  private readonly tuple = new Int32Array(16)
+  private width = 0
+  private hash = 0
+  private slot = 0
+
+  start(width: number): void {
+    this.width = 0
+    this.hash = width
+  }
+  push(value: number): void {
+    const int = Number.isNaN(value) ? -1 : value | 0
+    this.tuple[this.width++] = int
+    this.hash = Math.imul(this.hash ^ int, 0x9e3779b1)
+    this.hash ^= this.hash >>> 15
+  }
+  /** The id of the tuple pushed, -1 when it is new. Entries: width, values…, id. */
+  find(): number {
+    const { table, entries, tuple, width } = this
+    const mask = table.length - 1
+    let slot = this.hash & mask
+    for (; table[slot] !== 0; slot = (slot + 1) & mask) {
+      const at = table[slot]! - 1
+      if (entries[at] !== width) continue
+      let i = 0
+      while (i < width && entries[at + 1 + i] === tuple[i]) i++
+      if (i === width) return entries[at + 1 + width]!
+    }
+    this.slot = slot
+    return -1
+  }
+  insert(id: number): void {
+    const needed = this.used + this.width + 2
+    if (needed > this.entries.length) this.entries = copyInto(this.entries, new Int32Array(needed * 2))
+    this.table[this.slot] = this.used + 1
+    this.entries[this.used++] = this.width
+    for (let i = 0; i < this.width; i++) this.entries[this.used++] = this.tuple[i]!
+    this.entries[this.used++] = id
+    if (++this.count * 2 > this.table.length) this.rehash()
+  }
+  clear(): void {
+    this.table.fill(0)
+    this.used = 0
+    this.count = 0
+  }
+  private rehash(): void {
+    const { entries } = this
+    const table = new Int32Array(this.table.length * 4)
+    const mask = table.length - 1
+    for (let at = 0; at < this.used; at += entries[at]! + 2) {
+      const width = entries[at]!
+      let hash = width
+      for (let i = 0; i < width; i++) {
+        hash = Math.imul(hash ^ entries[at + 1 + i]!, 0x9e3779b1)
+        hash ^= hash >>> 15
+      }
+      let slot = hash & mask
+      while (table[slot] !== 0) slot = (slot + 1) & mask
+      table[slot] = at + 1
+    }
+    this.table = table
+  }
+}
+
+/** Every n-th event time, n doubling whenever the sample is full. */
+class TimeSample {
+  count = 0
+  private sample = new Float64Array(1 << 20)
+  private size = 0
+  private stride = 1
+
+  add(time: number): void {
+    if (this.count++ % this.stride !== 0) return
+    if (this.size === this.sample.length) {
+      for (let i = 0; i < this.size / 2; i++) this.sample[i] = this.sample[i * 2]!
+      this.size /= 2
+      this.stride *= 2
+      if ((this.count - 1) % this.stride !== 0) return
+    }
+    this.sample[this.size++] = time
+  }
+  quantiles(): { p01: number; p99: number } {
+    const sorted = this.sample.slice(0, this.size).sort()
+    const at = (share: number) => sorted[Math.floor(share * (sorted.length - 1))]!
+    return { p01: at(0.01), p99: at(0.99) }
+  }
+}
+
+function copyInto<T extends Int32Array | Float64Array>(from: T, to: T): T {
+  to.set(from)
+  return to
+}

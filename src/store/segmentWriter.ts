@@ -1,0 +1,440 @@
+/**
+ * Writes one open segment: the four databases and, when records were refused, the rejects. Runs inside a worker; the
+ * catalog learns of the segment only from what `seal` returns. File layouts: docs/design.md §5.
+ */
+import { createHash, type Hash } from 'node:crypto'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { EventSink } from '../core/eventSink.ts'
+import type { SourceObject } from '../core/sourceObject.ts'
+import { faultPoint } from '../platform/faults.ts'
+import { createDurableFile, type DurableFile, makeDirectory, syncDirectory, writeDurably } from '../platform/files.ts'
+import { EventBuilder, META_COLUMNS } from './eventBuilder.ts'
+import { directoryDigest, MANIFEST_FORMAT, type Manifest, serializeManifest } from './manifest.ts'
+import { type ParquetColumn, ParquetFileWriter } from './parquet/fileWriter.ts'
+import { RowTable } from './parquet/rowTable.ts'
+import {
+  type FileKind,
+  REJECT_BYTES,
+  type SealedSegment,
+  type SegmentFile,
+  type SessionRow,
+  segmentFileName,
+} from './segment.ts'
+import { type KeysetKey, SegmentKeyset } from './segmentKeyset.ts'
+
+export interface SegmentWriterOptions {
+  /** Directory of the collection's segments. */
+  readonly directory: string
+  readonly collection: string
+  readonly segment: number
+  readonly format: string
+  readonly formatVersion: number
+  readonly day: string
+  readonly firstEventId: number
+  readonly firstSessionId: number
+  readonly keepLog: boolean
+  /** null: no keyset is written, and hunts answer `unknown` for this segment. */
+  readonly keyset: KeysetKey | null
+  /** `coldtrail/<version>`. */
+  readonly producer: string
+}
+
+export class SegmentWriter {
+  readonly options: SegmentWriterOptions
+  private readonly events: EventBuilder
+  private readonly meta: HashedFile
+  private readonly metaParquet: ParquetFileWriter
+  private readonly log: HashedFile | undefined
+  private rejectFile: { file: HashedFile; parquet: ParquetFileWriter; rows: RowTable } | undefined
+  private readonly keyset: SegmentKeyset | undefined
+  private readonly opened = Date.now()
+  private readonly sealed: SessionRow[] = []
+  private object:
+    | { object: SourceObject; received: number; codec: SessionRow['codec']; packOffset: number; firstEvent: number }
+    | undefined
+  private rejectCount = 0
+  rawBytes = 0
+
+  constructor(options: SegmentWriterOptions) {
+    this.options = options
+    makeDirectory(options.directory)
+    this.meta = this.create('meta')
+    this.metaParquet = new ParquetFileWriter(this.meta, META_COLUMNS, this.fileMetadata('meta'))
+    this.log = options.keepLog ? this.create('log') : undefined
+    this.log?.write(packHeader(options.segment))
+    this.keyset = options.keyset ? new SegmentKeyset(options.keyset) : undefined
+    this.events = new EventBuilder({
+      file: this.metaParquet,
+      firstEventId: options.firstEventId,
+      day: options.day,
+      observer: this.keyset,
+      onReject: (...reject) => this.reject(...reject),
+    })
+  }
+
+  get sink(): EventSink {
+    return this.events
+  }
+  get rows(): number {
+    return this.events.rows
+  }
+  get sessions(): number {
+    return this.sealed.length
+  }
+  get rejects(): number {
+    return this.rejectCount
+  }
+  get bufferedBytes(): number {
+    return this.events.bufferedBytes
+  }
+
+  beginSession(object: SourceObject, facts: { received: number; codec: SessionRow['codec'] }): void {
+    this.object = { object, ...facts, packOffset: this.log?.size ?? 0, firstEvent: this.events.rows }
+    this.events.beginSession(this.sessionId)
+  }
+
+  /** Bytes of the object as received, appended to the pack. */
+  appendReceived(bytes: Uint8Array): void {
+    this.log?.write(bytes)
+  }
+
+  endSession(facts: {
+    version?: string
+    size: number
+    sha256_received: string
+    sha256_decoded: string
+    decoded_size: number
+    records: number
+  }): SessionRow {
+    const { object, received, codec, packOffset, firstEvent } = this.object!
+    const { events, rejects, time1, time2 } = this.events.session
+    const id1 = events > 0 ? this.options.firstEventId + firstEvent : null
+    const session: SessionRow = {
+      session_id: this.sessionId,
+      source: object.source,
+      bucket: object.bucket,
+      key: object.key,
+      version: facts.version ?? object.version,
+      size: facts.size,
+      last_modified: object.lastModified,
+      received,
+      codec,
+      format: this.options.format,
+      format_version: this.options.formatVersion,
+      sha256_received: facts.sha256_received,
+      sha256_decoded: facts.sha256_decoded,
+      decoded_size: facts.decoded_size,
+      pack_segment: this.log ? this.options.segment : null,
+      pack_offset: this.log ? packOffset : null,
+      pack_length: this.log ? this.log.size - packOffset : null,
+      id1,
+      id2: id1 === null ? null : id1 + events - 1,
+      time1,
+      time2,
+      records: facts.records,
+      events,
+      rejects,
+    }
+    this.sealed.push(session)
+    this.rawBytes += facts.decoded_size
+    this.object = undefined
+    return session
+  }
+
+  /** Writes the buffered row group early, to free memory. */
+  flush(): void {
+    this.events.flush()
+  }
+
+  /** Makes every file durable under its final name. At least one session must have ended. */
+  seal(): SealedSegment {
+    const { options, events, sealed } = this
+    events.flush()
+    this.metaParquet.finish()
+    const files: SegmentFile[] = []
+    const common = this.commonManifest()
+    const quantiles = events.timeQuantiles()
+    const packed = this.log ? { packetId1: common.session1, packetId2: common.session2 } : {}
+    const ids = events.rows > 0 ? { id1: options.firstEventId, id2: options.firstEventId + events.rows - 1 } : {}
+    const owned = events.rows > 0 ? { metaId1: ids.id1!, metaId2: ids.id2! } : {}
+    const sessionIds = { id1: common.session1, id2: common.session2 }
+    const posix = (us: number) => Math.floor(us / 1e6)
+
+    files.push(
+      this.publish('session', writeSessions(this.create('session'), sealed, this.fileMetadata('session')), {
+        ...common,
+        ...sessionIds,
+        ...owned,
+        ...packed,
+        compression: 'zstd',
+      }),
+    )
+    files.push(
+      this.publish('meta', this.meta, {
+        ...common,
+        ...ids,
+        ...packed,
+        compression: 'zstd',
+        ...(quantiles
+          ? {
+              eventTime: {
+                min: posix(events.time1!),
+                max: posix(events.time2!),
+                p01: posix(quantiles.p01),
+                p99: posix(quantiles.p99),
+                future: events.time2! > Date.now() * 1000 ? 1 : 0,
+                missing: quantiles.missing,
+              },
+            }
+          : {}),
+        columns: events.columnSummaries(),
+      }),
+    )
+    if (this.log) files.push(this.publish('log', this.log, { ...common, ...sessionIds, ...packed }))
+    if (this.rejectFile) {
+      this.rejectFile.rows.flush(this.rejectFile.parquet)
+      this.rejectFile.parquet.finish()
+      files.push(this.publish('reject', this.rejectFile.file, { ...common, ...sessionIds, compression: 'zstd' }))
+    }
+    files.push(this.writeIndex({ ...common, ...sessionIds }))
+    syncDirectory(options.directory)
+    faultPoint('segment.files-durable')
+    return {
+      collection: options.collection,
+      segment: options.segment,
+      format: options.format,
+      day: options.day,
+      files,
+      sessions: sealed,
+      id1: ids.id1 ?? null,
+      id2: ids.id2 ?? null,
+      session1: common.session1,
+      session2: common.session2,
+      time1: events.time1,
+      time2: events.time2,
+      rows: events.rows,
+      rejects: this.rejectCount,
+      raw_bytes: this.rawBytes,
+    }
+  }
+
+  /** Removes whatever was written; nothing of this segment ever existed. */
+  discard(): void {
+    this.meta.discard()
+    this.log?.discard()
+    this.rejectFile?.file.discard()
+    for (const kind of ['session', 'meta', 'log', 'reject', 'index'] as const) {
+      const path = join(this.options.directory, segmentFileName(kind, this.options.segment))
+      for (const name of [path, `${path}.manifest`]) rmSync(name, { recursive: true, force: true })
+    }
+  }
+
+  private get sessionId(): number {
+    return this.options.firstSessionId + this.sealed.length
+  }
+
+  private create(kind: FileKind): HashedFile {
+    return new HashedFile(join(this.options.directory, segmentFileName(kind, this.options.segment)))
+  }
+
+  private fileMetadata(kind: FileKind): Record<string, string> {
+    const { collection, segment, format, day, producer } = this.options
+    return {
+      'coldtrail.file': `${kind}/1`,
+      'coldtrail.segment': String(segment),
+      'coldtrail.collection': collection,
+      'coldtrail.format': format,
+      'coldtrail.day': day,
+      'coldtrail.producer': producer,
+    }
+  }
+
+  private commonManifest() {
+    const { collection, segment, format, day, producer, firstSessionId } = this.options
+    const { time1, time2, rows } = this.events
+    return {
+      v: MANIFEST_FORMAT as typeof MANIFEST_FORMAT,
+      collection,
+      segment,
+      format,
+      day,
+      fileTime: Math.floor(this.opened / 1000),
+      sealTime: Math.floor(Date.now() / 1000),
+      session1: firstSessionId,
+      session2: firstSessionId + Math.max(0, this.sealed.length - 1),
+      ...(time1 === null ? {} : { time1: Math.floor(time1 / 1e6), time2: Math.floor(time2! / 1e6) }),
+      rows,
+      rejects: this.rejectCount,
+      rawBytes: this.rawBytes,
+      producer,
+    }
+  }
+
+  /** The file under its final name, then its manifest. */
+  private publish(
+    kind: FileKind,
+    file: HashedFile,
+    facts: Omit<Manifest, 'filename' | 'kind' | 'size' | 'sha256'>,
+  ): SegmentFile {
+    const name = segmentFileName(kind, this.options.segment)
+    file.publish()
+    return this.writeManifest(name, { ...facts, filename: name, kind, size: file.size, sha256: file.digest() })
+  }
+
+  private writeManifest(name: string, manifest: Manifest): SegmentFile {
+    writeDurably(join(this.options.directory, `${name}.manifest`), serializeManifest(manifest))
+    return { kind: manifest.kind, name, size: manifest.size, sha256: manifest.sha256, manifest }
+  }
+
+  private writeIndex(facts: Omit<Manifest, 'filename' | 'kind' | 'size' | 'sha256'>): SegmentFile {
+    const name = segmentFileName('index', this.options.segment)
+    const directory = join(this.options.directory, name)
+    makeDirectory(directory)
+    const { values, incomplete } = this.events.columnValues()
+    const table = new RowTable(VALUES_COLUMNS)
+    const file = new HashedFile(join(directory, 'values.parquet'))
+    const parquet = new ParquetFileWriter(file, VALUES_COLUMNS, {
+      ...this.fileMetadata('index'),
+      'coldtrail.incomplete': incomplete.join(','),
+    })
+    for (const { column, value, count, time1, time2 } of values) {
+      table.add([column, value, count, time1, time2])
+      if (table.rows === 65_536) table.flush(parquet)
+    }
+    table.flush(parquet)
+    parquet.finish()
+    file.publish()
+    const parts = [{ name: 'values.parquet', size: file.size, sha256: file.digest() }]
+    let keyset: Manifest['keyset']
+    if (this.keyset) {
+      const { bytes, description } = this.keyset.encode()
+      writeDurably(join(directory, 'keyset.ks'), bytes)
+      parts.push({ name: 'keyset.ks', size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') })
+      keyset = description
+    }
+    return this.writeManifest(name, {
+      ...facts,
+      filename: name,
+      kind: 'index',
+      ...directoryDigest(parts),
+      ...(keyset ? { keyset } : {}),
+    })
+  }
+
+  private reject(bytes: Buffer, start: number, end: number, offset: number, reason: string): void {
+    this.rejectCount++
+    this.keyset?.observe(bytes, start, Math.min(end, start + REJECT_BYTES))
+    if (end - start > REJECT_BYTES) this.keyset?.incomplete('a reject longer than its kept bytes')
+    if (!this.rejectFile) {
+      const file = this.create('reject')
+      const parquet = new ParquetFileWriter(file, REJECT_COLUMNS, this.fileMetadata('reject'))
+      this.rejectFile = { file, parquet, rows: new RowTable(REJECT_COLUMNS) }
+    }
+    const { rows, parquet } = this.rejectFile
+    const kept = Buffer.from(bytes.subarray(start, Math.min(end, start + REJECT_BYTES)))
+    rows.add([this.sessionId, offset, end - start, reason, kept])
+    if (rows.rows === 8192) rows.flush(parquet)
+  }
+}
+
+export const SESSION_COLUMNS: readonly ParquetColumn[] = (
+  [
+    ['session_id', 'int'],
+    ['source', 'text'],
+    ['bucket', 'text'],
+    ['key', 'text'],
+    ['version', 'text'],
+    ['size', 'int'],
+    ['last_modified', 'time'],
+    ['received', 'time'],
+    ['codec', 'text'],
+    ['format', 'text'],
+    ['format_version', 'int'],
+    ['sha256_received', 'text'],
+    ['sha256_decoded', 'text'],
+    ['decoded_size', 'int'],
+    ['pack_segment', 'int'],
+    ['pack_offset', 'int'],
+    ['pack_length', 'int'],
+    ['id1', 'int'],
+    ['id2', 'int'],
+    ['time1', 'time'],
+    ['time2', 'time'],
+    ['records', 'int'],
+    ['events', 'int'],
+    ['rejects', 'int'],
+  ] as const
+).map(([name, type], index) => ({ name, type, fieldId: index + 1, nullable: /^(pack_|id|time)\w+$/.test(name) }))
+
+export const VALUES_COLUMNS: readonly ParquetColumn[] = [
+  { name: 'column_name', fieldId: 1, type: 'text', nullable: false },
+  { name: 'value', fieldId: 2, type: 'text', nullable: false },
+  { name: 'count', fieldId: 3, type: 'int', nullable: false },
+  { name: 'time1', fieldId: 4, type: 'time', nullable: true },
+  { name: 'time2', fieldId: 5, type: 'time', nullable: true },
+]
+
+export const REJECT_COLUMNS: readonly ParquetColumn[] = [
+  { name: 'session_id', fieldId: 1, type: 'int', nullable: false },
+  { name: 'offset', fieldId: 2, type: 'int', nullable: false },
+  { name: 'length', fieldId: 3, type: 'int', nullable: false },
+  { name: 'reason', fieldId: 4, type: 'text', nullable: false },
+  { name: 'data', fieldId: 5, type: 'binary', nullable: false },
+]
+
+/** `CTPACK`, format version, reserved byte, segment number in 8 bytes; then the objects as received, one after another. */
+export function packHeader(segment: number): Buffer {
+  const header = Buffer.alloc(16)
+  header.write('CTPACK', 'latin1')
+  header[6] = 1
+  header.writeBigUInt64LE(BigInt(segment), 8)
+  return header
+}
+
+// --- internal ---
+
+/** A durable file that hashes what passes. */
+class HashedFile implements DurableFile {
+  private readonly file: DurableFile
+  private readonly hash: Hash = createHash('sha256')
+
+  constructor(path: string) {
+    this.file = createDurableFile(path)
+  }
+  get path(): string {
+    return this.file.path
+  }
+  get size(): number {
+    return this.file.size
+  }
+  write(bytes: Uint8Array): void {
+    this.hash.update(bytes)
+    this.file.write(bytes)
+  }
+  publish(): void {
+    this.file.publish()
+  }
+  discard(): void {
+    this.file.discard()
+  }
+  digest(): string {
+    return this.hash.digest('hex')
+  }
+}
+
+function writeSessions(
+  file: HashedFile,
+  sessions: readonly SessionRow[],
+  metadata: Record<string, string>,
+): HashedFile {
+  const parquet = new ParquetFileWriter(file, SESSION_COLUMNS, metadata)
+  const table = new RowTable(SESSION_COLUMNS)
+  for (const session of sessions) {
+    table.add(SESSION_COLUMNS.map(({ name }) => session[name as keyof SessionRow]))
+    if (table.rows === 32_768) table.flush(parquet)
+  }
+  table.flush(parquet)
+  parquet.finish()
+  return file
+}
