@@ -88,6 +88,11 @@ export const ERRORS = {
     'Set the variable, or write $${ for a literal ${.',
     EXIT.usage,
   ),
+  E_SOURCE_MISSING: row(
+    'There is nothing to collect from: no source was named and none is configured.',
+    'Name one (s3://bucket/prefix, a folder, a file or -), or put it into coldtrail.yaml with `coldtrail init`.',
+    EXIT.usage,
+  ),
   E_CONFIG_EXISTS: row('{path} exists already.', 'Edit it, or give another name with --config.', EXIT.conflict),
 
   E_TIME_FORMAT: row(

@@ -1,4 +1,4 @@
-// Written by `npm run gen` from the files of this folder; do not edit.
+/** Every format; written by npm run gen from this folder. */
 import { aws_cloudtrail } from './aws_cloudtrail.ts'
 import { aws_vpcflow } from './aws_vpcflow.ts'
 import { json_lines } from './json_lines.ts'

@@ -1,4 +1,4 @@
-/** Every source by its name. Written by `npm run gen` from the files of this folder. */
+/** Every source; written by npm run gen from this folder. */
 import { directory } from './directory.ts'
 import { s3 } from './s3.ts'
 

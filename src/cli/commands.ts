@@ -1,0 +1,7 @@
+/** Every command, in the order of the help page. */
+import type { Command } from './command.ts'
+import { doctorCommand } from './doctor.ts'
+import { initCommand } from './init.ts'
+import { sourceListCommand } from './sourceList.ts'
+
+export const COMMANDS: readonly Command[] = [initCommand, sourceListCommand, doctorCommand]

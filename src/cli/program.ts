@@ -1,0 +1,83 @@
+/** Builds the parser of commander from the commands' declarations, and their help. */
+import { Argument, Command as Parser, Option as ParserOption } from 'commander'
+import { EXIT, EXIT_MEANING } from '../core/errors.ts'
+import { type Command, exitStatuses, flagName, GLOBAL_OPTIONS, type GlobalOptions, type Option } from './command.ts'
+
+export interface Chosen {
+  readonly command: Command
+  readonly args: readonly string[]
+  readonly options: Readonly<Record<string, unknown>>
+  readonly globals: GlobalOptions
+}
+
+/** The parser over `commands`; `chosen` gets what was typed. Parsing faults are thrown as commander's errors. */
+export function createProgram(
+  version: string,
+  commands: readonly Command[],
+  chosen: (chosen: Chosen) => Promise<void>,
+): Parser {
+  const program = new Parser('coldtrail')
+    .description('Security evidence that lasts for years: collect logs, keep them, search them.')
+    .version(version)
+    .helpCommand(false)
+    .showSuggestionAfterError()
+    .exitOverride()
+    .configureOutput({ outputError: () => undefined, writeErr: () => undefined })
+    .configureHelp({ showGlobalOptions: true, sortSubcommands: false, helpWidth: 110 })
+  for (const [key, option] of Object.entries(GLOBAL_OPTIONS)) program.addOption(parserOption(key, option))
+  program.addHelpText(
+    'after',
+    '\nStart here:\n  ./coldtrail demo            see it work on generated logs\n' +
+      '  ./coldtrail collect --help  runnable examples; every command has them',
+  )
+
+  for (const command of commands) {
+    const words = command.name.split(' ')
+    const parent = words.length === 1 ? program : group(program, words[0]!, commands)
+    const parser = parent.command(words.at(-1)!)
+    parser.description(command.summary + (command.details ? `\n\n${command.details}` : ''))
+    parser.summary(command.summary)
+    for (const argument of command.arguments ?? []) {
+      parser.addArgument(new Argument(argument.name.replace('…', '...'), argument.description))
+    }
+    for (const [key, option] of Object.entries(command.options)) parser.addOption(parserOption(key, option))
+    parser.addHelpText('after', afterHelp(command))
+    parser.action(async () => {
+      const globals = program.opts<GlobalOptions>()
+      await chosen({ command, args: parser.args, options: parser.opts(), globals })
+    })
+  }
+  return program
+}
+
+// --- internal ---
+
+/** `source` of `source list`: a parser that only holds its commands. */
+function group(program: Parser, name: string, commands: readonly Command[]): Parser {
+  const existing = program.commands.find((parser) => parser.name() === name)
+  if (existing) return existing
+  const members = commands.filter((command) => command.name.startsWith(`${name} `))
+  return program.command(name).summary(members.map((command) => command.name.split(' ')[1]).join(', '))
+}
+
+function parserOption(key: string, option: Option<unknown>): ParserOption {
+  const flag = flagName(key, option)
+  const result = new ParserOption(option.value === undefined ? flag : `${flag} <${option.value}>`, option.description)
+  const repeated = option.repeatable === true
+  if (option.initial !== undefined && option.initial !== false) {
+    result.default(option.initial, repeated ? 'none' : undefined)
+  } else if (option.initial === false) {
+    result.default(false, 'off')
+  }
+  if (repeated) {
+    return result.argParser((given: string, before: readonly string[] | undefined) => [...(before ?? []), given])
+  }
+  const { parse } = option
+  return parse ? result.argParser((given: string) => parse(given, flag)) : result
+}
+
+function afterHelp(command: Command): string {
+  const examples = command.examples.flatMap(({ line, note }) => [`  # ${note}`, `  ./coldtrail ${line}`])
+  const exits = exitStatuses(command).map((name) => `  ${String(EXIT[name]).padStart(3)}  ${EXIT_MEANING[name]}`)
+  return ['', 'Examples:', ...examples, '', 'Exit status:', ...exits].join('\n')
+}

@@ -1,0 +1,260 @@
+/**
+ * `coldtrail.yaml`: one zod schema gives the types, the checks, the JSON Schema for editors and the reference page.
+ * Every fault names file, line, path and value; secret values are never shown.
+ */
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { isMap, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml'
+import { z } from 'zod'
+import { SOURCES } from './components/sources/all.ts'
+import { ColdtrailError } from './core/errors.ts'
+import { nearest } from './core/nearest.ts'
+
+export const CONFIG_FILE = 'coldtrail.yaml'
+export const DEFAULT_DATA_DIR = 'coldtrail-data'
+
+const MIB = 1024 * 1024
+
+const collectSchema = z
+  .strictObject({
+    max_workers: z.int().min(1).max(256).default(16).describe('Downloads at once.'),
+    poll_secs: z.int().min(1).default(60).describe('Pause between two listings of collect --follow.'),
+    max_object_bytes: z
+      .int()
+      .min(1024)
+      .default(16 * 1024 * MIB)
+      .describe('Decoded size from which an object is quarantined.'),
+    max_ratio: z.int().min(2).default(200).describe('Ratio of decoded to received bytes from which it is quarantined.'),
+  })
+  .prefault({})
+  .describe('How objects are collected.')
+
+const segmentSchema = z
+  .strictObject({
+    max_rows: z.int().min(1).default(1_000_000).describe('Events at which a segment is sealed.'),
+    max_bytes: z
+      .int()
+      .min(MIB)
+      .default(512 * MIB)
+      .describe('Bytes at which a segment is sealed.'),
+    idle_secs: z.int().min(1).default(60).describe('collect --follow seals a segment that got nothing for so long.'),
+    max_open: z.int().min(1).default(32).describe('Segments open at once; one more seals the one longest idle.'),
+  })
+  .prefault({})
+  .describe('When segments are sealed.')
+
+const sourceSchemas = SOURCES.map((component) =>
+  (component.config as z.ZodObject).safeExtend({
+    name: z
+      .string()
+      .regex(/^[a-z][a-z0-9_-]{0,62}$/, 'a name is lower-case letters, digits, - and _')
+      .describe('How `coldtrail collect NAME` calls it.'),
+    type: z.literal(component.name).describe(component.summary),
+  }),
+)
+
+type SourceSchema = z.ZodObject<{ name: z.ZodString; type: z.ZodLiteral<string> }, z.core.$loose>
+
+export const configSchema = z.strictObject({
+  data_dir: z
+    .string()
+    .min(1)
+    .default(DEFAULT_DATA_DIR)
+    .describe('Where everything is kept. Relative to the directory of this file.'),
+  manifest_dir: z.string().min(1).optional().describe('The history; by default the directory history of data_dir.'),
+  catalog_url: z
+    .string()
+    .regex(/^postgres(ql)?:\/\//, 'a PostgreSQL catalog has the form postgres://user@host/database')
+    .optional()
+    .meta({ description: 'PostgreSQL catalog; without it a SQLite file in data_dir.', secret: true }),
+  sources: z
+    .array(z.discriminatedUnion('type', sourceSchemas as [SourceSchema]))
+    .default([])
+    .describe('Named sources; `coldtrail collect` without arguments collects them all.'),
+  collect: collectSchema,
+  segment: segmentSchema,
+  keep_log: z.boolean().default(true).describe('Keep every object as received, for proof (the log database).'),
+  keyset: z.boolean().default(true).describe('Write keysets, so that segments can be hunted after they left.'),
+})
+
+export type Config = z.output<typeof configSchema> & {
+  /** Absolute. */
+  readonly data_dir: string
+  /** File that it came from, when there is one. */
+  readonly file?: string
+}
+export type SourceConfig = Config['sources'][number]
+
+export interface ConfigPlace {
+  /** From --config; must exist. Without it ./coldtrail.yaml is read when there is one. */
+  readonly file?: string
+  /** From --data-dir; relative to the current directory. */
+  readonly dataDir?: string
+  readonly environment?: Readonly<Record<string, string | undefined>>
+}
+
+export function loadConfig({ file, dataDir, environment = {} }: ConfigPlace = {}): Config {
+  const path = resolve(file ?? CONFIG_FILE)
+  const read = file !== undefined || existsSync(path)
+  const parsed = parseConfig(read ? readConfig(path) : '', { file: path, environment })
+  const base = read ? dirname(path) : process.cwd()
+  return {
+    ...parsed,
+    data_dir: dataDir === undefined ? resolve(base, parsed.data_dir) : resolve(dataDir),
+    sources: parsed.sources.map((source) => atBase(source, base)),
+    ...(parsed.manifest_dir === undefined ? {} : { manifest_dir: resolve(base, parsed.manifest_dir) }),
+    ...(read ? { file: path } : {}),
+  }
+}
+
+/** Paths stay as written. `${NAME}` in a string is the environment's value, `$${` a literal `${`. */
+export function parseConfig(
+  text: string,
+  { file, environment }: { file: string; environment: Readonly<Record<string, string | undefined>> },
+): z.output<typeof configSchema> {
+  const lines = new LineCounter()
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true })
+  const at = (offset: number): string => {
+    const { line, col } = lines.linePos(offset)
+    return `${file}:${Math.max(line, 1)}:${Math.max(col, 1)}`
+  }
+  const fault = document.errors[0]
+  if (fault) throw new ColdtrailError('E_CONFIG_SYNTAX', { where: at(fault.pos[0]), cause: fault.message })
+
+  const hidden = new Set<Node>()
+  visit(document, {
+    Scalar(_key, node) {
+      if (typeof node.value !== 'string') return
+      const value = node.value.replace(/\$\$\{|\$\{([A-Za-z_]\w*)\}/g, (whole, name: string | undefined) => {
+        if (name === undefined) return whole.slice(1)
+        hidden.add(node)
+        const found = environment[name]
+        if (found !== undefined) return found
+        throw new ColdtrailError('E_CONFIG_ENVIRONMENT', { where: at(node.range?.[0] ?? 0), name, path: 'a value' })
+      })
+      node.value = value
+    },
+  })
+
+  const result = configSchema.safeParse(document.toJS() ?? {})
+  if (result.success) return result.data
+  const issue = result.error.issues[0]!
+  const path = issue.path.map((part) => (typeof part === 'number' ? part : String(part)))
+  const node = nodeAt(document.contents, path)
+  if (issue.code === 'unrecognized_keys') {
+    const key = issue.keys[0]!
+    const pair = isMap(node) ? node.items.find((item) => isScalar(item.key) && item.key.value === key) : undefined
+    const known = knownKeys(path, document.toJS())
+    const guess = nearest(key, known)
+    throw new ColdtrailError('E_CONFIG_KEY', {
+      where: at((pair?.key as Node | undefined)?.range?.[0] ?? 0),
+      path: [...path, key].join('.'),
+      suggestion: guess === undefined ? '' : ` Did you mean ${guess}?`,
+      known: known.join(', '),
+    })
+  }
+  const secretPath = hidden.has(node as Node) || SECRET_KEYS.has(String(path.at(-1)))
+  const value = isScalar(node) ? node.value : undefined
+  throw new ColdtrailError('E_CONFIG_VALUE', {
+    where: at(node?.range?.[0] ?? 0),
+    path: path.join('.') || 'the file',
+    value: secretPath
+      ? 'a hidden value'
+      : isScalar(node)
+        ? JSON.stringify(value)
+        : node
+          ? 'not what is needed'
+          : 'absent',
+    reason: reasonOf(issue),
+  })
+}
+
+/** For editors and for the reference page: what may stand in the file. */
+export function configJsonSchema(): Record<string, unknown> {
+  return {
+    $id: 'coldtrail.schema.json',
+    title: 'Coldtrail configuration',
+    ...z.toJSONSchema(configSchema, { io: 'input', target: 'draft-2020-12' }),
+  }
+}
+
+/** A copy for people and programs: secret fields say so instead of their value. */
+export function redacted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(redacted)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]) => [key, SECRET_KEYS.has(key) ? '(hidden)' : redacted(inner)]),
+  )
+}
+
+// --- internal ---
+
+interface SchemaNode {
+  readonly properties?: Readonly<Record<string, SchemaNode>>
+  readonly items?: SchemaNode
+  readonly anyOf?: readonly SchemaNode[]
+  readonly oneOf?: readonly SchemaNode[]
+  readonly const?: unknown
+  readonly secret?: boolean
+}
+
+const ROOT = configJsonSchema() as SchemaNode
+const SECRET_KEYS: ReadonlySet<string> = new Set(secretKeys(ROOT))
+
+function secretKeys(node: SchemaNode): string[] {
+  const own = Object.entries(node.properties ?? {}).flatMap(([key, inner]) => [
+    ...(inner.secret ? [key] : []),
+    ...secretKeys(inner),
+  ])
+  const below = [node.items, ...(node.anyOf ?? []), ...(node.oneOf ?? [])].flatMap((n) => (n ? secretKeys(n) : []))
+  return [...own, ...below]
+}
+
+/** A folder named in a file is relative to that file, wherever the command is run. */
+function atBase(source: SourceConfig, base: string): SourceConfig {
+  return typeof source.path === 'string' && source.path !== '-'
+    ? { ...source, path: resolve(base, source.path) }
+    : source
+}
+
+function readConfig(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new ColdtrailError('E_FILE_READ', { path, cause: (error as Error).message }, { cause: error })
+  }
+}
+
+function nodeAt(root: Node | null, path: readonly (string | number)[]): Node | undefined {
+  let node: Node | undefined = root ?? undefined
+  for (const part of path) {
+    const inner: unknown =
+      node && 'get' in node ? (node as { get(k: unknown, keep: true): unknown }).get(part, true) : 0
+    if (typeof inner !== 'object' || inner === null) return node
+    node = inner as Node
+  }
+  return node
+}
+
+/** Keys that the schema knows at a path of the given document. */
+function knownKeys(path: readonly (string | number)[], document: unknown): string[] {
+  let node: SchemaNode | undefined = ROOT
+  let value = document
+  for (const part of path) {
+    value = (value as Record<string | number, unknown> | undefined)?.[part]
+    node = typeof part === 'number' ? node?.items : node?.properties?.[part]
+    const type = (value as { type?: unknown } | undefined)?.type
+    const variant: SchemaNode | undefined = [...(node?.oneOf ?? []), ...(node?.anyOf ?? [])].find(
+      (n) => n.properties?.type?.const === type,
+    )
+    node = variant ?? node
+  }
+  return Object.keys(node?.properties ?? {})
+}
+
+function reasonOf(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'invalid_union' && issue.path.at(-1) === 'type') {
+    return `it must be one of ${SOURCES.map((component) => component.name).join(', ')}`
+  }
+  return issue.message.replace(/^Invalid input: /, '').replace(/^Invalid string: /, '')
+}

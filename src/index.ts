@@ -1,0 +1,82 @@
+/**
+ * The library: `open(config)` joins the halves below. CLI, daemon and UI use nothing else; what they cannot do through
+ * it is missing from it. Layers are loaded when they are first needed, so that a search does not wait for the AWS SDK.
+ */
+import type { ListRange, ListStatistics } from './components/source.ts'
+import type { Config } from './config.ts'
+import type { Log } from './core/log.ts'
+import type { SourceObject } from './core/sourceObject.ts'
+import type { Check } from './doctor.ts'
+import { examine } from './doctor.ts'
+import { createSource, resolveSources, type SourceSettings } from './sources.ts'
+
+export { type Config, type ConfigPlace, loadConfig, parseConfig } from './config.ts'
+export { ColdtrailError, ERRORS, type ErrorCode, EXIT } from './core/errors.ts'
+export type { Log, LogLevel } from './core/log.ts'
+export type { SourceObject } from './core/sourceObject.ts'
+export type { Check } from './doctor.ts'
+export { writeInitialConfig } from './initialConfig.ts'
+export type { SourceSettings } from './sources.ts'
+
+export interface OpenOptions {
+  readonly log?: Log
+}
+
+export interface SourceRequest {
+  /** URI, folder, file, `-`, or the name of a configured source. */
+  readonly source: string
+  readonly settings?: SourceSettings
+  readonly signal?: AbortSignal
+}
+
+export interface Coldtrail {
+  readonly config: Config
+  /** What a source holds in a range, as the collector would see it, page by page. */
+  listSource(
+    request: SourceRequest & { readonly range?: ListRange; readonly statistics?: ListStatistics },
+  ): AsyncIterable<SourceObject>
+  doctor(): Promise<readonly Check[]>
+  close(): Promise<void>
+}
+
+export async function open(config: Config, { log = () => undefined }: OpenOptions = {}): Promise<Coldtrail> {
+  return {
+    config,
+    async *listSource({ source, settings = {}, range = {}, statistics = emptyStatistics(), signal }) {
+      const opened = await createSource(resolveSources(config, [source], settings)[0]!, log)
+      try {
+        for await (const page of opened.list(range, statistics, signal)) yield* page
+      } finally {
+        await opened.close()
+      }
+    },
+    doctor: () => examine(config, [...config.sources.map((source) => sourceProbe(config, source.name, log))]),
+    async close() {},
+  }
+}
+
+// --- internal ---
+
+function emptyStatistics(): ListStatistics {
+  return { requests: 0, objects: 0, bytes: 0, milliseconds: 0, skipped: new Map() }
+}
+
+/** One listing request proves credentials, region, endpoint and permission. */
+function sourceProbe(config: Config, name: string, log: Log): readonly [string, () => Promise<string>] {
+  return [
+    `source ${name}`,
+    async () => {
+      const source = await createSource(resolveSources(config, [name], {})[0]!, log)
+      const stop = new AbortController()
+      try {
+        for await (const page of source.list({}, emptyStatistics(), stop.signal)) {
+          stop.abort()
+          return `${source.name} answers; ${page.length} objects on its first page`
+        }
+        return `${source.name} answers and holds nothing`
+      } finally {
+        await source.close()
+      }
+    },
+  ]
+}
