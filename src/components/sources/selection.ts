@@ -105,6 +105,9 @@ function dayRange(range: ListRange, lookbackDays: number): DayRange {
   }
 }
 
+/** As in a shell or an ignore file: a glob without `/` looks only at the name. */
 function matcher(globs: readonly string[]): ((key: string) => boolean) | undefined {
-  return globs.length === 0 ? undefined : picomatch([...globs], { dot: true, basename: true })
+  if (globs.length === 0) return undefined
+  const tests = globs.map((glob) => picomatch(glob, { dot: true, basename: !glob.includes('/') }))
+  return (key) => tests.some((test) => test(key))
 }

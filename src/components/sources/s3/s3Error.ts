@@ -141,7 +141,8 @@ function describe(thrown: unknown): Failure {
   const code = fromService ? error.name : typeof error.code === 'string' ? error.code : error.name
   return {
     code: error.Code ?? code ?? 'Error',
-    message: error.message ?? '',
+    // The SDK adds lines of advice for programmers.
+    message: (error.message ?? '').split('\n', 1)[0]!,
     status: error.$metadata?.httpStatusCode ?? error.$response?.statusCode,
     request: error.$metadata?.requestId ?? headers?.['x-amz-request-id'],
     region: headers?.['x-amz-bucket-region'] ?? error.Region,
