@@ -8,13 +8,13 @@ import { COMMANDS } from './commands.ts'
 import { createIo, endOnClosedOutput, errorText } from './io.ts'
 import { type Chosen, createProgram } from './program.ts'
 
+/** Commander shows help where a command is missing; ours is an error that names the way to it. */
+const HELP_INSTEAD = new Set(['commander.help', 'commander.helpDisplayed'])
+
 endOnClosedOutput()
 process.exitCode = await main(process.argv.slice(2))
 
 // --- internal ---
-
-/** Commander shows help where a command is missing; ours is an error that names the way to it. */
-const HELP_INSTEAD = new Set(['commander.help', 'commander.helpDisplayed'])
 
 async function main(line: readonly string[]): Promise<number> {
   let status: number = EXIT.ok

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { COMMANDS } from '../../src/cli/commands.ts'
+import { type Chosen, createProgram } from '../../src/cli/program.ts'
+import { inTemporary, jsonLines, LAUNCHER, runColdtrail } from './runColdtrail.ts'
+
+/** Words as a shell would split them; examples use no more of it than quotes. */
+const words = (line: string): string[] =>
+  [...line.matchAll(/"((?:\\.|[^"])*)"|'([^']*)'|(\S+)/g)].map((m) => m[1]?.replace(/\\(.)/g, '$1') ?? m[2] ?? m[3]!)
+
+for (const command of COMMANDS) {
+  test(`${command.name}: has examples, and each is accepted by the parser`, async () => {
+    assert.ok(command.examples.length > 0)
+    for (const { line, note } of command.examples) {
+      assert.ok(note.length > 0)
+      let chosen: Chosen | undefined
+      const program = createProgram('0.0.0', COMMANDS, async (found) => {
+        chosen = found
+      })
+      await program.parseAsync(words(line.replace(/ [|>].*$/, '')), { from: 'user' })
+      assert.equal(chosen?.command.name, command.name, line)
+    }
+  })
+}
+
+test('help names every command, and the launcher works through links and from anywhere', () =>
+  inTemporary(async (cwd) => {
+    mkdirSync(join(cwd, 'node_modules/.bin'), { recursive: true })
+    symlinkSync(LAUNCHER, join(cwd, 'direct'))
+    symlinkSync('../../direct', join(cwd, 'node_modules/.bin/coldtrail'))
+    const { status, stdout, stderr } = await runColdtrail(['--help'], {
+      cwd,
+      launcher: join(cwd, 'node_modules/.bin/coldtrail'),
+    })
+    assert.equal(status, 0, stderr)
+    for (const command of COMMANDS) assert.ok(stdout.includes(command.name.split(' ')[0]!))
+    assert.equal(stderr, '')
+  }))
+
+test('help of a command has defaults, examples and exit statuses', () =>
+  inTemporary(async (cwd) => {
+    const { status, stdout } = await runColdtrail(['source', 'list', '--help'], { cwd })
+    assert.equal(status, 0)
+    for (const part of [
+      'Examples:',
+      './coldtrail source list',
+      'Exit status:',
+      '130  Interrupted',
+      '--endpoint <URL>',
+    ]) {
+      assert.ok(stdout.includes(part), part)
+    }
+  }))
+
+test('what is mistyped is refused with the nearest name and status 2', () =>
+  inTemporary(async (cwd) => {
+    const mistyped = [
+      [['docter'], 'doctor'],
+      [['source', 'lst', 'x'], 'list'],
+      [['doctor', '--jsno'], '--json'],
+    ] as const
+    for (const [args, meant] of mistyped) {
+      const { status, stdout, stderr } = await runColdtrail(args, { cwd })
+      assert.deepEqual([status, stdout], [2, ''])
+      assert.ok(stderr.includes(`Did you mean ${meant}?`), stderr)
+      assert.ok(stderr.includes('hint: '), stderr)
+    }
+  }))
+
+test('with --json an error is one object on standard error', () =>
+  inTemporary(async (cwd) => {
+    const { status, stdout, stderr } = await runColdtrail(['source', 'list', 'ftp://x', '--json'], { cwd })
+    const [error, ...more] = jsonLines(stderr)
+    assert.deepEqual([status, stdout, more], [error?.exit, '', []])
+    assert.deepEqual([error?.type, error?.code], ['error', 'E_SOURCE_URI'])
+    const missing = await runColdtrail(['source', '--json'], { cwd })
+    assert.equal(jsonLines(missing.stderr)[0]?.code, 'E_USAGE')
+    assert.equal(missing.status, 2)
+  }))
+
+test('a value from outside cannot steer the terminal', () =>
+  inTemporary(async (cwd) => {
+    const { stderr } = await runColdtrail(['source', 'list', 'ftp://\u001b]0;x\u0007\u202e'], { cwd })
+    assert.doesNotMatch(stderr, /[\u001b\u0007\u202e]/)
+  }))

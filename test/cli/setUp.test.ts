@@ -1,0 +1,76 @@
+/** The commands that prepare: init, doctor, source list. */
+import assert from 'node:assert/strict'
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { test } from 'node:test'
+import { inTemporary, jsonLines, runColdtrail } from './runColdtrail.ts'
+
+test('init writes a configuration that doctor accepts, and keeps an existing one', () =>
+  inTemporary(async (cwd) => {
+    mkdirSync(join(cwd, 'logs'))
+    const made = await runColdtrail(['init', 'logs'], { cwd })
+    assert.equal(made.status, 0, made.stderr)
+    const text = readFileSync(join(cwd, 'coldtrail.yaml'), 'utf8')
+    const schema = /^# yaml-language-server: \$schema=(.+)$/m.exec(text)?.[1]
+    assert.ok(schema && existsSync(resolve(dirname(join(cwd, 'coldtrail.yaml')), schema)), schema)
+
+    const doctor = await runColdtrail(['doctor', '--json'], { cwd })
+    assert.equal(doctor.status, 0, doctor.stdout)
+    const checks = jsonLines(doctor.stdout)
+    assert.ok(checks.length >= 6)
+    assert.ok(checks.some(({ name, status }) => name === 'source source-1' && status === 'ok'))
+
+    const again = await runColdtrail(['init'], { cwd })
+    assert.equal(again.status, 4)
+    assert.ok(again.stderr.includes('E_CONFIG_EXISTS'))
+    assert.equal(readFileSync(join(cwd, 'coldtrail.yaml'), 'utf8'), text)
+  }))
+
+test('init without a source gives a file that is valid as it stands', () =>
+  inTemporary(async (cwd) => {
+    assert.equal((await runColdtrail(['init', '--config', 'other.yaml'], { cwd })).status, 0)
+    const { status, stderr } = await runColdtrail(['doctor', '--config', 'other.yaml'], { cwd })
+    assert.equal(status, 0, stderr)
+  }))
+
+test('a wrong configuration is refused before anything is done', () =>
+  inTemporary(async (cwd) => {
+    writeFileSync(join(cwd, 'coldtrail.yaml'), 'data_dir: d\nsegmnt: {}\n')
+    const { status, stderr } = await runColdtrail(['doctor'], { cwd })
+    assert.equal(status, 2)
+    assert.match(stderr, /coldtrail\.yaml:2:1: unknown key segmnt\. Did you mean segment\?/)
+  }))
+
+test('doctor names an open key file and a source that is not there', () =>
+  inTemporary(async (cwd) => {
+    mkdirSync(join(cwd, 'coldtrail-data/keys'), { recursive: true })
+    writeFileSync(join(cwd, 'coldtrail-data/keys/keyset-1.key'), 'x')
+    chmodSync(join(cwd, 'coldtrail-data/keys/keyset-1.key'), 0o644)
+    writeFileSync(join(cwd, 'coldtrail.yaml'), 'sources: [{name: gone, type: directory, path: nowhere}]\n')
+    const { status, stdout } = await runColdtrail(['doctor', '--json'], { cwd })
+    assert.equal(status, 1)
+    const failed = jsonLines(stdout).filter((check) => check.status === 'failed')
+    assert.deepEqual(failed.map(({ name }) => name).sort(), ['keys', 'source gone'])
+    for (const { hint } of failed) assert.ok(hint)
+  }))
+
+test('source list gives every file once, as text and as JSON', () =>
+  inTemporary(async (cwd) => {
+    mkdirSync(join(cwd, 'logs/a b'), { recursive: true })
+    writeFileSync(join(cwd, 'logs/a b/one.json'), '{}')
+    writeFileSync(join(cwd, 'logs/two.log'), 'x\n')
+    const listed = await runColdtrail(['source', 'list', 'logs', '--json'], { cwd })
+    assert.equal(listed.status, 0, listed.stderr)
+    assert.deepEqual(
+      jsonLines(listed.stdout).map(({ key, size }) => [key, size]),
+      [
+        ['a b/one.json', 2],
+        ['two.log', 2],
+      ],
+    )
+    const text = await runColdtrail(['source', 'list', 'logs', '--include', '*.log'], { cwd })
+    assert.match(text.stdout, /^ +2 {2}\d{4}-\d\d-\d\d \d\d:\d\d:\d\d {2}two\.log\n$/)
+    const refused = await runColdtrail(['source', 'list', 'logs', '--endpoint', 'http://x'], { cwd })
+    assert.equal(refused.status, 2)
+    assert.match(refused.stderr, /endpoint: a directory source does not have it/)
+  }))
