@@ -15,6 +15,7 @@ export class Interner {
   private arena = Buffer.allocUnsafeSlow(8192)
   private arenaView = viewOf(this.arena)
   private used = 0
+  private last = 0
   private source: Buffer | undefined
   private sourceView = this.arenaView
 
@@ -26,6 +27,9 @@ export class Interner {
     }
     const view = this.sourceView
     const length = end - start
+    // Logs repeat themselves: the value of the record before is the likeliest.
+    const { last } = this
+    if (last < this.count && this.lengths[last] === length && this.equals(last, view, bytes, start, end)) return last
     const wordsEnd = end - 3
     let hash = seed ^ length
     let at = start
@@ -40,7 +44,10 @@ export class Interner {
       const entry = this.table[slot]!
       if (entry === 0) return this.insert(slot, hash, bytes, start, end)
       const id = entry - 1
-      if (this.hashes[id] === hash && this.lengths[id] === length && this.equals(id, view, bytes, start, end)) return id
+      if (this.hashes[id] === hash && this.lengths[id] === length && this.equals(id, view, bytes, start, end)) {
+        this.last = id
+        return id
+      }
     }
   }
 
@@ -74,6 +81,7 @@ export class Interner {
 
   private insert(slot: number, hash: number, bytes: Buffer, start: number, end: number): number {
     const id = this.count++
+    this.last = id
     if (id === this.hashes.length) {
       this.hashes = grown(this.hashes, new Int32Array(id * 2))
       this.lengths = grown(this.lengths, new Int32Array(id * 2))

@@ -130,6 +130,14 @@ export class JsonScanner {
   private wanted(at: number, entry: KeyEntry, depth: number): number {
     const { bytes, record } = this
     const c = bytes[at]
+    if (c === QUOTE && entry.slot >= 0) {
+      const end = this.string(at + 1)
+      if (end < 0) return end
+      if (record.kinds[entry.slot] !== KIND.absent) return REFUSED
+      this.fill(entry.slot, this.escaped ? KIND.escaped : KIND.string, at + 1, end - 1)
+      if (this.observing) this.observe(at + 1, end - 1, entry.isUser)
+      return end
+    }
     if (c === OPEN_BRACE && entry.node) {
       if (entry.slot >= 0) this.fill(entry.slot, KIND.other, at, at)
       return this.object(at + 1, entry.node, depth)
@@ -138,8 +146,7 @@ export class JsonScanner {
     const end = this.value(at, undefined, entry.isUser, depth)
     if (end < 0 || entry.slot < 0) return end
     if (record.kinds[entry.slot] !== KIND.absent) return REFUSED
-    if (c === QUOTE) this.fill(entry.slot, this.escaped ? KIND.escaped : KIND.string, at + 1, end - 1)
-    else if (c === LETTER_T) this.fill(entry.slot, KIND.true, at, end)
+    if (c === LETTER_T) this.fill(entry.slot, KIND.true, at, end)
     else if (c === LETTER_F) this.fill(entry.slot, KIND.false, at, end)
     else if (c === OPEN_BRACE || c === OPEN_BRACKET) this.fill(entry.slot, KIND.other, at, at)
     else if (c !== LETTER_N) {
