@@ -30,3 +30,7 @@ if [ -z "$node" ]; then
   echo '  hint: install Node.js 24 or later and run the same command again.' >&2
   exit 1
 fi
+
+# Compiled code is kept between starts: half the time of a short command. Where this cannot be written nothing is kept.
+NODE_COMPILE_CACHE=${NODE_COMPILE_CACHE:-$root/node_modules/.cache/coldtrail}
+export NODE_COMPILE_CACHE
