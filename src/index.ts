@@ -2,6 +2,7 @@
  * The library: `open(config)` joins the halves below. CLI, daemon and UI use nothing else; what they cannot do through
  * it is missing from it. Layers are loaded when they are first needed, so that a search does not wait for the AWS SDK.
  */
+import { join } from 'node:path'
 import type { ListRange, ListStatistics } from './components/source.ts'
 import type { Config } from './config.ts'
 import type { Log } from './core/log.ts'
@@ -9,6 +10,8 @@ import type { SourceObject } from './core/sourceObject.ts'
 import type { Check } from './doctor.ts'
 import { examine } from './doctor.ts'
 import { createSource, resolveSources, type SourceSettings } from './sources.ts'
+import { type ManifestMatch, manifestQuery } from './store/history.ts'
+import type { Manifest } from './store/manifest.ts'
 
 export { type Config, type ConfigPlace, loadConfig, parseConfig } from './config.ts'
 export { ColdtrailError, ERRORS, type ErrorCode, EXIT } from './core/errors.ts'
@@ -17,6 +20,7 @@ export type { SourceObject } from './core/sourceObject.ts'
 export type { Check } from './doctor.ts'
 export { writeInitialConfig } from './initialConfig.ts'
 export type { SourceSettings } from './sources.ts'
+export { printManifest } from './store/manifestText.ts'
 
 export interface OpenOptions {
   readonly log?: Log
@@ -29,17 +33,22 @@ export interface SourceRequest {
   readonly signal?: AbortSignal
 }
 
+export type ManifestQuery = NonNullable<Parameters<typeof manifestQuery>[1]>
+
 export interface Coldtrail {
   readonly config: Config
   /** What a source holds in a range, as the collector would see it, page by page. */
   listSource(
     request: SourceRequest & { readonly range?: ListRange; readonly statistics?: ListStatistics },
   ): AsyncIterable<SourceObject>
+  /** Manifests of every segment ever sealed that overlap a range of POSIX seconds, wherever the data are. */
+  manifestQuery(query?: ManifestQuery): readonly ManifestMatch<Manifest>[]
   doctor(): Promise<readonly Check[]>
   close(): Promise<void>
 }
 
 export async function open(config: Config, { log = () => undefined }: OpenOptions = {}): Promise<Coldtrail> {
+  const historyDirectory = config.manifest_dir ?? join(config.data_dir, 'history')
   return {
     config,
     async *listSource({ source, settings = {}, range = {}, statistics = emptyStatistics(), signal }) {
@@ -50,6 +59,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
         await opened.close()
       }
     },
+    manifestQuery: (query = {}) => manifestQuery(historyDirectory, query),
     doctor: () => examine(config, [...config.sources.map((source) => sourceProbe(config, source.name, log))]),
     async close() {},
   }

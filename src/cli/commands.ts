@@ -2,6 +2,7 @@
 import type { Command } from './command.ts'
 import { doctorCommand } from './doctor.ts'
 import { initCommand } from './init.ts'
+import { manifestQueryCommand } from './manifestQuery.ts'
 import { sourceListCommand } from './sourceList.ts'
 
-export const COMMANDS: readonly Command[] = [initCommand, sourceListCommand, doctorCommand]
+export const COMMANDS: readonly Command[] = [initCommand, sourceListCommand, manifestQueryCommand, doctorCommand]
