@@ -1,0 +1,50 @@
+/** The generated pages and the declarations say the same, both ways. */
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { existsSync, globSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { test } from 'node:test'
+import { ERRORS, EXIT, EXIT_MEANING } from '../src/core/errors.ts'
+
+const root = join(import.meta.dirname, '..')
+const read = (path: string): string => readFileSync(join(root, path), 'utf8')
+const sources = globSync('{src,scripts}/**/*.{ts,mjs,sh}', { cwd: root })
+
+test('the generated files are those that npm run gen writes', () => {
+  const { status, stderr } = spawnSync(process.execPath, ['scripts/gen.ts', '--check'], { cwd: root, encoding: 'utf8' })
+  assert.equal(status, 0, stderr)
+})
+
+test('every error code in the program is in the table and on the page, and the other way round', () => {
+  const page = new Set([...read('docs/reference/errors.md').matchAll(/^\| `(E_[A-Z0-9_]+)`/gm)].map((m) => m[1]!))
+  const table = new Set(Object.keys(ERRORS))
+  assert.deepEqual(page, table)
+  const used = new Set(
+    sources
+      .filter((path) => path !== 'src/core/errors.ts')
+      .flatMap((path) => [...read(path).matchAll(/\bE_[A-Z0-9]+(?:_[A-Z0-9]+)*\b/g)].map((match) => match[0])),
+  )
+  assert.deepEqual(
+    [...table].filter((code) => !used.has(code) && !['E_INTERNAL'].includes(code)),
+    [],
+    'never thrown',
+  )
+})
+
+test('every row has a text, a hint and an exit status with a meaning', () => {
+  const statuses = new Set<number>(Object.values(EXIT))
+  assert.equal(statuses.size, Object.keys(EXIT_MEANING).length)
+  for (const [code, { text, hint, exit }] of Object.entries(ERRORS)) {
+    assert.ok(text.length > 5 && hint.length > 5, code)
+    assert.ok(statuses.has(exit), code)
+  }
+})
+
+test('links between the pages lead somewhere', () => {
+  const broken = ['README.md', ...globSync('docs/**/*.md', { cwd: root })].flatMap((page) =>
+    [...read(page).matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g)]
+      .filter((match) => !existsSync(join(root, dirname(page), match[1]!)))
+      .map((match) => `${page}: ${match[1]}`),
+  )
+  assert.deepEqual(broken, [])
+})
