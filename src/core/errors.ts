@@ -242,6 +242,42 @@ export const ERRORS = {
     EXIT.source,
   ),
 
+  E_OBJECT_CORRUPT: row(
+    'Its {codec} data are corrupt near byte {offset}: {cause}.',
+    'The object is damaged where it lies; when it was uploaded again, it is collected as a new version.',
+    EXIT.partial,
+  ),
+  E_OBJECT_TOO_LARGE: row(
+    'It decodes to more than {limit} bytes.',
+    'Raise collect.max_object_bytes if it is genuine, then collect with --retry-quarantined.',
+    EXIT.partial,
+  ),
+  E_OBJECT_RATIO: row(
+    'It decodes to more than {limit} times its size, as a decompression bomb does ({received} bytes received).',
+    'Raise collect.max_ratio if it is genuine, then collect with --retry-quarantined.',
+    EXIT.partial,
+  ),
+  E_OBJECT_CODEC: row(
+    'Its codec is not supported yet: {codec}.',
+    'Store it as gzip, zstd or plain; it stays quarantined, and nothing of it was collected.',
+    EXIT.partial,
+  ),
+  E_OBJECT_PARSE: row(
+    'The format {format} failed on it: {cause}',
+    'This is a defect of the format; report it with the object. Its neighbours are not affected.',
+    EXIT.partial,
+  ),
+  E_WORKER_DIED: row(
+    'Twice a worker process died while it read this object: {reason}.',
+    'Look at the object; collect with --retry-quarantined after a change of limits or of the program.',
+    EXIT.partial,
+  ),
+  E_WORKER_START: row(
+    'Worker processes cannot be kept alive: {reason}.',
+    'Check memory and process limits of this machine; --log-level debug shows what a worker wrote.',
+    EXIT.fault,
+  ),
+
   E_MANIFEST_FORMAT: row(
     '{where} is no manifest: {reason}.',
     'Restore the file from its copy in the history; `coldtrail verify` names every damaged file.',
