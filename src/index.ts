@@ -5,6 +5,7 @@
 import { join } from 'node:path'
 import type { ListRange, ListStatistics } from './components/source.ts'
 import type { Config } from './config.ts'
+import { ColdtrailError } from './core/errors.ts'
 import type { Log } from './core/log.ts'
 import type { SourceObject } from './core/sourceObject.ts'
 import type { Check } from './doctor.ts'
@@ -41,6 +42,10 @@ export interface Coldtrail {
   listSource(
     request: SourceRequest & { readonly range?: ListRange; readonly statistics?: ListStatistics },
   ): AsyncIterable<SourceObject>
+  /** The bytes of one object (or of all below a prefix, one after another), inflated unless `received`. E_SOURCE_EMPTY. */
+  catSource(
+    request: SourceRequest & { readonly range?: ListRange; readonly received?: boolean },
+  ): AsyncIterable<Uint8Array>
   /** Manifests of every segment ever sealed that overlap a range of POSIX seconds, wherever the data are. */
   manifestQuery(query?: ManifestQuery): readonly ManifestMatch<Manifest>[]
   doctor(): Promise<readonly Check[]>
@@ -57,6 +62,27 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
         for await (const page of opened.list(range, statistics, signal)) yield* page
       } finally {
         await opened.close()
+      }
+    },
+    async *catSource({ source: name, settings = {}, range = {}, received = false, signal }) {
+      const [described] = resolveSources(config, [name], settings)
+      const { decodeStream } = await import('./collect/decode.ts')
+      const limits = { maxBytes: config.collect.max_object_bytes, maxRatio: config.collect.max_ratio }
+      const source = await createSource(described!, log)
+      try {
+        let count = 0
+        for await (const page of source.list(range, emptyStatistics(), signal)) {
+          const exact = page.filter(({ key }) => count === 0 && key === described!.prefix)
+          for (const object of exact.length > 0 ? exact : page) {
+            count += 1
+            const bytes = await source.open(object, signal)
+            yield* received ? bytes : (await decodeStream(bytes, object.size, limits)).decoded
+          }
+          if (exact.length > 0) return
+        }
+        if (count === 0) throw new ColdtrailError('E_SOURCE_EMPTY', { source: name })
+      } finally {
+        await source.close()
       }
     },
     manifestQuery: (query = {}) => manifestQuery(historyDirectory, query),

@@ -3,6 +3,13 @@ import type { Command } from './command.ts'
 import { doctorCommand } from './doctor.ts'
 import { initCommand } from './init.ts'
 import { manifestQueryCommand } from './manifestQuery.ts'
+import { sourceCatCommand } from './sourceCat.ts'
 import { sourceListCommand } from './sourceList.ts'
 
-export const COMMANDS: readonly Command[] = [initCommand, sourceListCommand, manifestQueryCommand, doctorCommand]
+export const COMMANDS: readonly Command[] = [
+  initCommand,
+  sourceListCommand,
+  sourceCatCommand,
+  manifestQueryCommand,
+  doctorCommand,
+]

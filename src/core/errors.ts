@@ -93,6 +93,11 @@ export const ERRORS = {
     'Name one (s3://bucket/prefix, a folder, a file or -), or put it into coldtrail.yaml with `coldtrail init`.',
     EXIT.usage,
   ),
+  E_SOURCE_EMPTY: row(
+    '{source} holds no object that was asked for.',
+    'See what is there with `coldtrail source list`; --from, --to, --include and --exclude may leave everything out.',
+    EXIT.source,
+  ),
   E_CONFIG_EXISTS: row('{path} exists already.', 'Edit it, or give another name with --config.', EXIT.conflict),
 
   E_TIME_FORMAT: row(

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { test } from 'node:test'
+import { gzipSync } from 'node:zlib'
 import { inTemporary, jsonLines, runColdtrail } from './runColdtrail.ts'
 
 test('init writes a configuration that doctor accepts, and keeps an existing one', () =>
@@ -73,4 +74,15 @@ test('source list gives every file once, as text and as JSON', () =>
     const refused = await runColdtrail(['source', 'list', 'logs', '--endpoint', 'http://x'], { cwd })
     assert.equal(refused.status, 2)
     assert.match(refused.stderr, /endpoint: a directory source does not have it/)
+  }))
+
+test('source cat inflates what it fetches, and hands on what was received', () =>
+  inTemporary(async (cwd) => {
+    writeFileSync(join(cwd, 'a.gz'), gzipSync('one\n'))
+    writeFileSync(join(cwd, 'b'), 'two\n')
+    assert.equal((await runColdtrail(['source', 'cat', '.'], { cwd })).stdout, 'one\ntwo\n')
+    assert.equal((await runColdtrail(['source', 'cat', '-'], { cwd, input: gzipSync('in\n') })).stdout, 'in\n')
+    const { status, stderr } = await runColdtrail(['source', 'cat', '.', '--include', '*.zip'], { cwd })
+    assert.equal(status, 5)
+    assert.match(stderr, /E_SOURCE_EMPTY/)
   }))
