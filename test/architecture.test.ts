@@ -38,7 +38,7 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
   pg: ['store'],
   'node:sqlite': ['store'],
   '@duckdb/': ['store'],
-  yaml: ['config.ts'],
+  yaml: ['config.ts', 'initialConfig.ts'],
 }
 
 const IO =
