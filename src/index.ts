@@ -2,6 +2,7 @@
  * The library: `open(config)` joins the halves below. CLI, daemon and UI use nothing else; what they cannot do through
  * it is missing from it. Layers are loaded when they are first needed, so that a search does not wait for the AWS SDK.
  */
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ListRange, ListStatistics } from './components/source.ts'
 import type { Config } from './config.ts'
@@ -11,6 +12,7 @@ import type { SourceObject } from './core/sourceObject.ts'
 import type { Check } from './doctor.ts'
 import { examine } from './doctor.ts'
 import { createSource, resolveSources, type SourceSettings } from './sources.ts'
+import type { Catalog, RebuildReport } from './store/catalog.ts'
 import { type ManifestMatch, manifestQuery } from './store/history.ts'
 import type { Manifest } from './store/manifest.ts'
 
@@ -48,12 +50,34 @@ export interface Coldtrail {
   ): AsyncIterable<Uint8Array>
   /** Manifests of every segment ever sealed that overlap a range of POSIX seconds, wherever the data are. */
   manifestQuery(query?: ManifestQuery): readonly ManifestMatch<Manifest>[]
+  /** A new catalog from segments, manifests, history and chain; the old one is kept beside it. */
+  rebuildCatalog(): Promise<RebuildReport>
   doctor(): Promise<readonly Check[]>
   close(): Promise<void>
 }
 
 export async function open(config: Config, { log = () => undefined }: OpenOptions = {}): Promise<Coldtrail> {
-  const historyDirectory = config.manifest_dir ?? join(config.data_dir, 'history')
+  const { data_dir: dataDir, catalog_url: url } = config
+  const historyDirectory = config.manifest_dir ?? join(dataDir, 'history')
+  const catalogOptions = { dataDir, historyDir: historyDirectory, url }
+  let catalogOpened: Promise<Catalog> | undefined
+  const catalog = (): Promise<Catalog> => {
+    catalogOpened ??= import('./store/catalog.ts').then(({ openCatalog }) => openCatalog(catalogOptions))
+    return catalogOpened
+  }
+  const requireData = (): void => {
+    if (!existsSync(dataDir)) throw new ColdtrailError('E_DATA_MISSING', { path: dataDir })
+  }
+  const catalogProbe = [
+    'catalog',
+    async () => {
+      if (!existsSync(dataDir) && url === undefined) return 'made at the first collect'
+      const { dialect } = await catalog()
+      const segments = await (await catalog()).segments({ state: 'live' })
+      const events = segments.reduce((sum, { rows }) => sum + rows, 0)
+      return `${dialect} opens; ${segments.length} segments with ${events} events`
+    },
+  ] as const
   return {
     config,
     async *listSource({ source, settings = {}, range = {}, statistics = emptyStatistics(), signal }) {
@@ -86,8 +110,15 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
       }
     },
     manifestQuery: (query = {}) => manifestQuery(historyDirectory, query),
-    doctor: () => examine(config, [...config.sources.map((source) => sourceProbe(config, source.name, log))]),
-    async close() {},
+    async rebuildCatalog() {
+      requireData()
+      const { rebuildCatalog } = await import('./store/catalog.ts')
+      return rebuildCatalog(catalogOptions)
+    },
+    doctor: () => examine(config, [catalogProbe, ...config.sources.map(({ name }) => sourceProbe(config, name, log))]),
+    async close() {
+      await catalogOpened?.then((catalog) => catalog.close())
+    },
   }
 }
 

@@ -1,4 +1,6 @@
 /** Every command, in the order of the help page. */
+
+import { catalogRebuildCommand } from './catalogRebuild.ts'
 import type { Command } from './command.ts'
 import { doctorCommand } from './doctor.ts'
 import { initCommand } from './init.ts'
@@ -11,5 +13,6 @@ export const COMMANDS: readonly Command[] = [
   sourceListCommand,
   sourceCatCommand,
   manifestQueryCommand,
+  catalogRebuildCommand,
   doctorCommand,
 ]

@@ -98,6 +98,11 @@ export const ERRORS = {
     'See what is there with `coldtrail source list`; --from, --to, --include and --exclude may leave everything out.',
     EXIT.source,
   ),
+  E_DATA_MISSING: row(
+    'There is no data directory {path}.',
+    'Name the right one with --data-dir, or collect something first: `coldtrail collect --help`, `coldtrail demo`.',
+    EXIT.usage,
+  ),
   E_CONFIG_EXISTS: row('{path} exists already.', 'Edit it, or give another name with --config.', EXIT.conflict),
 
   E_TIME_FORMAT: row(
@@ -301,6 +306,11 @@ export const ERRORS = {
   E_CATALOG_OPEN: row(
     'Cannot open the catalog {path}: {cause}.',
     'Check the address, permissions and that the database is running; a lost SQLite file: `coldtrail catalog rebuild`.',
+    EXIT.store,
+  ),
+  E_CATALOG_LOST: row(
+    'The catalog is empty, but the history in {path} has commits.',
+    'Run `coldtrail catalog rebuild`; collecting with an empty catalog would collect everything twice.',
     EXIT.store,
   ),
   E_CATALOG_BUSY: row(
