@@ -161,6 +161,8 @@ async function* bytesOf(
       const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES)
       if (bytesRead === 0) break
       read += bytesRead
+      // A file that is still written could go on for ever.
+      if (read > object.size) break
       yield buffer.subarray(0, bytesRead)
     }
     await requireUnchanged(file, root, object, read)

@@ -1,13 +1,7 @@
 /** Objects of an S3 bucket, by listing. */
-import { S3Client } from '@aws-sdk/client-s3'
 import { z } from 'zod'
-import type { SourceComponent, SourceContext } from '../component.ts'
-import type { Source } from '../source.ts'
-import { S3Calls } from './s3/s3Calls.ts'
-import { credentialsOf, requireCredentials } from './s3/s3Credentials.ts'
-import { openObject, readObject } from './s3/s3Fetch.ts'
-import { S3Listing } from './s3/s3Listing.ts'
-import { SELECTION_FIELDS, selection } from './selection.ts'
+import type { SourceComponent } from '../component.ts'
+import { SELECTION_FIELDS } from './selection.ts'
 
 const secret = { secret: true } as const
 
@@ -72,76 +66,6 @@ export const s3: SourceComponent<typeof config> = {
   name: 's3',
   summary: 'Objects of an S3 bucket or of any S3-compatible service, listed by date where AWS wrote them.',
   config,
-  create: createS3Source,
-}
-
-// --- internal ---
-
-async function createS3Source(options: S3Config, context: SourceContext): Promise<Source> {
-  const { bucket, prefix, anonymous } = options
-  const region = options.region ?? (await defaultRegion(options.profile))
-  const credentials = credentialsOf(options, region)
-  const name = `s3://${bucket}`
-  if (!anonymous) await requireCredentials(credentials, `${name}/${prefix}`)
-  const calls = new S3Calls({
-    bucket,
-    endpoint: options.endpoint ?? `the S3 service of ${region}`,
-    region,
-    maxAttempts: options.max_attempts,
-    maxConnections: options.max_connections,
-    idleSeconds: options.request_timeout_secs,
-    renewable: credentials.renewable && !anonymous,
-    context,
-    connect: (inRegion) => connect(options, inRegion, credentials.provider()),
-  })
-  const listing = new S3Listing(calls, {
-    source: name,
-    bucket,
-    prefix,
-    layout: options.layout,
-    startAfter: options.start_after,
-    requesterPays: options.requester_pays,
-    parallel: options.max_list_requests,
-    refreshMilliseconds: options.layout_refresh_secs * 1000,
-  })
-  const fetch = { requesterPays: options.requester_pays }
-  return {
-    name,
-    list: (range, statistics, signal) => listing.list(selection(options, range, statistics), statistics, signal),
-    open: (object, signal) => openObject(calls, object, fetch, signal),
-    read: (object, signal) => readObject(calls, object, fetch, signal),
-    statistics: calls.statistics,
-    close: async () => calls.close(),
-  }
-}
-
-/** One attempt a call: repeating is S3Calls' business, so that its counts are true. */
-function connect(options: S3Config, region: string, credentials: () => Promise<Identity>): S3Client {
-  const agent = { keepAlive: true, maxSockets: options.max_connections * 2 }
-  return new S3Client({
-    region,
-    ...(options.endpoint !== undefined && { endpoint: options.endpoint }),
-    forcePathStyle: options.path_style ?? options.endpoint !== undefined,
-    credentials: options.anonymous ? NOBODY : credentials,
-    ...(options.anonymous && { signer: { sign: async (request) => request } }),
-    maxAttempts: 1,
-    requestHandler: { connectionTimeout: options.connect_timeout_secs * 1000, httpAgent: agent, httpsAgent: agent },
-  })
-}
-
-type Identity = Awaited<ReturnType<ReturnType<ReturnType<typeof credentialsOf>['provider']>>>
-
-/** The SDK wants an identity even where nothing is signed. */
-const NOBODY: Identity = { accessKeyId: 'anonymous', secretAccessKey: 'anonymous' }
-
-/** The SDK's own search (environment, profile files); the first request tells when the bucket is elsewhere. */
-async function defaultRegion(profile: string | undefined): Promise<string> {
-  const client = new S3Client(profile === undefined ? {} : { profile })
-  try {
-    return await client.config.region()
-  } catch {
-    return 'us-east-1'
-  } finally {
-    client.destroy()
-  }
+  // The AWS SDK is loaded by the first command that needs it: a search does not wait for it.
+  create: async (options, context) => (await import('./s3/s3Source.ts')).createS3Source(options, context),
 }
