@@ -2,8 +2,18 @@
  * The catalog: the relational database that says what is committed. One interface, SQLite by default, PostgreSQL by
  * URL; `openCatalog` is the only way in. Commit order and failure table: docs/design.md §3.
  */
+import type { ColdtrailError } from '../core/errors.ts'
 import type { SourceObject } from '../core/sourceObject.ts'
+import { openContext } from './catalog/open.ts'
+import { SqlCatalog } from './catalog/sqlCatalog.ts'
+import type { SweepReport } from './catalog/sweep.ts'
+import type { ChainReport } from './chain.ts'
+import type { HistoryFilter, HistoryManifest, ManifestMatch, TimeRange } from './history.ts'
+import type { Manifest } from './manifest.ts'
 import type { SealedSegment, SegmentFile } from './segment.ts'
+import type { SigningKey } from './signingKeys.ts'
+
+export { type RebuildReport, rebuildCatalog } from './catalog/rebuild.ts'
 
 /** A process (or one of its jobs) that may claim objects and number ranges. Its lock ends with the process. */
 export interface Owner {
@@ -12,15 +22,22 @@ export interface Owner {
   release(): Promise<void>
 }
 
-export type ClaimVerdict = 'claimed' | 'known' | 'busy'
+/** `busy`: claimed by a living owner. `quarantined`: given back so, and claimed only with `retry`. */
+export type ClaimVerdict = 'claimed' | 'known' | 'busy' | 'quarantined'
 
 /** A claimed object; `replaces` when another version of the same key was collected before. */
 export interface Claim {
   readonly object: SourceObject
   readonly verdict: ClaimVerdict
+  /** How often it was given back as pending or quarantined before. */
   readonly attempts: number
   readonly replaces?: boolean
 }
+
+export type GiveBackOutcome =
+  | { readonly state: 'pending' | 'quarantined'; readonly code: string; readonly reason: string }
+  /** As if never claimed; an earlier reason stays. */
+  | { readonly state: 'free' }
 
 export interface PendingObject {
   readonly source: string
@@ -31,6 +48,7 @@ export interface PendingObject {
   readonly attempts: number
   readonly code: string
   readonly reason: string
+  /** Microseconds; when it was first given back. */
   readonly since: number
 }
 
@@ -56,34 +74,102 @@ export interface SegmentRow {
   readonly sequence: number
   /** Sessions of this segment that a later version of the same object has superseded. */
   readonly superseded: readonly number[]
+  /** Segments whose packs hold the objects of its sessions: its own number, after a compaction those it replaced. */
+  readonly packs: readonly number[]
+}
+
+/** Answer of a commit. */
+export interface Committed {
+  /** Number of the chain link that made it exist. */
+  readonly sequence: number
+  /** Set when the commit took place but its history could not be written yet; `repairDerived` does it later. */
+  readonly historyError?: ColdtrailError
+}
+
+/** A lock held until released or the process ends. */
+export interface Hold {
+  release(): Promise<void>
 }
 
 export interface Catalog {
   readonly dialect: 'sqlite' | 'postgres'
   owner(kind: string): Promise<Owner>
-  /** Claims what is neither known nor claimed by a living owner. Order of the answer = order of the objects. */
-  claim(owner: Owner, objects: readonly SourceObject[]): Promise<readonly Claim[]>
+  /**
+   * Claims what is neither known nor claimed by a living owner. Order of the answer = order of the objects. Claims of
+   * an owner whose lock is free are taken over at once. `retry` claims quarantined objects too.
+   */
+  claim(owner: Owner, objects: readonly SourceObject[], options?: { retry?: boolean }): Promise<readonly Claim[]>
   /** Gives a claim back with its reason: `pending` is retried by the next run, `quarantined` only by `collect --retry`. */
-  giveBack(
-    owner: Owner,
-    object: SourceObject,
-    outcome: { state: 'pending' | 'quarantined'; code: string; reason: string } | { state: 'free' },
-  ): Promise<void>
+  giveBack(owner: Owner, object: SourceObject, outcome: GiveBackOutcome): Promise<void>
   /** An object recognised as no data (digest, gone): known from now on, no session. */
   markSkipped(owner: Owner, object: SourceObject, reason: string): Promise<void>
+  /**
+   * For a claimed local file whose bytes were read: true when a session of this file with these bytes exists. The claim
+   * is then settled (this `size:mtime_ns` is known from now on), and no session is to be made.
+   */
+  sameContent(owner: Owner, object: SourceObject, sha256: string): Promise<boolean>
   /** First number of a fresh range of `count`. */
   draw(owner: Owner, what: 'segment' | 'event' | 'session', count: number): Promise<number>
-  /** Makes a sealed segment exist: files, sessions, ledger rows and the signed `seal` link, in one transaction. `objects` are the claims it fulfils, in session order. */
+  /**
+   * Makes a sealed segment exist: files, sessions, ledger rows and the signed `seal` link, in one transaction. `objects`
+   * are the claims it fulfils, in session order. Its files must lie in `collectionDirectory(segment.collection)`.
+   * After any error but E_COMMIT_UNKNOWN nothing of it exists and its files may be removed; after that one they must
+   * stay. `superseded` counts the sessions that became superseded by it.
+   */
   commitSeal(
     owner: Owner,
     segment: SealedSegment,
     objects: readonly SourceObject[],
-  ): Promise<{ sequence: number; superseded: number }>
+  ): Promise<Committed & { superseded: number }>
   /** Replaces segments by one that holds the same events (compaction), with a `replace` link. */
-  commitReplace(owner: Owner, segment: SealedSegment, replaced: readonly number[]): Promise<{ sequence: number }>
+  commitReplace(owner: Owner, segment: SealedSegment, replaced: readonly number[]): Promise<Committed>
+  /** Ordered by segment number. */
   segments(filter?: { collection?: string; state?: 'live' | 'retired' }): Promise<readonly SegmentRow[]>
   pending(): Promise<readonly PendingObject[]>
   /** Last committed chain number of a collection, 0 before the first. */
   head(collection: string): Promise<number>
+  /** Collections with at least one commit, sorted. */
+  collections(): Promise<readonly string[]>
+  /** Where a collection's new files are written; made durably when missing. */
+  collectionDirectory(collection: string): string
+  /** The collection's part of the history: manifests, keysets, session ledgers, chain. */
+  manifestDirectory(collection: string): string
+  /** A lock of which there is one holder (compaction of a collection, …); undefined while another has it. */
+  hold(name: string): Promise<Hold | undefined>
+  /** Call before `segments()`: until released, files of segments that it answers are not unlinked. */
+  registerReader(): Promise<Hold>
+  /**
+   * Removes uncommitted files of dead owners, and files of retired segments when no reader registered before their
+   * retirement is alive and `graceMs` (default 60,000) have passed.
+   */
+  sweep(options?: { graceMs?: number }): Promise<SweepReport>
+  /** Does again what a crash after a commit left undone (history). Call once before collecting. */
+  repairDerived(): Promise<number>
+  /** Compacts ledger rows of objects settled more than `days` (default 2) ago to 16 bytes each; answers how many. */
+  closeLedgerDays(days?: number): Promise<number>
+  /** Checks the chain of every collection, or of one, against files, keys and this catalog. */
+  verifyChain(collection?: string): Promise<readonly ChainReport[]>
+  manifests(filter?: HistoryFilter): Iterable<HistoryManifest>
+  manifestQuery(query?: TimeRange & { collection?: string }): readonly ManifestMatch<Manifest>[]
   close(): Promise<void>
+}
+
+export interface CatalogOptions {
+  /** `postgres://…`; without it SQLite in `<dataDir>/catalog.db`. */
+  readonly url?: string
+  /** Schema of PostgreSQL, default `coldtrail`. */
+  readonly schema?: string
+  readonly dataDir: string
+  /** One folder per collection below it; default `<dataDir>/history`. */
+  readonly historyDir?: string
+  /** Default: the key in `<dataDir>/keys`, made at first use. */
+  readonly signingKey?: SigningKey
+}
+
+/**
+ * Opens the catalog and makes it at first use. E_CATALOG_VERSION when a newer program made it, E_CATALOG_OPEN when it
+ * cannot be reached or is no catalog, E_CATALOG_LOST when it is empty beside a history that is not.
+ */
+export async function openCatalog(options: CatalogOptions): Promise<Catalog> {
+  return new SqlCatalog(await openContext(options))
 }

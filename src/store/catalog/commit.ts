@@ -1,0 +1,311 @@
+/**
+ * Commits: one transaction that makes a segment exist, its ledger rows and the next chain link included. Order, and what
+ * a crash between two steps leaves: docs/design.md §3. The session ledger is durable before the link, so whoever finds a
+ * link (a rebuild) finds what it sealed.
+ */
+import { join } from 'node:path'
+import { ColdtrailError } from '../../core/errors.ts'
+import type { SourceObject } from '../../core/sourceObject.ts'
+import { faultPoint } from '../../platform/faults.ts'
+import { makeDirectory, writeDurably } from '../../platform/files.ts'
+import { FIRST_PREV, type Link, type LinkAction, linkFileName, type SegmentFacts, sha256, signLink } from '../chain.ts'
+import { serializeManifest } from '../manifest.ts'
+import type { SealedSegment } from '../segment.ts'
+import { serializeSessionLedger, sessionLedgerName } from '../sessionLedger.ts'
+import { batches, type CatalogContext, now, type OwnerState } from './context.ts'
+import { identify, type Ledger, SETTLED } from './ledger.ts'
+import { KEY_BYTES, ledgerDay, ledgerShard, objectId } from './objectId.ts'
+import type { Tables, Tx } from './schema.ts'
+import { type NewSession, recordVersions } from './versions.ts'
+
+type Committer = Pick<OwnerState, 'id' | 'epoch'>
+
+export async function commitSeal(
+  context: CatalogContext,
+  ledger: Ledger,
+  owner: Committer,
+  sealed: SealedSegment,
+  objects: readonly SourceObject[],
+): Promise<{ sequence: number; superseded: number }> {
+  const sessions = newSessions(sealed)
+  const claims = objects.map(identify)
+  if (claims.length !== sessions.length || claims.some(({ keyHash }, i) => !keyHash.equals(sessions[i]!.keyHash)))
+    throw new ColdtrailError('E_INTERNAL', { message: 'the objects of a commit are not those of its sessions' })
+  const segment = prepareFacts(context, sealed, sessions)
+  let superseded = 0
+  const sequence = await commitLink(
+    context,
+    owner,
+    sealed.collection,
+    { action: 'seal', segment },
+    async (tx, number) => {
+      await useSegmentNumber(tx, owner, sealed.segment)
+      const lookUp = await ledger.closed.open(
+        tx,
+        sessions.map(({ shard }) => shard),
+      )
+      superseded = await recordVersions(context, tx, sealed.segment, number, sessions, lookUp)
+      await fulfil(
+        tx,
+        owner,
+        sealed.segment,
+        claims.map(({ id }) => id),
+      )
+      const contents = sessions.filter(({ object }, i) => !object.equals(claims[i]!.id))
+      if (contents.some(({ shard, object }) => lookUp(shard, object) === 'known')) throw collectedMeanwhile()
+      await insertKnown(tx, sealed.segment, contents)
+      await insertSegment(tx, owner.id, sealed, segment, number)
+    },
+  )
+  return { sequence, superseded }
+}
+
+export async function commitReplace(
+  context: CatalogContext,
+  owner: Committer,
+  sealed: SealedSegment,
+  replaced: readonly number[],
+): Promise<{ sequence: number }> {
+  faultPoint('replace.files-durable')
+  const segment = prepareFacts(context, sealed, newSessions(sealed))
+  const body: LinkAction = { action: 'replace', segment, replaced: [...replaced].sort((a, b) => a - b) }
+  const sequence = await commitLink(context, owner, sealed.collection, body, async (tx, number) => {
+    await useSegmentNumber(tx, owner, sealed.segment)
+    const counter = await tx
+      .updateTable('counters')
+      .set((expression) => ({ next: expression('next', '+', 1) }))
+      .where('name', '=', 'retirement')
+      .returning('next')
+      .executeTakeFirstOrThrow()
+    const { numUpdatedRows } = await tx
+      .updateTable('segments')
+      .set({ state: 'retired', retired_at: now(), retirement: counter.next - 1 })
+      .where('segment', 'in', [...replaced])
+      .where('collection', '=', sealed.collection)
+      .where('state', '=', 'live')
+      .executeTakeFirst()
+    if (Number(numUpdatedRows) !== new Set(replaced).size)
+      throw new ColdtrailError('E_CLAIM_LOST', { reason: 'a segment to replace is no longer live' })
+    for (const table of ['ledger', 'versions'] as const)
+      await tx
+        .updateTable(table)
+        .set({ segment: sealed.segment })
+        .where('segment', 'in', [...replaced])
+        .execute()
+    await insertSegment(tx, owner.id, sealed, segment, number)
+  })
+  return { sequence }
+}
+
+export function newSessions(sealed: SealedSegment): NewSession[] {
+  return sealed.sessions.map((session) => {
+    const object = objectId(session)
+    const day = ledgerDay(session.key)
+    return {
+      session: session.session_id,
+      object,
+      lastModified: session.last_modified,
+      keyHash: object.subarray(0, KEY_BYTES),
+      day,
+      shard: ledgerShard(day, object),
+    }
+  })
+}
+
+export const linkRow = (
+  { uuid, collection, number, body }: Pick<Link, 'uuid' | 'collection' | 'number' | 'body'>,
+  hash: string,
+  bytes: Buffer,
+): Tables['links'] => ({
+  ...{ uuid, collection, number, hash, bytes },
+  session1: body.action === 'seal' ? body.segment.session1 : null,
+})
+
+export async function insertSegment(
+  tx: Tx,
+  owner: string,
+  { collection, files }: Pick<SealedSegment, 'collection' | 'files'>,
+  facts: SegmentFacts,
+  sequence: number,
+  retired_at: number | null = null,
+): Promise<void> {
+  const { segment, format, day, directory, id1, id2, session1, session2, time1, time2, rejects, raw_bytes } = facts
+  await tx
+    .insertInto('segments')
+    .values({
+      ...{ segment, format, day, directory, id1, id2, session1, session2, time1, time2, rejects, raw_bytes },
+      ...{ collection, sequence, owner, retired_at },
+      state: retired_at === null ? 'live' : 'retired',
+      row_count: facts.rows,
+      packs: JSON.stringify(facts.packs),
+      in_history: 0,
+      retirement: retired_at === null ? null : 0,
+    })
+    .execute()
+  const rows = files.map(({ kind, name, size, sha256, manifest }) => ({
+    ...{ segment, kind, name, size, sha256 },
+    manifest: serializeManifest(manifest).toString(),
+  }))
+  await tx.insertInto('files').values(rows).execute()
+}
+
+// --- internal ---
+
+/** Everything that must be durable before the transaction: the session ledger. Answers what the link will say. */
+function prepareFacts(context: CatalogContext, sealed: SealedSegment, sessions: readonly NewSession[]): SegmentFacts {
+  const { segment, format, day, id1, id2, session1, session2, time1, time2, rows, rejects, raw_bytes } = sealed
+  const ledger = serializeSessionLedger(sessions)
+  makeDirectory(context.chainDirectory(sealed.collection))
+  writeDurably(join(context.manifestDirectory(sealed.collection), sessionLedgerName(segment)), ledger)
+  const packs = new Set(sealed.sessions.flatMap(({ pack_segment }) => (pack_segment === null ? [] : [pack_segment])))
+  return {
+    ...{ segment, format, day, id1, id2, session1, session2, time1, time2, rows, rejects, raw_bytes },
+    directory: context.storedDirectory(context.collectionDirectory(sealed.collection)),
+    packs: [...packs].sort((a, b) => a - b),
+    files: sealed.files.map(({ kind, name, size, sha256: digest, manifest }) => ({
+      ...{ kind, name, size, sha256: digest },
+      manifest: sha256(serializeManifest(manifest)),
+    })),
+    ledger: sha256(ledger),
+  }
+}
+
+async function commitLink(
+  context: CatalogContext,
+  owner: Committer,
+  collection: string,
+  body: LinkAction,
+  writeRows: (tx: Tx, number: number) => Promise<void>,
+): Promise<number> {
+  const uuid = crypto.randomUUID()
+  let number = 0
+  let atCommit = false
+  try {
+    await context.write(async (tx) => {
+      atCommit = false
+      const head = await lockHead(context, tx, collection)
+      number = head.head + 1
+      faultPoint('commit.begun')
+      await context.assertOwner(tx, owner)
+      await writeRows(tx, number)
+      const bytes = signLink({ collection, number, uuid, time: now(), prev: head.head_hash, body }, context.key)
+      const hash = sha256(bytes)
+      await tx.insertInto('links').values(linkRow({ uuid, collection, number, body }, hash, bytes)).execute()
+      await tx
+        .updateTable('collections')
+        .set({ head: number, head_hash: hash })
+        .where('name', '=', collection)
+        .execute()
+      faultPoint('commit.rows-written')
+      writeDurably(join(context.chainDirectory(collection), linkFileName(number)), bytes)
+      faultPoint('commit.link-written')
+      atCommit = true
+    })
+  } catch (error) {
+    if (!atCommit || !(await isCommitted(context, collection, uuid, number, error))) throw error
+  }
+  faultPoint('commit.done')
+  return number
+}
+
+async function lockHead(context: CatalogContext, tx: Tx, collection: string) {
+  await tx
+    .insertInto('collections')
+    .values({ name: collection, head: 0, head_hash: FIRST_PREV })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute()
+  return tx
+    .selectFrom('collections')
+    .selectAll()
+    .where('name', '=', collection)
+    .$if(context.dialect === 'postgres', (query) => query.forUpdate())
+    .executeTakeFirstOrThrow()
+}
+
+/**
+ * Whether a commit whose answer was lost took place. The head's lock is taken first: a transaction that is still ending
+ * on the server holds it. When another commit has taken the number, its link file is put back in place of ours.
+ */
+async function isCommitted(
+  context: CatalogContext,
+  collection: string,
+  uuid: string,
+  number: number,
+  cause: unknown,
+): Promise<boolean> {
+  try {
+    return await context.write(async (tx) => {
+      await lockHead(context, tx, collection)
+      const rows = await tx
+        .selectFrom('links')
+        .select(['uuid', 'bytes'])
+        .where('collection', '=', collection)
+        .where('number', '=', number)
+        .execute()
+      if (rows[0]?.uuid === uuid) return true
+      if (rows[0]) writeDurably(join(context.chainDirectory(collection), linkFileName(number)), rows[0].bytes)
+      return false
+    })
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new ColdtrailError('E_COMMIT_UNKNOWN', { cause: reason }, { cause })
+  }
+}
+
+async function fulfil(tx: Tx, owner: Committer, segment: number, ids: readonly Buffer[]): Promise<void> {
+  let fulfilled = 0
+  for (const batch of batches(ids)) {
+    const result = await tx
+      .updateTable('ledger')
+      .set({ ...SETTLED, state: 'known', since: now(), segment })
+      .where('object', 'in', batch)
+      .where('owner', '=', owner.id)
+      .where('state', '=', 'claimed')
+      .executeTakeFirst()
+    fulfilled += Number(result.numUpdatedRows)
+  }
+  if (fulfilled !== ids.length)
+    throw new ColdtrailError('E_CLAIM_LOST', {
+      reason: `${ids.length - fulfilled} of ${ids.length} claims are not its own`,
+    })
+}
+
+/** The identities by content of local files, beside those by stat that were claimed. */
+async function insertKnown(tx: Tx, segment: number, sessions: readonly NewSession[]): Promise<void> {
+  for (const batch of batches(sessions)) {
+    const values = batch.map(({ object, keyHash, shard }) => ({
+      object,
+      key_hash: keyHash,
+      shard,
+      state: 'known' as const,
+      attempts: 0,
+      since: now(),
+      segment,
+    }))
+    const insert = tx.insertInto('ledger').values(values as Tables['ledger'][])
+    const rows = await insert
+      .onConflict((conflict) => conflict.doNothing())
+      .returning('object')
+      .execute()
+    if (rows.length !== batch.length) throw collectedMeanwhile()
+  }
+}
+
+const collectedMeanwhile = (): ColdtrailError =>
+  new ColdtrailError('E_CLAIM_LOST', { reason: 'the same content was collected meanwhile under another version' })
+
+/** The range of the number ends with its use; E_CLAIM_LOST when it was not drawn by this owner. */
+async function useSegmentNumber(tx: Tx, owner: Committer, segment: number): Promise<void> {
+  const range = await tx
+    .selectFrom('ranges')
+    .select(['first', 'count'])
+    .where('what', '=', 'segment')
+    .where('owner', '=', owner.id)
+    .where('first', '<=', segment)
+    .orderBy('first', 'desc')
+    .executeTakeFirst()
+  if (!range || range.first + range.count <= segment)
+    throw new ColdtrailError('E_CLAIM_LOST', { reason: `segment number ${segment} is not of a range of its own` })
+  if (range.count === 1)
+    await tx.deleteFrom('ranges').where('what', '=', 'segment').where('first', '=', segment).execute()
+}

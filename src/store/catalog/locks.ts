@@ -1,0 +1,194 @@
+/**
+ * Locks that end with the process. SQLite: an exclusive transaction on `locks/<name>.db`, which the kernel ends.
+ * PostgreSQL: session advisory locks on one dedicated connection. Neither knows time: a lock is held or it is free.
+ */
+import { readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import type pg from 'pg'
+import { ColdtrailError } from '../../core/errors.ts'
+import { makeDirectory } from '../../platform/files.ts'
+import { hashNumber } from './objectId.ts'
+import type { PostgresServer } from './postgres.ts'
+import { isBusy } from './sqliteDialect.ts'
+
+export interface Lock {
+  /** True once the lock was lost while the process lives (a connection broke). */
+  readonly lost: boolean
+  release(): Promise<void>
+}
+
+export interface Locks {
+  /** Takes a lock, or answers undefined at once when it is held. `name`: `[a-z0-9-]`. */
+  acquire(name: string): Promise<Lock | undefined>
+  /** Registers a reader that may read files retired by retirement `since` or later. */
+  acquireReader(since: number): Promise<Lock>
+  /** The lowest `since` of all living readers; undefined without any. */
+  oldestReader(): Promise<number | undefined>
+  close(): Promise<void>
+}
+
+export function fileLocks(directory: string): Locks {
+  makeDirectory(directory)
+  const held = new Set<FileLock>()
+  const take = (name: string): FileLock | undefined => {
+    const lock = FileLock.take(join(directory, `${name}.db`), () => held.delete(lock!))
+    if (lock) held.add(lock)
+    return lock
+  }
+  return {
+    acquire: async (name) => take(name),
+    async acquireReader(since) {
+      return take(`reader-${since}-${process.pid}-${crypto.randomUUID()}`)!
+    },
+    async oldestReader() {
+      let oldest: number | undefined
+      for (const name of readdirSync(directory)) {
+        const match = /^(reader-(\d+)-[0-9a-f-]+)\.db$/.exec(name)
+        if (!match) continue
+        const dead = take(match[1]!)
+        if (dead) await dead.release()
+        else oldest = Math.min(oldest ?? Number.MAX_SAFE_INTEGER, Number(match[2]))
+      }
+      return oldest
+    },
+    async close() {
+      for (const lock of held) await lock.release()
+    },
+  }
+}
+
+/** A lock file's name is used once, but for `hold-…`: only such a file may be removed, or two could hold one name. */
+class FileLock implements Lock {
+  readonly lost = false
+  private readonly database: DatabaseSync
+  private readonly path: string
+  private readonly onRelease: () => void
+
+  private constructor(database: DatabaseSync, path: string, onRelease: () => void) {
+    this.database = database
+    this.path = path
+    this.onRelease = onRelease
+  }
+
+  static take(path: string, onRelease: () => void): FileLock | undefined {
+    const database = new DatabaseSync(path, { timeout: 0 })
+    try {
+      database.exec('begin exclusive')
+      return new FileLock(database, path, onRelease)
+    } catch (error) {
+      database.close()
+      if (isBusy(error)) return undefined
+      throw new ColdtrailError('E_CATALOG_OPEN', { path, cause: (error as Error).message }, { cause: error })
+    }
+  }
+
+  async release(): Promise<void> {
+    if (!this.database.isOpen) return
+    if (!/[\\/]hold-[^\\/]*$/.test(this.path)) rmSync(this.path, { force: true })
+    this.database.close()
+    this.onRelease()
+  }
+}
+
+/** Advisory locks are per database, so the schema is part of every lock's number. */
+export function postgresLocks(server: PostgresServer, schema: string): Locks {
+  return new PostgresLocks(server, schema)
+}
+
+class PostgresLocks implements Locks {
+  private readonly server: PostgresServer
+  private readonly schema: string
+  private client: Promise<pg.Client> | undefined
+  /** A session may take its own advisory lock again, so what this process holds is kept here. */
+  private held = new Map<string, { lost: boolean }>()
+
+  constructor(server: PostgresServer, schema: string) {
+    this.server = server
+    this.schema = schema
+  }
+
+  async acquire(name: string): Promise<Lock | undefined> {
+    if (this.held.has(name)) return undefined
+    const state = { lost: false }
+    this.held.set(name, state)
+    const key = hashNumber(63, this.schema, name).toString()
+    try {
+      const client = await this.session()
+      const { rows } = await client.query('select pg_try_advisory_lock($1::bigint) as taken', [key])
+      if (rows[0].taken) return this.lock(name, state, 'select pg_advisory_unlock($1::bigint)', [key])
+    } catch (error) {
+      this.held.delete(name)
+      throw error
+    }
+    this.held.delete(name)
+    return undefined
+  }
+
+  async acquireReader(since: number): Promise<Lock> {
+    const state = { lost: false }
+    const name = `reader-${crypto.randomUUID()}`
+    const client = await this.session()
+    const key = [this.readerClass(), since]
+    await client.query('select pg_advisory_lock_shared($1::int, $2::int)', key)
+    this.held.set(name, state)
+    return this.lock(name, state, 'select pg_advisory_unlock_shared($1::int, $2::int)', key)
+  }
+
+  async oldestReader(): Promise<number | undefined> {
+    const client = await this.session()
+    const { rows } = await client.query(
+      `select min(objid::bigint) as oldest from pg_locks
+       where locktype = 'advisory' and objsubid = 2 and classid::bigint = $1
+         and database = (select oid from pg_database where datname = current_database())`,
+      [this.readerClass()],
+    )
+    return rows[0].oldest ?? undefined
+  }
+
+  async close(): Promise<void> {
+    const client = await this.client
+    this.client = undefined
+    await client?.end()
+    this.held.clear()
+  }
+
+  private readerClass(): number {
+    return Number(hashNumber(31, this.schema, 'readers'))
+  }
+
+  private lock(name: string, state: { lost: boolean }, unlock: string, key: unknown[]): Lock {
+    return {
+      get lost() {
+        return state.lost
+      },
+      release: async () => {
+        if (this.held.get(name) !== state) return
+        this.held.delete(name)
+        const client = await this.session()
+        await client.query(unlock, key)
+      },
+    }
+  }
+
+  private readonly gone = (): void => {
+    for (const state of this.held.values()) state.lost = true
+    this.held.clear()
+    this.client = undefined
+  }
+
+  private session(): Promise<pg.Client> {
+    this.client ??= this.server.connect().then(
+      (client) => {
+        client.on('error', this.gone)
+        client.on('end', this.gone)
+        return client
+      },
+      (error) => {
+        this.client = undefined
+        throw error
+      },
+    )
+    return this.client
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * Connections to PostgreSQL: a pool for Kysely and single clients for session locks. Every connection works in the
+ * catalog's own schema, and TCP keepalive (5 s idle, 2 s apart, 3 times) ends a session whose host has gone.
+ */
+import { type Dialect, PostgresDialect } from 'kysely'
+import pg from 'pg'
+import { ColdtrailError } from '../../core/errors.ts'
+
+export const isPostgresUrl = (url: string): boolean => /^postgres(ql)?:\/\//.test(url)
+
+/** Pool size: one for a commit, one for reads beside it, and some for parallel claims. */
+const POOL_SIZE = 4
+
+export interface PostgresServer {
+  readonly dialect: Dialect
+  /** A connected client of its own. */
+  connect(): Promise<pg.Client>
+}
+
+/** Makes the schema when it is missing. E_CATALOG_OPEN when the server cannot be reached; the URL is never shown. */
+export async function connectPostgres(url: string, schema: string): Promise<PostgresServer> {
+  const config: pg.ClientConfig = {
+    connectionString: url,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 5000,
+    connectionTimeoutMillis: 10_000,
+    options:
+      `-c search_path=${schema} -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3` +
+      ' -c synchronous_commit=on',
+    types: { getTypeParser: typeParser },
+  }
+  const server: PostgresServer = {
+    dialect: new PostgresDialect({ pool: async () => quiet(new pg.Pool({ ...config, max: POOL_SIZE })) }),
+    async connect() {
+      const client = new pg.Client(config)
+      try {
+        await client.connect()
+      } catch (error) {
+        const cause = error instanceof Error ? error.message : String(error)
+        throw new ColdtrailError('E_CATALOG_OPEN', { path: `PostgreSQL schema ${schema}`, cause }, { cause: error })
+      }
+      return client
+    },
+  }
+  const client = await server.connect()
+  try {
+    await client.query('select pg_advisory_lock(hashtext($1))', ['coldtrail create schema'])
+    await client.query(`create schema if not exists ${pg.escapeIdentifier(schema)}`)
+  } finally {
+    await client.end()
+  }
+  return server
+}
+
+// --- internal ---
+
+/** int8 as a number: every number of the catalog is below 2^53, and one that is not must not be rounded. */
+function typeParser(oid: number, format?: 'text' | 'binary'): (text: string) => unknown {
+  if (oid !== pg.types.builtins.INT8) return pg.types.getTypeParser(oid, format as 'text')
+  return (text) => {
+    const value = Number(text)
+    if (!Number.isSafeInteger(value)) throw new RangeError(`${text} is beyond 2^53`)
+    return value
+  }
+}
+
+/** An idle connection that breaks is replaced at its next use; without a listener it would end the process. */
+function quiet(pool: pg.Pool): pg.Pool {
+  pool.on('error', () => {})
+  return pool
+}

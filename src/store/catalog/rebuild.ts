@@ -1,0 +1,310 @@
+/**
+ * A new catalog from what is on disk: links (what was committed), session ledgers (which objects), manifests, and the
+ * files (what numbers are taken). Nothing sealed is lost and no object is collected twice. What only the catalog knew is
+ * gone: reasons of pending and skipped objects, and the stat of local files, which are read once more and then known by
+ * their SHA-256.
+ */
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { sql } from 'kysely'
+import { ColdtrailError } from '../../core/errors.ts'
+import { syncDirectory } from '../../platform/files.ts'
+import type { CatalogOptions } from '../catalog.ts'
+import { type ChainReport, type Link, linkFileName, type SegmentFacts, sha256, verifyChain } from '../chain.ts'
+import { historyCollections, manifests } from '../history.ts'
+import { type Manifest, parseManifest, serializeManifest } from '../manifest.ts'
+import type { FileKind, SegmentFile } from '../segment.ts'
+import { type LedgerEntry, parseSessionLedger, sessionLedgerName } from '../sessionLedger.ts'
+import { loadPublicKeys, loadSigningKey } from '../signingKeys.ts'
+import { asBuffer } from './closedLedger.ts'
+import { insertSegment, linkRow } from './commit.ts'
+import { batches, CatalogContext, now } from './context.ts'
+import { repairDerived } from './derived.ts'
+import { addClosed, hex } from './ledger.ts'
+import { KEY_BYTES, ledgerShard, OBJECT_ID_BYTES } from './objectId.ts'
+import { catalogPath, defaultHistoryDir, type Opened, openDatabase } from './open.ts'
+import { prepareSchema, type Tx } from './schema.ts'
+import { sealSequence, supersededOf } from './versions.ts'
+
+export interface RebuildReport {
+  readonly collections: readonly string[]
+  readonly links: number
+  readonly segments: number
+  readonly sessions: number
+  /** Links of commits that were cut off and whose files do not exist; the next commit takes their number. */
+  readonly dropped: readonly string[]
+}
+
+/**
+ * Makes the catalog anew and puts it in the place of the old one, which is kept under another name. Refused while an
+ * owner lives (E_CATALOG_BUSY) and when a chain is not whole (E_CHAIN_FAULT).
+ */
+export async function rebuildCatalog(options: CatalogOptions): Promise<RebuildReport> {
+  const { dataDir, historyDir = defaultHistoryDir(dataDir) } = options
+  const key = options.signingKey ?? loadSigningKey(dataDir)
+  const found = readDisk(dataDir, historyDir)
+  const path = `${catalogPath(dataDir)}.new`
+  for (const suffix of SQLITE_FILES) rmSync(path + suffix, { force: true })
+  const opened = await openDatabase(options, path)
+  const { dialect, db, locks } = opened
+  const context = new CatalogContext({ dialect, db, locks, dataDir, historyDir, key })
+  try {
+    await refuseLivingOwners(options, opened)
+    if (dialect === 'postgres') await moveSchemaAside(options, opened)
+    await prepareSchema(db, dialect, () => {})
+    await context.write((tx) => fill(tx, context, found))
+    await repairDerived(context)
+  } finally {
+    await locks.close()
+    await db.destroy()
+  }
+  if (dialect === 'sqlite') putInPlace(dataDir, path)
+  return {
+    collections: found.chains.map(({ collection }) => collection),
+    links: found.chains.reduce((sum, { links }) => sum + links.length, 0),
+    segments: found.segments.filter(({ replaced }) => !replaced).length,
+    sessions: found.segments.reduce((sum, { entries, replaced }) => sum + (replaced ? 0 : entries.length), 0),
+    dropped: found.dropped,
+  }
+}
+
+// --- internal ---
+
+const SQLITE_FILES = ['', '-wal', '-shm'] as const
+
+interface FoundSegment {
+  readonly link: Link
+  readonly facts: SegmentFacts
+  readonly replaced: boolean
+  readonly files: readonly SegmentFile[]
+  readonly entries: readonly LedgerEntry[]
+}
+
+interface Found {
+  readonly chains: readonly { collection: string; links: ChainReport['links'] }[]
+  readonly segments: readonly FoundSegment[]
+  readonly dropped: readonly string[]
+  /** Segment numbers of every file seen. */
+  readonly numbers: ReadonlySet<number>
+}
+
+function readDisk(dataDir: string, historyDir: string): Found {
+  const keys = loadPublicKeys(dataDir)
+  const chains: { collection: string; links: ChainReport['links'] }[] = []
+  const segments: FoundSegment[] = []
+  const dropped: string[] = []
+  for (const collection of historyCollections(historyDir)) {
+    const directory = join(historyDir, collection)
+    const report = verifyChain(collection, join(directory, 'chain'), keys)
+    const fault = report.faults[0]
+    if (fault)
+      throw new ColdtrailError('E_CHAIN_FAULT', {
+        collection,
+        fault: `link ${fault.number}: ${fault.fault} (${fault.detail})`,
+      })
+    const held = new Map<string, Manifest>()
+    for (const { manifest } of manifests(historyDir, { collection, replaced: true }))
+      held.set(sha256(serializeManifest(manifest)), manifest)
+    const links = [...report.links]
+    const top = links.at(-1)
+    if (top && !isDurable(dataDir, top.link.body.segment, held)) {
+      dropped.push(`${collection}/${linkFileName(top.link.number)}`)
+      links.pop()
+    }
+    const replaced = new Set(links.flatMap(({ link: { body } }) => (body.action === 'replace' ? body.replaced : [])))
+    for (const { link } of links) {
+      const facts = link.body.segment
+      const isReplaced = replaced.has(facts.segment)
+      const there = (name: string) => existsSync(join(resolve(dataDir, facts.directory), name))
+      // Of a replaced segment only what still waits for its removal is of interest.
+      const files = isReplaced ? facts.files.filter(({ name }) => there(name)) : facts.files
+      if (isReplaced && files.length === 0) continue
+      segments.push({
+        ...{ link, facts, replaced: isReplaced },
+        files: files.map((file) => ({
+          kind: file.kind as FileKind,
+          name: file.name,
+          size: file.size,
+          sha256: file.sha256,
+          manifest: held.get(file.manifest) ?? manifestBeside(dataDir, collection, facts, file),
+        })),
+        entries: isReplaced ? [] : ledgerEntries(directory, collection, facts),
+      })
+    }
+    chains.push({ collection, links })
+  }
+  return { chains, segments, dropped, numbers: fileNumbers(dataDir, historyDir) }
+}
+
+/** Whether the last link's commit may count: its files stand, or the history has already taken it in. */
+function isDurable(dataDir: string, facts: SegmentFacts, held: ReadonlyMap<string, Manifest>): boolean {
+  const directory = resolve(dataDir, facts.directory)
+  return facts.files.every(({ kind, name, size, manifest }) => {
+    if (held.has(manifest)) return true
+    const path = join(directory, name)
+    return existsSync(path) && existsSync(`${path}.manifest`) && (kind === 'index' || statSync(path).size === size)
+  })
+}
+
+function manifestBeside(
+  dataDir: string,
+  collection: string,
+  facts: SegmentFacts,
+  file: SegmentFacts['files'][number],
+): Manifest {
+  const path = join(resolve(dataDir, facts.directory), `${file.name}.manifest`)
+  const bytes = existsSync(path) ? readFileSync(path) : undefined
+  if (!bytes || sha256(bytes) !== file.manifest)
+    throw new ColdtrailError('E_CHAIN_FAULT', {
+      collection,
+      fault: `the manifest of ${file.name} is missing or damaged`,
+    })
+  return parseManifest(bytes, path)
+}
+
+function ledgerEntries(directory: string, collection: string, facts: SegmentFacts): LedgerEntry[] {
+  const name = sessionLedgerName(facts.segment)
+  const path = join(directory, name)
+  const bytes = existsSync(path) ? readFileSync(path) : undefined
+  if (!bytes || sha256(bytes) !== facts.ledger)
+    throw new ColdtrailError('E_CHAIN_FAULT', { collection, fault: `${name} is missing or damaged` })
+  return parseSessionLedger(bytes, path)
+}
+
+function fileNumbers(dataDir: string, historyDir: string): Set<number> {
+  const root = join(dataDir, 'collections')
+  const folders = existsSync(root) ? readdirSync(root).map((name) => join(root, name)) : []
+  folders.push(...historyCollections(historyDir).map((name) => join(historyDir, name)))
+  const numbers = new Set<number>()
+  for (const folder of folders)
+    for (const name of readdirSync(folder)) {
+      const match = /^[a-z]+-(\d{9,})(?!\d)/.exec(name)
+      if (match) numbers.add(Number(match[1]))
+    }
+  return numbers
+}
+
+async function refuseLivingOwners(options: CatalogOptions, { db, dialect, locks }: Opened): Promise<void> {
+  const lockFiles = dialect === 'sqlite' ? readdirSync(join(options.dataDir, 'locks')) : []
+  const names = lockFiles.flatMap((name) => /^([a-z]+-[0-9a-f-]{36})\.db$/.exec(name)?.[1] ?? [])
+  if (dialect === 'postgres') {
+    const table = await sql<{ name: string | null }>`select to_regclass('owners')::text as name`.execute(db)
+    if (table.rows[0]?.name) names.push(...(await db.selectFrom('owners').select('id').execute()).map(({ id }) => id))
+  }
+  for (const name of names) {
+    const lock = await locks.acquire(name)
+    if (!lock) throw new ColdtrailError('E_CATALOG_BUSY', { cause: `${name} is running` })
+    await lock.release()
+  }
+}
+
+async function moveSchemaAside(options: CatalogOptions, { db }: Opened): Promise<void> {
+  const schema = options.schema ?? 'coldtrail'
+  await db.transaction().execute(async (tx) => {
+    await sql`alter schema ${sql.id(schema)} rename to ${sql.id(`${schema.slice(0, 40)}_old_${Date.now()}`)}`.execute(
+      tx,
+    )
+    await sql`create schema ${sql.id(schema)}`.execute(tx)
+  })
+}
+
+/** A crash between the renames leaves no catalog.db, which is refused at the next start until it is made again. */
+function putInPlace(dataDir: string, path: string): void {
+  const final = catalogPath(dataDir)
+  const aside = `${final}.old-${Date.now()}`
+  for (const suffix of SQLITE_FILES) if (existsSync(final + suffix)) renameSync(final + suffix, aside + suffix)
+  renameSync(path, final)
+  syncDirectory(dataDir)
+}
+
+async function fill(tx: Tx, context: CatalogContext, found: Found): Promise<void> {
+  const owner = `rebuild-${crypto.randomUUID()}`
+  await tx
+    .insertInto('owners')
+    .values({ id: owner, kind: 'rebuild', epoch: 1, host: '', pid: 0, started: now() })
+    .execute()
+  for (const { collection, links } of found.chains) {
+    const directory = context.chainDirectory(collection)
+    const head = links.at(-1)
+    if (!head) continue
+    await tx
+      .insertInto('collections')
+      .values({ name: collection, head: head.link.number, head_hash: head.hash })
+      .execute()
+    for (const { link, hash } of links) {
+      const bytes = readFileSync(join(directory, linkFileName(link.number)))
+      await tx.insertInto('links').values(linkRow(link, hash, bytes)).execute()
+    }
+  }
+  for (const { link, facts, replaced, files } of found.segments)
+    await insertSegment(tx, owner, { collection: link.collection, files }, facts, link.number, replaced ? now() : null)
+  await fillLedger(tx, found.segments)
+  await fillNumbers(tx, owner, found)
+}
+
+async function fillLedger(tx: Tx, segments: readonly FoundSegment[]): Promise<void> {
+  const shards = new Map<string, Buffer[]>()
+  for (const { entries } of segments)
+    for (const { object, day } of entries) {
+      const shard = ledgerShard(day, object)
+      const ids = shards.get(shard)
+      if (ids) ids.push(object)
+      else shards.set(shard, [object])
+    }
+  const several = new Set<string>()
+  for (const [shard, ids] of shards) {
+    await addClosed(tx, shard, ids)
+    const { objects } = await tx
+      .selectFrom('ledger_closed')
+      .select('objects')
+      .where('shard', '=', shard)
+      .executeTakeFirstOrThrow()
+    for (const keyHash of repeatedKeys(asBuffer(objects))) several.add(keyHash)
+  }
+  const versions = segments.flatMap(({ entries, facts }) =>
+    entries
+      .filter(({ object }) => several.has(hex(object.subarray(0, KEY_BYTES))))
+      .map(({ session, object, lastModified }) => ({
+        session,
+        key_hash: object.subarray(0, KEY_BYTES),
+        segment: facts.segment,
+        last_modified: lastModified,
+        sequence: 0,
+        superseded: 0,
+      })),
+  )
+  for (const row of versions) row.sequence = await sealSequence(tx, row.session)
+  for (const rows of Map.groupBy(versions, ({ key_hash }) => hex(key_hash)).values())
+    for (const row of supersededOf(rows)) row.superseded = 1
+  for (const batch of batches(versions)) await tx.insertInto('versions').values(batch).execute()
+}
+
+/** Keys (hex) that stand more than once among sorted objects. */
+function* repeatedKeys(objects: Buffer): Generator<string> {
+  for (let at = OBJECT_ID_BYTES; at < objects.length; at += OBJECT_ID_BYTES)
+    if (objects.compare(objects, at, at + KEY_BYTES, at - OBJECT_ID_BYTES, at - OBJECT_ID_BYTES + KEY_BYTES) === 0)
+      yield objects.toString('hex', at, at + KEY_BYTES)
+}
+
+/** Numbers go on above everything seen; files that no link names belong to a dead owner, so that a sweep removes them. */
+async function fillNumbers(tx: Tx, owner: string, found: Found): Promise<void> {
+  const committed = new Set<number>()
+  const highest = { segment: 0, event: 0, session: 0 }
+  for (const { links } of found.chains)
+    for (const { link } of links) {
+      const { segment, id2, session2 } = link.body.segment
+      committed.add(segment)
+      highest.event = Math.max(highest.event, id2 ?? 0)
+      highest.session = Math.max(highest.session, session2)
+    }
+  for (const number of [...committed, ...found.numbers]) highest.segment = Math.max(highest.segment, number)
+  for (const [name, number] of Object.entries(highest))
+    await tx
+      .updateTable('counters')
+      .set({ next: number + 1 })
+      .where('name', '=', name)
+      .execute()
+  for (const number of found.numbers)
+    if (!committed.has(number))
+      await tx.insertInto('ranges').values({ what: 'segment', first: number, count: 1, owner }).execute()
+}

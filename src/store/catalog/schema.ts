@@ -1,0 +1,154 @@
+/**
+ * Tables of the catalog, one text for both dialects. Times are microseconds UTC unless the name says otherwise; hashes
+ * are bytes (objectId.ts) or lower-case hex.
+ */
+import { type Kysely, sql, type Transaction } from 'kysely'
+import { ColdtrailError } from '../../core/errors.ts'
+
+export const CATALOG_VERSION = 1
+
+export interface Tables {
+  facts: { name: string; value: string }
+  /** Who may claim and draw. `epoch` rises when somebody takes over after its death. */
+  owners: { id: string; kind: string; epoch: number; host: string; pid: number; started: number }
+  /** Next free number of `segment`, `event`, `session`; and `retirement`, the count of replacements ever committed. */
+  counters: { name: string; next: number }
+  ranges: { what: string; first: number; count: number; owner: string }
+  collections: { name: string; head: number; head_hash: string }
+  /** `session1` of what a seal made, null in other links: sessions keep the sequence of their seal. */
+  links: {
+    uuid: string
+    collection: string
+    number: number
+    hash: string
+    session1: number | null
+    bytes: Buffer
+  }
+  segments: {
+    segment: number
+    collection: string
+    format: string
+    day: string
+    state: 'live' | 'retired'
+    directory: string
+    id1: number | null
+    id2: number | null
+    session1: number
+    session2: number
+    time1: number | null
+    time2: number | null
+    row_count: number
+    rejects: number
+    raw_bytes: number
+    /** JSON list of segment numbers. */
+    packs: string
+    sequence: number
+    owner: string
+    /** 1 once manifests and keyset are in the history. */
+    in_history: number
+    retired_at: number | null
+    /** Value of the counter `retirement` that retired it: readers registered before it may still read its files. */
+    retirement: number | null
+  }
+  files: { segment: number; kind: string; name: string; size: number; sha256: string; manifest: string }
+  /** Objects of days that are not closed yet, one row each. */
+  ledger: {
+    object: Buffer
+    key_hash: Buffer
+    shard: string
+    state: 'claimed' | 'pending' | 'quarantined' | 'known' | 'skipped'
+    owner: string | null
+    attempts: number
+    since: number
+    /** Where its session is; null for what has none. */
+    segment: number | null
+    code: string | null
+    reason: string | null
+    source: string | null
+    bucket: string | null
+    object_key: string | null
+    version: string | null
+  }
+  /** Objects of closed days: sorted 16-byte ids, one blob a shard. */
+  ledger_closed: { shard: string; revision: number; objects: Buffer }
+  /** Sessions of keys that were collected in more than one version, and only of those. */
+  versions: {
+    session: number
+    key_hash: Buffer
+    segment: number
+    last_modified: number
+    sequence: number
+    superseded: number
+  }
+}
+
+export type Database = Kysely<Tables>
+export type Tx = Transaction<Tables>
+
+/**
+ * Makes the tables, or checks that they are of a version this program knows; E_CATALOG_VERSION otherwise. `mayCreate` is
+ * asked before tables are made, and may throw.
+ */
+export async function prepareSchema(
+  db: Database,
+  dialect: 'sqlite' | 'postgres',
+  mayCreate: () => void,
+): Promise<void> {
+  await db.transaction().execute(async (tx) => {
+    // Two processes may open a new database at once; DDL of PostgreSQL is not safe against that by itself.
+    if (dialect === 'postgres') await sql`select pg_advisory_xact_lock(hashtext('coldtrail schema'))`.execute(tx)
+    const integer = dialect === 'sqlite' ? 'integer' : 'bigint'
+    const bytes = dialect === 'sqlite' ? 'blob' : 'bytea'
+    await sql`create table if not exists facts (name text primary key, value text not null)`.execute(tx)
+    const row = await tx.selectFrom('facts').select('value').where('name', '=', 'schema_version').executeTakeFirst()
+    if (row && row.value !== String(CATALOG_VERSION))
+      throw new ColdtrailError('E_CATALOG_VERSION', { found: row.value, known: CATALOG_VERSION })
+    if (row) return
+    mayCreate()
+    for (const statement of TABLES) {
+      const text = statement.replaceAll('INTEGER', integer).replaceAll('BYTES', bytes)
+      await sql.raw(text).execute(tx)
+    }
+    await tx
+      .insertInto('counters')
+      .values(['segment', 'event', 'session', 'retirement'].map((name) => ({ name, next: 1 })))
+      .execute()
+    await tx
+      .insertInto('facts')
+      .values({ name: 'schema_version', value: String(CATALOG_VERSION) })
+      .execute()
+  })
+}
+
+// --- internal ---
+
+const TABLES = [
+  `create table owners (id text primary key, kind text not null, epoch INTEGER not null, host text not null,
+     pid INTEGER not null, started INTEGER not null)`,
+  `create table counters (name text primary key, next INTEGER not null)`,
+  `create table ranges (what text not null, first INTEGER not null, count INTEGER not null, owner text not null,
+     primary key (what, first))`,
+  `create index ranges_owner on ranges (owner)`,
+  `create table collections (name text primary key, head INTEGER not null, head_hash text not null)`,
+  `create table links (collection text not null, number INTEGER not null, uuid text not null unique, hash text not null,
+     session1 INTEGER, bytes BYTES not null, primary key (collection, number))`,
+  `create index links_session on links (session1) where session1 is not null`,
+  `create table segments (segment INTEGER primary key, collection text not null, format text not null,
+     day text not null, state text not null, directory text not null, id1 INTEGER, id2 INTEGER,
+     session1 INTEGER not null, session2 INTEGER not null, time1 INTEGER, time2 INTEGER, row_count INTEGER not null,
+     rejects INTEGER not null, raw_bytes INTEGER not null, packs text not null, sequence INTEGER not null,
+     owner text not null, in_history INTEGER not null, retired_at INTEGER, retirement INTEGER)`,
+  `create table files (segment INTEGER not null, kind text not null, name text not null, size INTEGER not null,
+     sha256 text not null, manifest text not null, primary key (segment, kind))`,
+  `create table ledger (object BYTES primary key, key_hash BYTES not null, shard text not null, state text not null,
+     owner text, attempts INTEGER not null, since INTEGER not null, segment INTEGER, code text, reason text,
+     source text, bucket text, object_key text, version text)`,
+  `create index ledger_key on ledger (key_hash)`,
+  `create index ledger_owner on ledger (owner) where owner is not null`,
+  `create index ledger_code on ledger (state) where code is not null`,
+  `create table ledger_closed (shard text primary key, revision INTEGER not null, objects BYTES not null)`,
+  `create table versions (session INTEGER primary key, key_hash BYTES not null, segment INTEGER not null,
+     last_modified INTEGER not null, sequence INTEGER not null, superseded INTEGER not null)`,
+  `create index versions_key on versions (key_hash)`,
+  `create index versions_segment on versions (segment)`,
+]

@@ -1,0 +1,251 @@
+/** The catalog on a relational database; each method is a door to the part that does the work. */
+import { asColdtrailError, ColdtrailError } from '../../core/errors.ts'
+import type { SourceObject } from '../../core/sourceObject.ts'
+import { makeDirectory } from '../../platform/files.ts'
+import type { Catalog, Claim, Committed, GiveBackOutcome, Hold, Owner, PendingObject, SegmentRow } from '../catalog.ts'
+import { type ChainReport, verifyChain } from '../chain.ts'
+import { type HistoryFilter, type HistoryManifest, manifestQuery, manifests, type TimeRange } from '../history.ts'
+import { parseManifest } from '../manifest.ts'
+import type { FileKind, SealedSegment, SegmentFile } from '../segment.ts'
+import { loadPublicKeys } from '../signingKeys.ts'
+import { commitReplace, commitSeal } from './commit.ts'
+import { type CatalogContext, checkedCollection, now } from './context.ts'
+import { repairDerived, takeIntoHistory } from './derived.ts'
+import { Ledger } from './ledger.ts'
+import { createOwner } from './owners.ts'
+import { type SweepReport, sweep } from './sweep.ts'
+
+const GRACE_MS = 60_000
+const MICROSECONDS_PER_DAY = 86_400_000_000
+
+export class SqlCatalog implements Catalog {
+  readonly dialect: 'sqlite' | 'postgres'
+  private readonly context: CatalogContext
+  private readonly ledger: Ledger
+  /** Files of segments by number: immutable, and their manifests are dear to parse. */
+  private readonly files = new Map<number, SegmentFile[]>()
+
+  constructor(context: CatalogContext) {
+    this.context = context
+    this.dialect = context.dialect
+    this.ledger = new Ledger(context)
+  }
+
+  owner(kind: string): Promise<Owner> {
+    return createOwner(this.context, kind)
+  }
+
+  claim(owner: Owner, objects: readonly SourceObject[], options: { retry?: boolean } = {}): Promise<Claim[]> {
+    return this.ledger.claim(owner, objects, options.retry ?? false)
+  }
+
+  giveBack(owner: Owner, object: SourceObject, outcome: GiveBackOutcome): Promise<void> {
+    return this.ledger.giveBack(owner, object, outcome)
+  }
+
+  markSkipped(owner: Owner, object: SourceObject, reason: string): Promise<void> {
+    return this.ledger.markSkipped(owner, object, reason)
+  }
+
+  sameContent(owner: Owner, object: SourceObject, sha256: string): Promise<boolean> {
+    return this.ledger.sameContent(owner, object, sha256)
+  }
+
+  async draw(owner: Owner, what: 'segment' | 'event' | 'session', count: number): Promise<number> {
+    return this.context.write(async (tx) => {
+      await this.context.assertOwner(tx, owner)
+      const { next } = await tx
+        .updateTable('counters')
+        .set((expression) => ({ next: expression('next', '+', count) }))
+        .where('name', '=', what)
+        .returning('next')
+        .executeTakeFirstOrThrow()
+      const first = next - count
+      await tx.insertInto('ranges').values({ what, first, count, owner: owner.id }).execute()
+      return first
+    })
+  }
+
+  async commitSeal(
+    owner: Owner,
+    segment: SealedSegment,
+    objects: readonly SourceObject[],
+  ): Promise<Committed & { superseded: number }> {
+    const committed = await commitSeal(this.context, this.ledger, owner, segment, objects)
+    return { ...committed, ...(await this.afterCommit(segment.segment)) }
+  }
+
+  async commitReplace(owner: Owner, segment: SealedSegment, replaced: readonly number[]): Promise<Committed> {
+    const committed = await commitReplace(this.context, owner, segment, replaced)
+    return { ...committed, ...(await this.afterCommit(segment.segment)) }
+  }
+
+  async segments(filter: { collection?: string; state?: 'live' | 'retired' } = {}): Promise<SegmentRow[]> {
+    const { collection, state } = filter
+    const { rows, superseded } = await this.context.read(async (tx) => {
+      const rows = await tx
+        .selectFrom('segments')
+        .selectAll()
+        .$if(collection !== undefined, (query) => query.where('collection', '=', collection!))
+        .$if(state !== undefined, (query) => query.where('state', '=', state!))
+        .orderBy('segment')
+        .execute()
+      const missing = rows.filter(({ segment, state }) => state === 'retired' || !this.files.has(segment))
+      if (missing.length) {
+        const files = await tx
+          .selectFrom('files')
+          .selectAll()
+          .$if(missing.length <= 1000, (query) =>
+            query.where(
+              'segment',
+              'in',
+              missing.map(({ segment }) => segment),
+            ),
+          )
+          .orderBy('segment')
+          .orderBy('name')
+          .execute()
+        const bySegment = Map.groupBy(files, ({ segment }) => segment)
+        for (const { segment } of missing)
+          this.files.set(
+            segment,
+            (bySegment.get(segment) ?? []).map(({ kind, name, size, sha256, manifest }) => ({
+              ...{ name, size, sha256 },
+              kind: kind as FileKind,
+              manifest: parseManifest(manifest, name),
+            })),
+          )
+      }
+      const superseded = await tx
+        .selectFrom('versions')
+        .select(['segment', 'session'])
+        .where('superseded', '=', 1)
+        .orderBy('session')
+        .execute()
+      return { rows, superseded: Map.groupBy(superseded, ({ segment }) => segment) }
+    })
+    return rows.map((row) => ({
+      collection: row.collection,
+      segment: row.segment,
+      format: row.format,
+      day: row.day,
+      state: row.state,
+      directory: this.context.resolvedDirectory(row.directory),
+      id1: row.id1,
+      id2: row.id2,
+      session1: row.session1,
+      session2: row.session2,
+      time1: row.time1,
+      time2: row.time2,
+      rows: row.row_count,
+      rejects: row.rejects,
+      raw_bytes: row.raw_bytes,
+      files: this.files.get(row.segment)!,
+      sequence: row.sequence,
+      superseded: (superseded.get(row.segment) ?? []).map(({ session }) => session),
+      packs: JSON.parse(row.packs) as number[],
+    }))
+  }
+
+  pending(): Promise<PendingObject[]> {
+    return this.ledger.pending()
+  }
+
+  async head(collection: string): Promise<number> {
+    const query = this.context.db.selectFrom('collections').select('head').where('name', '=', collection)
+    return (await query.executeTakeFirst())?.head ?? 0
+  }
+
+  async collections(): Promise<string[]> {
+    const query = this.context.db.selectFrom('collections').select('name').where('head', '>', 0).orderBy('name')
+    return (await query.execute()).map(({ name }) => name)
+  }
+
+  collectionDirectory(collection: string): string {
+    const directory = this.context.collectionDirectory(collection)
+    makeDirectory(directory)
+    return directory
+  }
+
+  manifestDirectory(collection: string): string {
+    return this.context.manifestDirectory(collection)
+  }
+
+  hold(name: string): Promise<Hold | undefined> {
+    if (!/^[a-z0-9_-]{1,100}$/.test(name))
+      throw new ColdtrailError('E_USAGE', { message: `"${name}" is no name of a lock` })
+    return this.context.locks.acquire(`hold-${name}`)
+  }
+
+  async registerReader(): Promise<Hold> {
+    const retirement = async (): Promise<number> => {
+      const query = this.context.db.selectFrom('counters').select('next').where('name', '=', 'retirement')
+      return (await query.executeTakeFirstOrThrow()).next
+    }
+    for (;;) {
+      const since = await retirement()
+      const lock = await this.context.locks.acquireReader(since)
+      // A replacement committed in between would not count this reader.
+      if ((await retirement()) === since) return lock
+      await lock.release()
+    }
+  }
+
+  sweep(options: { graceMs?: number } = {}): Promise<SweepReport> {
+    return sweep(this.context, options.graceMs ?? GRACE_MS)
+  }
+
+  repairDerived(): Promise<number> {
+    return repairDerived(this.context)
+  }
+
+  closeLedgerDays(days = 2): Promise<number> {
+    return this.ledger.compact(now() - days * MICROSECONDS_PER_DAY)
+  }
+
+  async verifyChain(collection?: string): Promise<ChainReport[]> {
+    const names = collection === undefined ? await this.collections() : [checkedCollection(collection)]
+    const keys = loadPublicKeys(this.context.dataDir)
+    const reports: ChainReport[] = []
+    for (const name of names) {
+      // The head first: a link committed while we read is above it, and no fault.
+      const head = await this.head(name)
+      const rows = await this.context.db
+        .selectFrom('links')
+        .select(['number', 'hash'])
+        .where('collection', '=', name)
+        .where('number', '<=', head)
+        .execute()
+      const hashes = new Map(rows.map(({ number, hash }) => [number, hash]))
+      reports.push(verifyChain(name, this.context.chainDirectory(name), keys, { head, hashes }))
+    }
+    return reports
+  }
+
+  manifests(filter?: HistoryFilter): Iterable<HistoryManifest> {
+    return manifests(this.context.historyDir, filter)
+  }
+
+  manifestQuery(query?: TimeRange & { collection?: string }) {
+    return manifestQuery(this.context.historyDir, query)
+  }
+
+  async close(): Promise<void> {
+    for (const { lock } of this.context.owners.values()) await lock.release()
+    this.context.owners.clear()
+    await this.context.locks.close()
+    await this.context.db.destroy()
+  }
+
+  // --- internal ---
+
+  /** The commit has taken place: what fails now must not look as if it had not. */
+  private async afterCommit(segment: number): Promise<{ historyError?: ColdtrailError }> {
+    try {
+      await takeIntoHistory(this.context, [segment])
+      return {}
+    } catch (error) {
+      return { historyError: asColdtrailError(error) }
+    }
+  }
+}

@@ -1,0 +1,137 @@
+/**
+ * Kysely over node:sqlite: one connection, one user at a time. A transaction is BEGIN IMMEDIATE, or a plain BEGIN when
+ * it is read only (readers of a WAL database never wait). Waiting for another process' transaction does not block the
+ * event loop: a busy database is asked again until BUSY_MS have passed.
+ */
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  type CompiledQuery,
+  type DatabaseConnection,
+  type Dialect,
+  type Driver,
+  type QueryResult,
+  SqliteAdapter,
+  SqliteIntrospector,
+  SqliteQueryCompiler,
+  type TransactionSettings,
+} from 'kysely'
+import { ColdtrailError } from '../../core/errors.ts'
+
+const BUSY_MS = 60_000
+const STATEMENTS_KEPT = 64
+
+/** Opens a catalog file in WAL mode with `synchronous=FULL`; E_CATALOG_OPEN when it is no SQLite database. */
+export function sqliteDialect(path: string): Dialect {
+  let database: DatabaseSync
+  try {
+    database = new DatabaseSync(path, { timeout: 5000, enableForeignKeyConstraints: false })
+    database.exec('pragma journal_mode = wal; pragma synchronous = full; pragma busy_timeout = 20')
+  } catch (error) {
+    throw new ColdtrailError('E_CATALOG_OPEN', { path, cause: (error as Error).message }, { cause: error })
+  }
+  return {
+    createDriver: () => new SqliteDriver(database),
+    createQueryCompiler: () => new SqliteQueryCompiler(),
+    createAdapter: () => new SqliteAdapter(),
+    createIntrospector: (db) => new SqliteIntrospector(db),
+  }
+}
+
+export const isBusy = (error: unknown): boolean => {
+  const code = (error as { errcode?: number }).errcode
+  return code !== undefined && (code & 0xff) === SQLITE_BUSY
+}
+
+// --- internal ---
+
+const SQLITE_BUSY = 5
+
+class SqliteDriver implements Driver {
+  private readonly database: DatabaseSync
+  private readonly connection: SqliteConnection
+  /** Resolves when the connection is free; every taker replaces it. */
+  private turn: Promise<void> = Promise.resolve()
+  private endTurn: () => void = () => {}
+
+  constructor(database: DatabaseSync) {
+    this.database = database
+    this.connection = new SqliteConnection(database)
+  }
+
+  async init(): Promise<void> {}
+
+  async acquireConnection(): Promise<DatabaseConnection> {
+    const before = this.turn
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.turn = promise
+    await before
+    this.endTurn = resolve
+    return this.connection
+  }
+
+  async releaseConnection(): Promise<void> {
+    this.endTurn()
+  }
+
+  async beginTransaction(_: DatabaseConnection, settings: TransactionSettings): Promise<void> {
+    await this.connection.run(settings.accessMode === 'read only' ? 'begin' : 'begin immediate', [])
+  }
+
+  async commitTransaction(): Promise<void> {
+    await this.connection.run('commit', [])
+  }
+
+  async rollbackTransaction(): Promise<void> {
+    // After some errors (a full disk) SQLite has already rolled back by itself.
+    if (this.database.isTransaction) await this.connection.run('rollback', [])
+  }
+
+  async destroy(): Promise<void> {
+    if (this.database.isOpen) this.database.close()
+  }
+}
+
+class SqliteConnection implements DatabaseConnection {
+  private readonly database: DatabaseSync
+  private readonly statements = new Map<string, StatementSync>()
+
+  constructor(database: DatabaseSync) {
+    this.database = database
+  }
+
+  async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
+    return (await this.run(query.sql, query.parameters)) as QueryResult<R>
+  }
+
+  // biome-ignore lint/correctness/useYield: Kysely asks for it; nothing here streams
+  async *streamQuery<R>(): AsyncIterableIterator<QueryResult<R>> {
+    throw new Error('the SQLite catalog does not stream')
+  }
+
+  async run(text: string, parameters: readonly unknown[]): Promise<QueryResult<unknown>> {
+    const deadline = Date.now() + BUSY_MS
+    for (let pause = 1; ; pause = Math.min(pause * 2, 50)) {
+      try {
+        const statement = this.prepare(text)
+        const values = parameters as readonly SQLInputValue[]
+        if (statement.columns().length > 0) return { rows: statement.all(...values) }
+        return { rows: [], numAffectedRows: BigInt(statement.run(...values).changes) }
+      } catch (error) {
+        if (!isBusy(error)) throw error
+        if (Date.now() > deadline)
+          throw new ColdtrailError('E_CATALOG_BUSY', { cause: 'another process holds its lock' }, { cause: error })
+        await sleep(pause)
+      }
+    }
+  }
+
+  private prepare(text: string): StatementSync {
+    let statement = this.statements.get(text)
+    if (statement) return statement
+    statement = this.database.prepare(text)
+    if (this.statements.size >= STATEMENTS_KEPT) this.statements.delete(this.statements.keys().next().value!)
+    this.statements.set(text, statement)
+    return statement
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * Removal: files that were never committed, of owners whose lock is free, and files of retired segments that no living
+ * reader can still need.
+ */
+import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { faultPoint } from '../../platform/faults.ts'
+import { syncDirectory } from '../../platform/files.ts'
+import { historyCollections } from '../history.ts'
+import { batches, type CatalogContext, now } from './context.ts'
+import { takeOver } from './owners.ts'
+import type { Tx } from './schema.ts'
+
+export interface SweepReport {
+  /** Names of files that were never committed and are now removed. */
+  readonly orphans: readonly string[]
+  /** Segments whose files were unlinked. */
+  readonly unlinked: readonly number[]
+}
+
+export async function sweep(context: CatalogContext, graceMs: number): Promise<SweepReport> {
+  const lock = await context.locks.acquire('hold-sweep')
+  if (!lock) return { orphans: [], unlinked: [] }
+  try {
+    return { orphans: await removeOrphans(context), unlinked: await unlinkRetired(context, graceMs) }
+  } finally {
+    await lock.release()
+  }
+}
+
+// --- internal ---
+
+async function removeOrphans(context: CatalogContext): Promise<string[]> {
+  const owners = await context.db.selectFrom('owners').select('id').execute()
+  const removed: string[] = []
+  for (const { id } of owners)
+    await takeOver(context, id, async (tx) => {
+      const numbers = await uncommittedNumbers(tx, id)
+      if (numbers.size)
+        for (const directory of fileDirectories(context)) removed.push(...removeFiles(directory, numbers))
+      await tx.deleteFrom('ranges').where('owner', '=', id).execute()
+      await tx.deleteFrom('owners').where('id', '=', id).execute()
+    })
+  return removed
+}
+
+async function uncommittedNumbers(tx: Tx, owner: string): Promise<Set<number>> {
+  const ranges = await tx
+    .selectFrom('ranges')
+    .selectAll()
+    .where('owner', '=', owner)
+    .where('what', '=', 'segment')
+    .execute()
+  const numbers = new Set(ranges.flatMap(({ first, count }) => Array.from({ length: count }, (_, i) => first + i)))
+  for (const batch of batches([...numbers])) {
+    const committed = await tx.selectFrom('segments').select('segment').where('segment', 'in', batch).execute()
+    for (const { segment } of committed) numbers.delete(segment)
+  }
+  return numbers
+}
+
+function fileDirectories(context: CatalogContext): string[] {
+  const root = join(context.dataDir, 'collections')
+  const data = existsSync(root) ? readdirSync(root).map((name) => join(root, name)) : []
+  return [...data, ...historyCollections(context.historyDir).map((name) => join(context.historyDir, name))]
+}
+
+/** Removes what bears one of the numbers: database files, manifests, session ledgers, and their temporary forms. */
+function removeFiles(directory: string, numbers: ReadonlySet<number>): string[] {
+  const orphans = readdirSync(directory).filter((name) => {
+    const match = /^(?:session|meta|reject|log|index)-(\d{9,})(?!\d)/.exec(name)
+    return match !== null && numbers.has(Number(match[1]))
+  })
+  for (const name of orphans) rmSync(join(directory, name), { recursive: true, force: true })
+  if (orphans.length) syncDirectory(directory)
+  return orphans
+}
+
+/** Packs of a retired segment stay, and with them its row, while sessions of a live segment lie in them. */
+async function unlinkRetired(context: CatalogContext, graceMs: number): Promise<number[]> {
+  const oldest = await context.locks.oldestReader()
+  const rows = await context.read((tx) => tx.selectFrom('segments').selectAll().execute())
+  const packsInUse = new Set<number>(rows.flatMap((row) => (row.state === 'live' ? JSON.parse(row.packs) : [])))
+  const unlinked: number[] = []
+  for (const { segment, state, directory, retirement, retired_at, in_history } of rows) {
+    // Manifests and keyset must be in the history before the files go.
+    if (state !== 'retired' || retirement === null || !in_history) continue
+    if (now() < retired_at! + graceMs * 1000 || (oldest !== undefined && oldest <= retirement)) continue
+    const files = await context.db.selectFrom('files').select(['kind', 'name']).where('segment', '=', segment).execute()
+    const going = files.filter(({ kind }) => kind !== 'log' || !packsInUse.has(segment))
+    if (going.length === 0) continue
+    const path = context.resolvedDirectory(directory)
+    for (const { name } of going)
+      for (const file of [name, `${name}.manifest`]) rmSync(join(path, file), { recursive: true, force: true })
+    if (existsSync(path)) syncDirectory(path)
+    faultPoint('retire.unlinked')
+    await context.write(async (tx) => {
+      const kinds = going.map(({ kind }) => kind)
+      await tx.deleteFrom('files').where('segment', '=', segment).where('kind', 'in', kinds).execute()
+      if (going.length === files.length) await tx.deleteFrom('segments').where('segment', '=', segment).execute()
+    })
+    unlinked.push(segment)
+  }
+  return unlinked
+}

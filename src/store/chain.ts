@@ -1,0 +1,188 @@
+/**
+ * The chain of a collection: one signed link per committed action, `<manifest_dir>/chain/<9-digit number>.link`.
+ * A link is canonical JSON (RFC 8785) and a newline. `sig` is Ed25519 over the canonical JSON of all other fields;
+ * `prev` is SHA-256 over the whole file of the link before, 64 zeros in link 1. Numbers start at 1 and have no holes.
+ */
+import { createHash } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import canonicalize from 'canonicalize'
+import { ColdtrailError } from '../core/errors.ts'
+import { type PublicKeys, type SigningKey, verifySignature } from './signingKeys.ts'
+
+export const LINK_FORMAT = 1
+export const FIRST_PREV = '0'.repeat(64)
+
+/** What a link says of a segment: enough to make its catalog row again. Times are microseconds. */
+export interface SegmentFacts {
+  readonly segment: number
+  readonly format: string
+  readonly day: string
+  /** Relative to the data directory unless absolute. */
+  readonly directory: string
+  readonly id1: number | null
+  readonly id2: number | null
+  readonly session1: number
+  readonly session2: number
+  readonly time1: number | null
+  readonly time2: number | null
+  readonly rows: number
+  readonly rejects: number
+  readonly raw_bytes: number
+  /** Segment numbers whose packs hold the objects of its sessions. */
+  readonly packs: readonly number[]
+  readonly files: readonly {
+    readonly kind: string
+    readonly name: string
+    readonly size: number
+    readonly sha256: string
+    /** SHA-256 of the manifest file beside it. */
+    readonly manifest: string
+  }[]
+  /** SHA-256 of `session-<segment>.ledger` in the history. */
+  readonly ledger: string
+}
+
+export type LinkAction =
+  | { readonly action: 'seal'; readonly segment: SegmentFacts }
+  | { readonly action: 'replace'; readonly segment: SegmentFacts; readonly replaced: readonly number[] }
+
+export interface Link {
+  readonly v: typeof LINK_FORMAT
+  readonly collection: string
+  readonly number: number
+  readonly uuid: string
+  /** Microseconds UTC at which the commit began. */
+  readonly time: number
+  readonly prev: string
+  readonly body: LinkAction
+  /** Id of the signing key. */
+  readonly key: string
+  readonly sig: string
+}
+
+export const linkFileName = (number: number): string => `${String(number).padStart(9, '0')}.link`
+
+export const sha256 = (bytes: Uint8Array | string): string => createHash('sha256').update(bytes).digest('hex')
+
+/** The bytes of a link file. */
+export function signLink(unsigned: Omit<Link, 'v' | 'key' | 'sig'>, key: SigningKey): Buffer {
+  const fields = { ...unsigned, v: LINK_FORMAT, key: key.id }
+  const sig = key.sign(Buffer.from(canonicalize(fields)!))
+  return Buffer.from(`${canonicalize({ ...fields, sig })}\n`)
+}
+
+export type ChainFaultKind =
+  /** No file for a number below the last one. */
+  | 'missing'
+  /** Not a link: unreadable, unknown version, or of another collection or number than its place says. */
+  | 'format'
+  | 'unknown-key'
+  | 'signature'
+  /** `prev` is not the hash of the link before. */
+  | 'prev'
+  /** The catalog has committed more links than the chain holds. */
+  | 'truncated'
+  /** The catalog knows another link under this number. */
+  | 'differs'
+
+export interface ChainFault {
+  readonly collection: string
+  readonly number: number
+  readonly fault: ChainFaultKind
+  readonly detail: string
+}
+
+export interface ChainReport {
+  readonly collection: string
+  /** Highest number seen. */
+  readonly last: number
+  readonly links: readonly { readonly link: Link; readonly hash: string }[]
+  /** Links above the catalog's head: a commit that was cut off. No fault: the next commit overwrites it. */
+  readonly aboveHead: readonly number[]
+  readonly faults: readonly ChainFault[]
+}
+
+/**
+ * Reads and checks a whole chain, and names every fault. `committed` gives the catalog's view (hash by number up to its
+ * head); without it (rebuild, offline check) truncation cannot be seen.
+ */
+export function verifyChain(
+  collection: string,
+  directory: string,
+  keys: PublicKeys,
+  committed?: { readonly head: number; readonly hashes: ReadonlyMap<number, string> },
+): ChainReport {
+  const numbers = linkNumbers(directory)
+  const last = numbers.at(-1) ?? 0
+  const present = new Set(numbers)
+  const links: { link: Link; hash: string }[] = []
+  const faults: ChainFault[] = []
+  let prev: string | undefined = FIRST_PREV
+  const head = committed?.head ?? last
+  for (let number = 1; number <= Math.max(last, head); number++) {
+    const report = (fault: ChainFaultKind, detail: string) => faults.push({ collection, number, fault, detail })
+    if (number > last) {
+      report('truncated', `the catalog has ${head} links, the chain ends at ${last}`)
+      break
+    }
+    if (!present.has(number)) {
+      if (number <= head) report('missing', `${linkFileName(number)} does not exist`)
+      prev = undefined
+      continue
+    }
+    if (number > head) continue
+    const bytes = readFileSync(join(directory, linkFileName(number)))
+    const hash = sha256(bytes)
+    try {
+      const link = parseLink(bytes, `${collection}/${linkFileName(number)}`)
+      if (link.collection !== collection || link.number !== number)
+        report('format', `it says to be link ${link.number} of ${link.collection}`)
+      const valid = signatureOf(link, keys)
+      if (valid === undefined) report('unknown-key', `no public key ${link.key}`)
+      else if (!valid) report('signature', `not signed by key ${link.key}`)
+      if (prev !== undefined && link.prev !== prev) report('prev', 'it does not follow the link before')
+      const expected = committed?.hashes.get(number)
+      if (expected !== undefined && expected !== hash) report('differs', 'the catalog knows another link')
+      links.push({ link, hash })
+    } catch (error) {
+      report('format', (error as Error).message)
+    }
+    prev = hash
+  }
+  return { collection, last, links, aboveHead: numbers.filter((number) => number > head), faults }
+}
+
+/** A link from its bytes; E_LINK_FORMAT when it is none, E_LINK_VERSION when a newer program wrote it. */
+export function parseLink(bytes: Uint8Array, where: string): Link {
+  let value: unknown
+  try {
+    value = JSON.parse(Buffer.from(bytes).toString())
+  } catch (error) {
+    throw new ColdtrailError('E_LINK_FORMAT', { where, reason: (error as Error).message })
+  }
+  const link = (typeof value === 'object' && value !== null ? value : {}) as Partial<Link>
+  if (link.v !== LINK_FORMAT) throw new ColdtrailError('E_LINK_VERSION', { where, version: link.v })
+  const action = link.body?.action
+  if (action !== 'seal' && action !== 'replace')
+    throw new ColdtrailError('E_LINK_FORMAT', { where, reason: `action "${action}" is unknown` })
+  const texts = [link.collection, link.uuid, link.prev, link.key, link.sig]
+  if (!Number.isSafeInteger(link.number) || texts.some((text) => typeof text !== 'string'))
+    throw new ColdtrailError('E_LINK_FORMAT', { where, reason: 'a field is missing' })
+  return link as Link
+}
+
+// --- internal ---
+
+function signatureOf(link: Link, keys: PublicKeys): boolean | undefined {
+  const { sig, ...signed } = link
+  return verifySignature(keys, link.key, Buffer.from(canonicalize(signed)!), sig)
+}
+
+export function linkNumbers(directory: string): number[] {
+  if (!existsSync(directory)) return []
+  return readdirSync(directory)
+    .filter((name) => /^\d{9,}\.link$/.test(name))
+    .map((name) => Number.parseInt(name, 10))
+    .sort((a, b) => a - b)
+}

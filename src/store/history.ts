@@ -1,0 +1,178 @@
+/**
+ * The history of a collection: what stays searchable when the data have gone. `<manifest_dir>/` holds
+ *
+ *     manifests.ndjson       live log: one manifest a line (its canonical bytes), and `{"replaced":[…],"by":N}` marks
+ *     keyset-<segment>.ks    copies of keysets
+ *     session-<segment>.ledger   which object each session is (sessionLedger.ts; written before the commit)
+ *     chain/<number>.link    chain.ts
+ *
+ * The log is append-only; repeated lines count once, and a line cut off by a crash is passed over.
+ */
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  writeSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import canonicalize from 'canonicalize'
+import { ColdtrailError } from '../core/errors.ts'
+import { makeDirectory, syncDirectory, writeDurably } from '../platform/files.ts'
+import { type Manifest, parseManifest, serializeManifest } from './manifest.ts'
+import { segmentNumber } from './segment.ts'
+
+export interface HistoryFilter {
+  readonly collection?: string
+  /** Manifests of replaced segments too; they stay in the history but are no answer. */
+  readonly replaced?: boolean
+}
+
+export interface HistoryManifest {
+  readonly manifest: Manifest
+  readonly replaced: boolean
+}
+
+/** One committed segment, as the history takes it in. */
+export interface HistoryEntry {
+  readonly segment: number
+  readonly manifests: readonly Manifest[]
+  /** Path of its `keyset.ks`; copied when it exists. */
+  readonly keyset: string
+  /** Segments that it replaces. */
+  readonly replaced: readonly number[]
+}
+
+export const keysetCopyName = (segment: number): string => `keyset-${segmentNumber(segment)}.ks`
+
+/** Makes segments part of the history, durably. May be repeated. */
+export function appendHistory(manifestDirectory: string, entries: readonly HistoryEntry[]): void {
+  makeDirectory(manifestDirectory)
+  const lines: Buffer[] = []
+  for (const { segment, manifests, keyset, replaced } of entries) {
+    if (existsSync(keyset)) writeDurably(join(manifestDirectory, keysetCopyName(segment)), readFileSync(keyset))
+    for (const manifest of manifests) lines.push(serializeManifest(manifest))
+    if (replaced.length) lines.push(Buffer.from(`${canonicalize({ by: segment, replaced })}\n`))
+  }
+  appendLines(join(manifestDirectory, LIVE_LOG), Buffer.concat(lines))
+}
+
+/**
+ * Manifests of the history, collection by collection, in the order of their commits. The one way to read them, wherever
+ * they are kept. A damaged line is E_MANIFEST_FORMAT with file and line.
+ */
+export function* manifests(historyDirectory: string, filter: HistoryFilter = {}): Generator<HistoryManifest> {
+  for (const collection of historyCollections(historyDirectory)) {
+    if (filter.collection !== undefined && filter.collection !== collection) continue
+    const { list, replaced } = readLiveLog(join(historyDirectory, collection, LIVE_LOG))
+    for (const manifest of list) {
+      const isReplaced = replaced.has(manifest.segment)
+      if (!isReplaced || filter.replaced) yield { manifest, replaced: isReplaced }
+    }
+  }
+}
+
+/** Collections that have a history, sorted. */
+export function historyCollections(historyDirectory: string): string[] {
+  if (!existsSync(historyDirectory)) return []
+  return readdirSync(historyDirectory, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name)
+    .sort()
+}
+
+/** A closed range in POSIX seconds; either end may be open. */
+export interface TimeRange {
+  readonly time1?: number
+  readonly time2?: number
+}
+
+export interface ManifestMatch<M> {
+  readonly manifest: M
+  /** `fileTime` when the manifest has no times of its own and its creation time had to stand in. */
+  readonly by: 'time' | 'fileTime'
+}
+
+/** Manifests that overlap a time range, both ends included. An inverted range is E_TIME_ORDER, never an empty answer. */
+export function* overlapping<M extends { fileTime?: number; time1?: number; time2?: number }>(
+  list: Iterable<M>,
+  range: TimeRange,
+): Generator<ManifestMatch<M>> {
+  const from = range.time1 ?? Number.NEGATIVE_INFINITY
+  const to = range.time2 ?? Number.POSITIVE_INFINITY
+  if (from > to) throw new ColdtrailError('E_TIME_ORDER', { from: simple(from), to: simple(to) })
+  for (const manifest of list) {
+    const { time1, time2, fileTime } = manifest
+    if (time1 !== undefined && time2 !== undefined) {
+      // Imported manifests may give first and last instead of minimum and maximum.
+      if (Math.min(time1, time2) <= to && Math.max(time1, time2) >= from) yield { manifest, by: 'time' }
+    } else if (fileTime !== undefined && fileTime >= from && fileTime <= to) yield { manifest, by: 'fileTime' }
+  }
+}
+
+/** Overlap search over the whole history, wherever the data are. Replaced manifests are not answered. */
+export function manifestQuery(
+  historyDirectory: string,
+  query: TimeRange & Pick<HistoryFilter, 'collection'> = {},
+): ManifestMatch<Manifest>[] {
+  const filter = query.collection === undefined ? {} : { collection: query.collection }
+  const held = manifests(historyDirectory, filter).map(({ manifest }) => manifest)
+  return [...overlapping(held, query)]
+}
+
+// --- internal ---
+
+const LIVE_LOG = 'manifests.ndjson'
+
+const simple = (seconds: number): string => new Date(seconds * 1000).toISOString().slice(0, 19).replace('T', ' ')
+
+function appendLines(path: string, lines: Buffer): void {
+  const isNew = !existsSync(path)
+  const descriptor = openSync(path, 'a+')
+  try {
+    const { size } = fstatSync(descriptor)
+    const last = Buffer.alloc(1)
+    // A line that a crash cut off is ended first, so that it cannot swallow the next one.
+    const torn = size > 0 && readSync(descriptor, last, 0, 1, size - 1) === 1 && last[0] !== NEWLINE
+    const bytes = torn ? Buffer.concat([Buffer.from('\n'), lines]) : lines
+    for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at)
+    fsyncSync(descriptor)
+  } catch (error) {
+    throw new ColdtrailError('E_FILE_WRITE', { path, cause: (error as Error).message }, { cause: error })
+  } finally {
+    closeSync(descriptor)
+  }
+  if (isNew) syncDirectory(join(path, '..'))
+}
+
+function readLiveLog(path: string): { list: Manifest[]; replaced: Set<number> } {
+  const list: Manifest[] = []
+  const replaced = new Set<number>()
+  if (!existsSync(path)) return { list, replaced }
+  const lines = readFileSync(path, 'utf8').split('\n')
+  const unfinished = lines.pop()
+  const seen = new Set<string>()
+  lines.forEach((line, i) => {
+    if (line === '' || seen.has(line)) return
+    seen.add(line)
+    const mark = /^\{"by":\d+,"replaced":\[([\d,]+)\]\}$/.exec(line)
+    if (mark) {
+      for (const segment of mark[1]!.split(',')) replaced.add(Number(segment))
+      return
+    }
+    try {
+      list.push(parseManifest(line, `${path} line ${i + 1}`))
+    } catch (error) {
+      // A line cut off by a crash was appended again whole; any other damage is told.
+      const again = [...lines.slice(i + 1), unfinished].some((later) => later?.startsWith(line))
+      if (!again) throw error
+    }
+  })
+  return { list, replaced }
+}
+
+const NEWLINE = 0x0a
