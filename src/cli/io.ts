@@ -1,6 +1,6 @@
 /** A command's door out: standard output, standard error, log, progress, interruption, and the library. */
 import { EOL } from 'node:os'
-import { asColdtrailError, type ColdtrailError, printable } from '../core/errors.ts'
+import { ColdtrailError, printable } from '../core/errors.ts'
 import type { Coldtrail, Log } from '../index.ts'
 import type { GlobalOptions } from './command.ts'
 
@@ -104,7 +104,12 @@ function createLog(options: GlobalOptions, note: (line: string) => void): Log {
 export function endOnClosedOutput(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0)
-    process.stderr.write(errorText(asColdtrailError(error), false) + EOL)
-    process.exit(1)
+    const path = 'standard output'
+    const fault =
+      error.code === 'ENOSPC'
+        ? new ColdtrailError('E_DISK_FULL', { path })
+        : new ColdtrailError('E_FILE_WRITE', { path, cause: error.message })
+    process.stderr.write(errorText(fault, false) + EOL)
+    process.exit(fault.exit)
   })
 }

@@ -1,0 +1,89 @@
+/** One command line from words to exit status: parses it, runs the command, turns what was thrown into a message. */
+import { readFileSync } from 'node:fs'
+import { CommanderError } from 'commander'
+import { asColdtrailError, ColdtrailError, EXIT } from '../core/errors.ts'
+import type { Coldtrail } from '../index.ts'
+import type { Command, GlobalOptions } from './command.ts'
+import { COMMANDS } from './commands.ts'
+import { createIo, errorText } from './io.ts'
+import { type Chosen, createProgram } from './program.ts'
+
+/** Runs one command line, prints what it has to say, and answers its exit status. */
+export async function runLine(line: readonly string[]): Promise<number> {
+  let status: number = EXIT.ok
+  try {
+    const program = createProgram(version(), COMMANDS, async (chosen) => {
+      status = await run(chosen)
+    })
+    if (line.length === 0) program.outputHelp()
+    else await program.parseAsync(line, { from: 'user' })
+  } catch (thrown) {
+    if (thrown instanceof CommanderError && thrown.exitCode === 0) return EXIT.ok
+    const error = thrown instanceof CommanderError ? usageError(thrown) : asColdtrailError(thrown)
+    process.stderr.write(`${errorText(error, line.includes('--json'))}\n`)
+    return error.exit
+  }
+  return status
+}
+
+// --- internal ---
+
+/** Commander shows help where a command is missing; ours is an error that names the way to it. */
+const HELP_INSTEAD = new Set(['commander.help', 'commander.helpDisplayed'])
+
+async function run({ command, args, options, globals }: Chosen): Promise<number> {
+  const interruption = interruptible()
+  let opened: Promise<Coldtrail> | undefined
+  const io = createIo(globals, interruption, () => {
+    opened ??= openLibrary(globals, io.log)
+    return opened
+  })
+  try {
+    const status = await command.run(args, options as Parameters<Command['run']>[1], io)
+    interruption.throwIfAborted()
+    return status ?? EXIT.ok
+  } catch (thrown) {
+    // What an interruption breaks is not worth a message of its own.
+    const error = asColdtrailError(interruption.aborted ? interruption.reason : thrown)
+    io.note(errorText(error, io.json))
+    if (error.code === 'E_INTERNAL' && globals.logLevel === 'debug' && error.cause instanceof Error) {
+      io.note(error.cause.stack ?? '')
+    }
+    return error.exit
+  } finally {
+    io.flush()
+    await opened
+      ?.then((coldtrail) => coldtrail.close())
+      .catch((thrown: unknown) => {
+        io.log('debug', 'closing failed', { message: asColdtrailError(thrown).message })
+      })
+  }
+}
+
+async function openLibrary(globals: GlobalOptions, log: ReturnType<typeof createIo>['log']): Promise<Coldtrail> {
+  const { loadConfig, open } = await import('../index.ts')
+  const config = loadConfig({ file: globals.config, environment: process.env, dataDir: globals.dataDir })
+  return open(config, { log })
+}
+
+/** The first signal asks the command to end, the second ends the process. */
+function interruptible(): AbortSignal {
+  const controller = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      if (controller.signal.aborted) process.exit(EXIT.interrupted)
+      controller.abort(new ColdtrailError('E_INTERRUPTED', { signal }))
+    })
+  }
+  return controller.signal
+}
+
+function usageError(error: CommanderError): ColdtrailError {
+  const message = error.message.replace(/^error: /, '').replaceAll('\n', ' ')
+  return new ColdtrailError('E_USAGE', { message: HELP_INSTEAD.has(error.code) ? 'A command is missing.' : message })
+}
+
+function version(): string {
+  const file = new URL('../../package.json', import.meta.url)
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
+}
