@@ -15,6 +15,8 @@ export interface StoredObject {
   /** Milliseconds since 1970; S3 shows whole seconds in headers. */
   readonly lastModified: number
   readonly storageClass?: string
+  /** An archived object that can be read for the time being. */
+  readonly restored?: boolean
   /** Base64 CRC-32 that a GET offers in checksum mode. */
   readonly checksumCrc32?: string
   body(): Buffer
@@ -23,6 +25,7 @@ export interface StoredObject {
 export interface PutOptions {
   readonly lastModified?: number
   readonly storageClass?: string
+  readonly restored?: boolean
   /** Keep a CRC-32 of the body beside it; a text is kept as given, even if wrong. */
   readonly checksum?: boolean | string
 }

@@ -119,6 +119,9 @@ const ERRORS: Readonly<Record<string, readonly [status: number, message: string]
 
 const ARCHIVED = new Set(['GLACIER', 'DEEP_ARCHIVE'])
 const MAX_KEYS = 1000
+const RESTORED =
+  '<RestoreStatus><IsRestoreInProgress>false</IsRestoreInProgress>' +
+  '<RestoreExpiryDate>2099-01-01T00:00:00.000Z</RestoreExpiryDate></RestoreStatus>'
 
 async function serve(state: ServerState, request: IncomingMessage, response: ServerResponse): Promise<unknown> {
   const url = request.url ?? '/'
@@ -216,7 +219,7 @@ function list(bucket: Bucket, parameters: URLSearchParams, response: ServerRespo
     parts.push(
       `<Contents><Key>${text(object.key)}</Key><LastModified>${new Date(object.lastModified).toISOString()}</LastModified>` +
         `<ETag>${escapeXml(object.etag)}</ETag><Size>${object.size}</Size>` +
-        `<StorageClass>${object.storageClass ?? 'STANDARD'}</StorageClass></Contents>`,
+        `<StorageClass>${object.storageClass ?? 'STANDARD'}</StorageClass>${object.restored ? RESTORED : ''}</Contents>`,
     )
   }
   for (const common of page.commonPrefixes) {
@@ -243,8 +246,9 @@ function get(
   if (headers['if-none-match'] !== undefined && unquoted(headers['if-none-match']) === unquoted(object.etag)) {
     return send(response, 304, { ETag: object.etag }, '')
   }
-  if (request.method === 'GET' && object.storageClass !== undefined && ARCHIVED.has(object.storageClass)) {
-    return sendError(response, { code: 'InvalidObjectState', details: { StorageClass: object.storageClass } })
+  const archived = object.storageClass !== undefined && ARCHIVED.has(object.storageClass) && !object.restored
+  if (request.method === 'GET' && archived) {
+    return sendError(response, { code: 'InvalidObjectState', details: { StorageClass: object.storageClass! } })
   }
   const range = byteRange(headers.range, object.size)
   if (range === 'unsatisfiable') return sendError(response, { code: 'InvalidRange' })

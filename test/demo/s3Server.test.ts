@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { get } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import { after, test } from 'node:test'
 import {
   GetObjectCommand,
@@ -118,18 +120,18 @@ test('keys are ordered by their UTF-8 bytes', () => {
 test('ranges, conditions and HEAD answer as S3 does', async () => {
   const { s3, bucket } = await start()
   const { etag } = bucket.put('k', '0123456789', { lastModified: 1_700_000_000_000 })
-  const get = (input: object) => s3.send(new GetObjectCommand({ Bucket: 'logs', Key: 'k', ...input }))
-  assert.equal(await (await get({ Range: 'bytes=3-' })).Body!.transformToString(), '3456789')
-  assert.equal(await (await get({ Range: 'bytes=-2' })).Body!.transformToString(), '89')
-  assert.equal((await get({ Range: 'bytes=2-3', IfMatch: etag })).ContentRange, 'bytes 2-3/10')
-  await assert.rejects(get({ Range: 'bytes=10-' }), named('InvalidRange'))
-  await assert.rejects(get({ IfMatch: '"other"' }), named('PreconditionFailed'))
-  await assert.rejects(get({ IfNoneMatch: etag }), (error: { $metadata?: { httpStatusCode?: number } }) => {
+  const fetch = (input: object) => s3.send(new GetObjectCommand({ Bucket: 'logs', Key: 'k', ...input }))
+  assert.equal(await (await fetch({ Range: 'bytes=3-' })).Body!.transformToString(), '3456789')
+  assert.equal(await (await fetch({ Range: 'bytes=-2' })).Body!.transformToString(), '89')
+  assert.equal((await fetch({ Range: 'bytes=2-3', IfMatch: etag })).ContentRange, 'bytes 2-3/10')
+  await assert.rejects(fetch({ Range: 'bytes=10-' }), named('InvalidRange'))
+  await assert.rejects(fetch({ IfMatch: '"other"' }), named('PreconditionFailed'))
+  await assert.rejects(fetch({ IfNoneMatch: etag }), (error: { $metadata?: { httpStatusCode?: number } }) => {
     assert.equal(error.$metadata?.httpStatusCode, 304)
     return true
   })
-  await assert.rejects(get({ Key: 'none' }), named('NoSuchKey'))
-  await assert.rejects(get({ Bucket: 'none' }), named('NoSuchBucket'))
+  await assert.rejects(fetch({ Key: 'none' }), named('NoSuchKey'))
+  await assert.rejects(fetch({ Bucket: 'none' }), named('NoSuchBucket'))
   const head = await s3.send(new HeadObjectCommand({ Bucket: 'logs', Key: 'k' }))
   assert.equal(head.ContentLength, 10)
   assert.equal(head.ETag, etag)
@@ -177,6 +179,18 @@ test('a request signed for another region is redirected to the right one', async
       return true
     },
   )
+})
+
+test('a bucket in the host name is found as well as one in the path', async () => {
+  const { server, bucket } = await start({})
+  bucket.put('d/k', 'body')
+  const fetched = (host: string, path: string) =>
+    new Promise<string>((resolve, reject) => {
+      get(`${server.endpoint}${path}`, { headers: { host } }, (response) => resolve(text(response))).on('error', reject)
+    })
+  assert.equal(await fetched('logs.s3.localhost:80', '/d/k'), 'body')
+  assert.equal(await fetched('s3.localhost:80', '/logs/d/k'), 'body')
+  assert.match(await fetched('logs.s3.localhost', '/?list-type=2'), /<Key>d\/k<\/Key>/)
 })
 
 test('archived and requester-pays objects are refused until asked for rightly', async () => {

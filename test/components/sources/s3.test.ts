@@ -164,6 +164,17 @@ test('whole months and years of a range are one list each, and a range finds wha
   assert.equal(statistics.requests, 4 * (2 + 2))
 })
 
+test('a boundless range is cut to the years that can be', async () => {
+  const server = await serve({})
+  yearOfLogs(server, 1)
+  const source = await connect(server)
+  const statistics = counts()
+  const centuries = { from: Date.UTC(1, 0, 1) * 1000, to: Date.UTC(9999, 0, 1) * 1000 }
+  assert.equal((await listed(source, centuries, statistics)).length, 4 * 365)
+  assert.ok(statistics.requests < 4 * 60, `${statistics.requests} requests`)
+  assert.equal((await listed(source, { to: day('2023-01-02') })).length, 4 * 2)
+})
+
 test('every AWS layout is pruned by its own form of dates', async () => {
   const server = await serve({})
   const bucket = server.bucket('logs')
@@ -233,9 +244,10 @@ test('include, exclude, archived and noise are counted by reason', async () => {
     bucket.put(key, 'x')
   bucket.put('cold.gz', 'x', { storageClass: 'DEEP_ARCHIVE' })
   bucket.put('cool.gz', 'x', { storageClass: 'GLACIER_IR' })
+  bucket.put('thawed.gz', 'x', { storageClass: 'GLACIER', restored: true })
   const source = await connect(server, { include: ['*.gz'], exclude: ['d/secret/**'] })
   const statistics = counts()
-  assert.deepEqual(keysOf(await listed(source, {}, statistics)), ['a.gz', 'cool.gz', 'd/b.gz'])
+  assert.deepEqual(keysOf(await listed(source, {}, statistics)), ['a.gz', 'cool.gz', 'd/b.gz', 'thawed.gz'])
   assert.deepEqual(Object.fromEntries(statistics.skipped), { excluded: 2, noise: 1, archived: 1 })
 })
 
@@ -548,6 +560,27 @@ test('an expired token of a role is renewed while listing', async () => {
   const source = await connect(server, role)
   assert.equal((await listed(source)).length, 1)
   assert.equal(source.statistics.errors.get('E_S3_EXPIRED_TOKEN'), 1)
+})
+
+test('the environment and a profile lend their keys', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'coldtrail-s3-'))
+  closers.push(() => rmSync(directory, { recursive: true }))
+  const lines = `[team]\naws_access_key_id = ${KEY.accessKeyId}\naws_secret_access_key = ${KEY.secretAccessKey}\n`
+  writeFileSync(join(directory, 'credentials'), lines)
+  const server = await serve()
+  server.bucket('logs').put('k', 'x')
+  const none = { access_key_id: undefined, secret_access_key: undefined, region: undefined }
+  process.env.AWS_SHARED_CREDENTIALS_FILE = join(directory, 'credentials')
+  try {
+    assert.equal((await listed(await connect(server, { ...none, profile: 'team' }))).length, 1)
+    process.env.AWS_ACCESS_KEY_ID = KEY.accessKeyId
+    process.env.AWS_SECRET_ACCESS_KEY = KEY.secretAccessKey
+    assert.equal((await listed(await connect(server, none))).length, 1)
+  } finally {
+    process.env.AWS_SHARED_CREDENTIALS_FILE = '/dev/null'
+    delete process.env.AWS_ACCESS_KEY_ID
+    delete process.env.AWS_SECRET_ACCESS_KEY
+  }
 })
 
 test('a web identity token is exchanged', async () => {

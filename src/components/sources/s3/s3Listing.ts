@@ -176,11 +176,15 @@ interface Page {
   readonly truncated: boolean
 }
 
-/** A range open to the past is not cut: the first year is unknown. One open to the future ends with tomorrow. */
+/** Before S3 existed and a year from now there are no keys: a boundless range does not list a prefix per year of it. */
+const FIRST_DAY = Date.UTC(2006, 0, 1) / 86_400_000
+const DAYS_AHEAD = 366
+
+/** A range open to the past is not cut: one list of the whole is cheaper than one for each year there might be. */
 function prefixesInRange({ prefix, style }: Dated, { days }: Selection): string[] {
   if (days.from === undefined) return [prefix]
-  const tomorrow = Math.floor(Date.now() / 86_400_000) + 1
-  return dayPrefixes(prefix, style, { from: days.from, to: days.to ?? Math.max(tomorrow, days.from) })
+  const last = Math.floor(Date.now() / 86_400_000) + DAYS_AHEAD
+  return dayPrefixes(prefix, style, { from: Math.max(days.from, FIRST_DAY), to: Math.min(days.to ?? last, last) })
 }
 
 /** An answer that is no listing (a proxy's page, an empty body) must not pass for an empty bucket. */
