@@ -53,7 +53,7 @@ const NOISE = [
   /(?:^|\/)\.DS_Store$/,
 ]
 const DIGEST = /(?:^|\/)CloudTrail-Digest\//
-const PARTIAL = /(?:^|\/)\.[^/]*$|\.(?:tmp|part|partial|swp|crdownload)$/
+const PARTIAL = /(?:^|\/)\.[^/]|\.(?:tmp|part|partial|swp|crdownload)$/
 const ARCHIVED = new Set(['GLACIER', 'DEEP_ARCHIVE'])
 
 /**

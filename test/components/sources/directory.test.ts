@@ -97,6 +97,7 @@ test('unfinished, hidden, empty and excluded files are counted by reason', async
     'a.gz.tmp': 'x',
     'b.part': 'x',
     '.c': 'x',
+    '.git/e.gz': 'x',
     empty: '',
     'no.txt': 'x',
     'd/e.gz': 'x',
@@ -104,7 +105,7 @@ test('unfinished, hidden, empty and excluded files are counted by reason', async
   const statistics = counts()
   const objects = await listed(await sourceOf(root, { include: ['*.gz'] }), {}, statistics)
   assert.deepEqual(keysOf(objects), ['a.gz', 'd/e.gz'])
-  assert.deepEqual(Object.fromEntries(statistics.skipped), { partial: 3, 'zero bytes': 1, excluded: 1 })
+  assert.deepEqual(Object.fromEntries(statistics.skipped), { partial: 4, 'zero bytes': 1, excluded: 1 })
   assert.equal(statistics.objects, 2)
   assert.equal(statistics.bytes, 2)
 })
