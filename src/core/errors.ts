@@ -288,6 +288,33 @@ export const ERRORS = {
     EXIT.fault,
   ),
 
+  E_SEGMENT_READ: row(
+    'Cannot read {path}: {cause}.',
+    '`coldtrail verify` names every damaged file; restore it from a copy.',
+    EXIT.store,
+  ),
+  E_SEGMENT_GONE: row(
+    '{path} is gone since the catalog was read.',
+    'Run the command again; if it repeats, `coldtrail verify` names what is missing.',
+    EXIT.store,
+    'once',
+  ),
+  E_QUERY: row('The question could not be answered: {cause}.', 'Simplify the expression; report it if it is valid.', EXIT.fault),
+  E_QUERY_MEMORY: row(
+    'The question needs more memory than allowed: {cause}.',
+    'Raise --memory-limit, ask for fewer columns or a shorter time, or give --limit.',
+    EXIT.fault,
+  ),
+  E_EVENT_UNKNOWN: row(
+    'There is no event {id}.',
+    'Ids are printed by search; an event of a replaced object is shown with --all-versions.',
+    EXIT.usage,
+  ),
+  E_RECORD_BYTES: row(
+    'The exact bytes of event {id} cannot be given: {cause}.',
+    'Its text, with U+FFFD for what is no UTF-8, is in `show`; restore {path} for the bytes.',
+    EXIT.store,
+  ),
   E_MANIFEST_FORMAT: row(
     '{where} is no manifest: {reason}.',
     'Restore the file from its copy in the history; `coldtrail verify` names every damaged file.',
@@ -317,6 +344,12 @@ export const ERRORS = {
     'The catalog is in use: {cause}.',
     'Run the command again when the other process has ended.',
     EXIT.conflict,
+    'backoff',
+  ),
+  E_CATALOG_CONNECTION: row(
+    'The connection to the catalog was lost: {cause}.',
+    'Check the database server and the network, then run the same command again; nothing is collected twice.',
+    EXIT.store,
     'backoff',
   ),
   E_CLAIM_LOST: row(
