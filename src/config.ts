@@ -18,6 +18,7 @@ const MIB = 1024 * 1024
 const collectSchema = z
   .strictObject({
     max_workers: z.int().min(1).max(256).default(16).describe('Downloads at once.'),
+    processes: z.int().min(1).max(256).optional().describe('Processes that parse; by default one per core.'),
     poll_secs: z.int().min(1).default(60).describe('Pause between two listings of collect --follow.'),
     max_object_bytes: z
       .int()

@@ -3,51 +3,79 @@
  * it is missing from it. Layers are loaded when they are first needed, so that a search does not wait for the AWS SDK.
  */
 import { existsSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
-import type { ListRange, ListStatistics } from './components/source.ts'
+import type { CollectProgress, CollectSummary } from './collect/summary.ts'
+import type { ListStatistics } from './components/source.ts'
 import type { Config } from './config.ts'
 import { ColdtrailError } from './core/errors.ts'
 import type { Log } from './core/log.ts'
 import type { SourceObject } from './core/sourceObject.ts'
-import type { Check } from './doctor.ts'
-import { examine } from './doctor.ts'
-import { createSource, resolveSources, type SourceSettings } from './sources.ts'
+import { type Check, examine, type Probe } from './doctor.ts'
+import { writeDurably } from './platform/files.ts'
+import {
+  catSource,
+  listSource,
+  resolveSources,
+  type SourceRequest,
+  type SourceSettings,
+  sourceProbe,
+} from './sources.ts'
 import type { Catalog, RebuildReport } from './store/catalog.ts'
 import { type ManifestMatch, manifestQuery } from './store/history.ts'
 import type { Manifest } from './store/manifest.ts'
+import { VERSION } from './version.ts'
 
+export type { CollectProgress, CollectSummary } from './collect/summary.ts'
 export { type Config, type ConfigPlace, loadConfig, parseConfig } from './config.ts'
 export { ColdtrailError, ERRORS, type ErrorCode, EXIT } from './core/errors.ts'
 export type { Log, LogLevel } from './core/log.ts'
 export type { SourceObject } from './core/sourceObject.ts'
 export type { Check } from './doctor.ts'
 export { writeInitialConfig } from './initialConfig.ts'
-export type { SourceSettings } from './sources.ts'
+export type { SourceRequest, SourceSettings } from './sources.ts'
 export { printManifest } from './store/manifestText.ts'
+export { VERSION } from './version.ts'
+
+/** The collection that is meant when none is named. */
+export const MAIN_COLLECTION = 'main'
 
 export interface OpenOptions {
   readonly log?: Log
 }
 
-export interface SourceRequest {
-  /** URI, folder, file, `-`, or the name of a configured source. */
-  readonly source: string
+export interface CollectRequest {
+  /** URIs, folders, files, `-` or names of configured sources; none: all configured ones. */
+  readonly sources?: readonly string[]
   readonly settings?: SourceSettings
+  readonly collection?: string
+  /** Microseconds UTC, both included. */
+  readonly range?: { readonly from?: number; readonly to?: number }
+  /** Microseconds UTC: objects last modified then or before are passed over. */
+  readonly lastProcessedTime?: number
+  readonly maxWorkers?: number
+  /** List and claim, fetch nothing. */
+  readonly dryRun?: boolean
+  readonly follow?: boolean
+  /** Try objects again that were quarantined. */
+  readonly retryQuarantined?: boolean
+  readonly keyset?: boolean
+  /** Prometheus text of the run, written when it has ended. */
+  readonly metricsFile?: string
   readonly signal?: AbortSignal
+  readonly onProgress?: (progress: CollectProgress) => void
 }
 
 export type ManifestQuery = NonNullable<Parameters<typeof manifestQuery>[1]>
 
 export interface Coldtrail {
   readonly config: Config
-  /** What a source holds in a range, as the collector would see it, page by page. */
-  listSource(
-    request: SourceRequest & { readonly range?: ListRange; readonly statistics?: ListStatistics },
-  ): AsyncIterable<SourceObject>
-  /** The bytes of one object (or of all below a prefix, one after another), inflated unless `received`. E_SOURCE_EMPTY. */
-  catSource(
-    request: SourceRequest & { readonly range?: ListRange; readonly received?: boolean },
-  ): AsyncIterable<Uint8Array>
+  /** Collects what is new. A fault of the whole run is `summary.error`; what was committed before it stays. */
+  collect(request?: CollectRequest): Promise<CollectSummary>
+  /** What a source holds in a range, as the collector would see it. */
+  listSource(request: SourceRequest, statistics?: ListStatistics): AsyncIterable<SourceObject>
+  /** The bytes of an object (or of all below a prefix, one after another), inflated unless `received`. */
+  catSource(request: SourceRequest & { readonly received?: boolean }): AsyncIterable<Uint8Array>
   /** Manifests of every segment ever sealed that overlap a range of POSIX seconds, wherever the data are. */
   manifestQuery(query?: ManifestQuery): readonly ManifestMatch<Manifest>[]
   /** A new catalog from segments, manifests, history and chain; the old one is kept beside it. */
@@ -56,94 +84,84 @@ export interface Coldtrail {
   close(): Promise<void>
 }
 
+/** Opens nothing yet: the catalog and the layers are opened by the first call that needs them. */
 export async function open(config: Config, { log = () => undefined }: OpenOptions = {}): Promise<Coldtrail> {
   const { data_dir: dataDir, catalog_url: url } = config
   const historyDirectory = config.manifest_dir ?? join(dataDir, 'history')
   const catalogOptions = { dataDir, historyDir: historyDirectory, url }
-  let catalogOpened: Promise<Catalog> | undefined
+  let opened: Promise<Catalog> | undefined
   const catalog = (): Promise<Catalog> => {
-    catalogOpened ??= import('./store/catalog.ts').then(({ openCatalog }) => openCatalog(catalogOptions))
-    return catalogOpened
+    opened ??= import('./store/catalog.ts').then(({ openCatalog }) => openCatalog(catalogOptions))
+    return opened
   }
   const requireData = (): void => {
     if (!existsSync(dataDir)) throw new ColdtrailError('E_DATA_MISSING', { path: dataDir })
   }
-  const catalogProbe = [
-    'catalog',
-    async () => {
-      if (!existsSync(dataDir) && url === undefined) return 'made at the first collect'
-      const { dialect } = await catalog()
-      const segments = await (await catalog()).segments({ state: 'live' })
-      const events = segments.reduce((sum, { rows }) => sum + rows, 0)
-      return `${dialect} opens; ${segments.length} segments with ${events} events`
-    },
-  ] as const
+
   return {
     config,
-    async *listSource({ source, settings = {}, range = {}, statistics = emptyStatistics(), signal }) {
-      const opened = await createSource(resolveSources(config, [source], settings)[0]!, log)
-      try {
-        for await (const page of opened.list(range, statistics, signal)) yield* page
-      } finally {
-        await opened.close()
+    async collect({ sources = [], settings, metricsFile, ...request } = {}) {
+      const declarations = resolveSources(config, sources, settings)
+      const { collect } = await import('./collect/collect.ts')
+      const summary = await collect({
+        ...request,
+        catalog: await catalog(),
+        sources: declarations,
+        collection: request.collection ?? MAIN_COLLECTION,
+        maxWorkers: request.maxWorkers ?? config.collect.max_workers,
+        processes: config.collect.processes ?? availableParallelism(),
+        follow: request.follow ? { pollSeconds: config.collect.poll_secs } : undefined,
+        keepLog: config.keep_log,
+        keyset: null,
+        producer: `coldtrail/${VERSION}`,
+        decodeLimits: { maxBytes: config.collect.max_object_bytes, maxRatio: config.collect.max_ratio },
+        segmentLimits: segmentLimits(config),
+        log,
+      })
+      if (metricsFile !== undefined) {
+        const { metricsText } = await import('./collect/metricsText.ts')
+        writeDurably(metricsFile, metricsText(summary))
       }
+      return summary
     },
-    async *catSource({ source: name, settings = {}, range = {}, received = false, signal }) {
-      const [described] = resolveSources(config, [name], settings)
-      const { decodeStream } = await import('./collect/decode.ts')
-      const limits = { maxBytes: config.collect.max_object_bytes, maxRatio: config.collect.max_ratio }
-      const source = await createSource(described!, log)
-      try {
-        let count = 0
-        for await (const page of source.list(range, emptyStatistics(), signal)) {
-          const exact = page.filter(({ key }) => count === 0 && key === described!.prefix)
-          for (const object of exact.length > 0 ? exact : page) {
-            count += 1
-            const bytes = await source.open(object, signal)
-            yield* received ? bytes : (await decodeStream(bytes, object.size, limits)).decoded
-          }
-          if (exact.length > 0) return
-        }
-        if (count === 0) throw new ColdtrailError('E_SOURCE_EMPTY', { source: name })
-      } finally {
-        await source.close()
-      }
-    },
+    listSource: (request, statistics) => listSource(config, log, request, statistics),
+    catSource: (request) => catSource(config, log, request),
     manifestQuery: (query = {}) => manifestQuery(historyDirectory, query),
     async rebuildCatalog() {
       requireData()
       const { rebuildCatalog } = await import('./store/catalog.ts')
       return rebuildCatalog(catalogOptions)
     },
-    doctor: () => examine(config, [catalogProbe, ...config.sources.map(({ name }) => sourceProbe(config, name, log))]),
+    doctor() {
+      const isNew = url === undefined && !existsSync(dataDir)
+      const sources = config.sources.map(({ name }) => sourceProbe(config, name, log))
+      return examine(config, [isNew ? NEW_CATALOG : catalogProbe(catalog), ...sources])
+    },
     async close() {
-      await catalogOpened?.then((catalog) => catalog.close())
+      await opened?.then((open) => open.close())
     },
   }
 }
 
 // --- internal ---
 
-function emptyStatistics(): ListStatistics {
-  return { requests: 0, objects: 0, bytes: 0, milliseconds: 0, skipped: new Map() }
-}
+const NEW_CATALOG: Probe = ['catalog', async () => 'made at the first collect']
 
-/** One listing request proves credentials, region, endpoint and permission. */
-function sourceProbe(config: Config, name: string, log: Log): readonly [string, () => Promise<string>] {
+function catalogProbe(catalog: () => Promise<Catalog>): Probe {
   return [
-    `source ${name}`,
+    'catalog',
     async () => {
-      const source = await createSource(resolveSources(config, [name], {})[0]!, log)
-      const stop = new AbortController()
-      try {
-        for await (const page of source.list({}, emptyStatistics(), stop.signal)) {
-          stop.abort()
-          return `${source.name} answers; ${page.length} objects on its first page`
-        }
-        return `${source.name} answers and holds nothing`
-      } finally {
-        await source.close()
-      }
+      const { dialect, segments } = await catalog().then(async (open) => ({
+        dialect: open.dialect,
+        segments: await open.segments({ state: 'live' }),
+      }))
+      const events = segments.reduce((sum, { rows }) => sum + rows, 0)
+      return `${dialect} opens: ${segments.length} segments, ${events} events`
     },
   ]
+}
+
+function segmentLimits({ segment }: Config) {
+  const { max_rows: maxRows, max_bytes: maxBytes, max_open: maxOpen, idle_secs: idleSeconds } = segment
+  return { maxRows, maxBytes, maxOpen, idleSeconds }
 }

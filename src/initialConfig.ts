@@ -56,8 +56,7 @@ const DEFAULTS = [
 
 /** As given, without the schema's defaults: they belong to the program, not to the file. */
 function namedSource(name: string, settings: SourceSettings): Record<string, unknown> {
-  const empty = { sources: [] } as unknown as Parameters<typeof resolveSources>[0]
-  const { type, ...resolved } = resolveSources(empty, [name], settings)[0]!
+  const { type, ...resolved } = resolveSources({ sources: [] }, [name], settings)[0]!
   const given = ['bucket', 'prefix', 'path', ...Object.keys(settings)]
   return {
     type,

@@ -1,6 +1,7 @@
 /** Every command, in the order of the help page. */
 
 import { catalogRebuildCommand } from './catalogRebuild.ts'
+import { collectCommand } from './collect.ts'
 import type { Command } from './command.ts'
 import { doctorCommand } from './doctor.ts'
 import { initCommand } from './init.ts'
@@ -10,6 +11,7 @@ import { sourceListCommand } from './sourceList.ts'
 
 export const COMMANDS: readonly Command[] = [
   initCommand,
+  collectCommand,
   sourceListCommand,
   sourceCatCommand,
   manifestQueryCommand,

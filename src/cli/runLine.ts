@@ -1,8 +1,8 @@
 /** One command line from words to exit status: parses it, runs the command, turns what was thrown into a message. */
-import { readFileSync } from 'node:fs'
 import { CommanderError } from 'commander'
 import { asColdtrailError, ColdtrailError, EXIT } from '../core/errors.ts'
 import type { Coldtrail } from '../index.ts'
+import { VERSION } from '../version.ts'
 import type { Command, GlobalOptions } from './command.ts'
 import { COMMANDS } from './commands.ts'
 import { createIo, errorText } from './io.ts'
@@ -12,7 +12,7 @@ import { type Chosen, createProgram } from './program.ts'
 export async function runLine(line: readonly string[]): Promise<number> {
   let status: number = EXIT.ok
   try {
-    const program = createProgram(version(), COMMANDS, async (chosen) => {
+    const program = createProgram(VERSION, COMMANDS, async (chosen) => {
       status = await run(chosen)
     })
     if (line.length === 0) program.outputHelp()
@@ -81,9 +81,4 @@ function interruptible(): AbortSignal {
 function usageError(error: CommanderError): ColdtrailError {
   const message = error.message.replace(/^error: /, '').replaceAll('\n', ' ')
   return new ColdtrailError('E_USAGE', { message: HELP_INSTEAD.has(error.code) ? 'A command is missing.' : message })
-}
-
-function version(): string {
-  const file = new URL('../../package.json', import.meta.url)
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
 }

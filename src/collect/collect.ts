@@ -187,8 +187,9 @@ class CollectRun {
     const interrupt = (): void => this.interrupt()
     signal?.addEventListener('abort', interrupt)
     if (signal?.aborted) interrupt()
-    const metrics = (): void =>
-      metricsFile === undefined ? undefined : writeMetrics(metricsFile, this.summary(), new Date())
+    const metrics = (): void => {
+      if (metricsFile !== undefined) this.writeMetrics(metricsFile)
+    }
     const metricsTimer = setInterval(metrics, METRICS_MILLISECONDS)
     const timer = onProgress && setInterval(() => onProgress(this.tally.progress(this.listing)), PROGRESS_MILLISECONDS)
     try {
@@ -216,12 +217,21 @@ class CollectRun {
     return this.summary()
   }
 
+  /** Figures that cannot be written are no reason to stop collecting. */
+  private writeMetrics(path: string): void {
+    try {
+      writeMetrics(path, this.summary(), new Date())
+    } catch (error) {
+      this.log('warn', 'the metrics file cannot be written', { path, reason: asColdtrailError(error).message })
+    }
+  }
+
   private summary(): CollectSummary {
     const { dryRun = false, signal } = this.options
     return this.tally.summary({
       dry_run: dryRun,
       interrupted: signal?.aborted ?? false,
-      ...(dryRun ? { get_requests: this.tally.claimed } : {}),
+      ...(dryRun ? { get_requests: this.tally.claimed, get_bytes: this.tally.claimedBytes } : {}),
       ...(this.error ? { error: this.error } : {}),
     })
   }

@@ -53,6 +53,8 @@ export interface CollectSummary {
   readonly interrupted: boolean
   /** Requests that a dry run expects: GETs of objects not yet known. */
   readonly get_requests?: number
+  /** Bytes that these GETs would fetch. */
+  readonly get_bytes?: number
   /** Why the run as a whole failed; what was committed before is counted above and stays. */
   readonly error?: ColdtrailError
 }
@@ -138,7 +140,9 @@ export class Tally {
     }
   }
 
-  summary(end: Pick<CollectSummary, 'dry_run' | 'interrupted' | 'error' | 'get_requests'>): CollectSummary {
+  summary(
+    end: Pick<CollectSummary, 'dry_run' | 'interrupted' | 'error' | 'get_requests' | 'get_bytes'>,
+  ): CollectSummary {
     const { listing, done } = this
     const skipped = merged([listing.skipped, this.skipped])
     const sources = [...this.sources.values()]

@@ -28,12 +28,15 @@ export function runColdtrail(args: readonly string[], options: RunOptions): Prom
   child.stdin?.end(input)
   let stdout = ''
   let stderr = ''
+  let interrupted = false
   child.stdout!.setEncoding('utf8').on('data', (text: string) => {
     stdout += text
   })
   child.stderr!.setEncoding('utf8').on('data', (text: string) => {
     stderr += text
-    if (interruptAt !== undefined && stderr.includes(interruptAt)) child.kill('SIGINT')
+    if (interruptAt === undefined || interrupted || !stderr.includes(interruptAt)) return
+    interrupted = true
+    child.kill('SIGINT')
   })
   return new Promise((resolve, reject) => {
     child.on('error', reject)

@@ -1,0 +1,61 @@
+/** Progress of a collect run: a bar on a terminal, a log line every few seconds elsewhere, nothing with --json. */
+import { bytesText } from '../core/terminalText.ts'
+import type { CollectProgress } from '../index.ts'
+import type { Io } from './io.ts'
+
+export interface ProgressDisplay {
+  update(progress: CollectProgress): void
+  stop(): void
+}
+
+export async function showProgress(io: Io): Promise<ProgressDisplay> {
+  if (!process.stderr.isTTY || io.json) return logLines(io)
+  const { SingleBar } = await import('cli-progress')
+  const bar = new SingleBar({
+    format: '{bar} {percentage}% | {objects} objects | {events} events | {rate} MB/s | {left}',
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
+    barsize: 24,
+    hideCursor: true,
+    clearOnComplete: true,
+    stopOnComplete: false,
+    fps: 4,
+  })
+  bar.start(1, 0, { objects: '0', events: '0', rate: '0.0', left: 'listing …' })
+  return {
+    update(progress) {
+      bar.setTotal(Math.max(1, progress.totalBytes))
+      bar.update(Math.min(progress.bytes, progress.totalBytes), {
+        objects: `${progress.objects}/${progress.total}`,
+        events: progress.events.toLocaleString('en-US'),
+        rate: progress.mbPerSecond.toFixed(1),
+        left: timeLeft(progress),
+      })
+    },
+    stop: () => bar.stop(),
+  }
+}
+
+// --- internal ---
+
+const LOG_EVERY_MS = 5_000
+
+function logLines(io: Io): ProgressDisplay {
+  let last = performance.now() - LOG_EVERY_MS + 1_000
+  return {
+    update({ objects, total, events, rejects, failed, mbPerSecond }) {
+      if (performance.now() - last < LOG_EVERY_MS) return
+      last = performance.now()
+      const mb_per_s = Number(mbPerSecond.toFixed(1))
+      io.log('info', 'collecting', { objects, total, events, rejects, failed, mb_per_s })
+    },
+    stop: () => undefined,
+  }
+}
+
+function timeLeft({ listing, totalBytes, secondsLeft }: CollectProgress): string {
+  if (listing) return `listing … ${bytesText(totalBytes)}`
+  if (secondsLeft === undefined) return '…'
+  const seconds = Math.round(secondsLeft)
+  return seconds >= 60 ? `${Math.floor(seconds / 60)} min ${seconds % 60} s left` : `${seconds} s left`
+}

@@ -1,0 +1,135 @@
+/** `collect` as a person runs it: from a folder, from S3, again, interrupted, and with objects that fail. */
+import assert from 'node:assert/strict'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { gzipSync } from 'node:zlib'
+import { startS3Server } from '../../src/demo/s3Server.ts'
+import { inTemporary, jsonLines, runColdtrail } from './runColdtrail.ts'
+
+const KEYS = { AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE', AWS_SECRET_ACCESS_KEY: 'example', AWS_EC2_METADATA_DISABLED: 'true' }
+
+const events = (count: number, from = 0): string =>
+  Array.from({ length: count }, (_, at) => `{"time":"2026-03-10T00:00:00Z","n":${from + at}}\n`).join('')
+
+test('a folder is collected once, and the last line of --json is the summary', () =>
+  inTemporary(async (cwd) => {
+    mkdirSync(join(cwd, 'logs'))
+    writeFileSync(join(cwd, 'logs/a.json'), events(3))
+    writeFileSync(join(cwd, 'logs/b.json.gz'), gzipSync(events(2, 3)))
+    const run = () => runColdtrail(['collect', 'logs', '--json', '--metrics-file', 'm.prom'], { cwd })
+    const first = await run()
+    assert.equal(first.status, 0, first.stderr)
+    const summary = jsonLines(first.stdout).at(-1)!
+    const { type, objects, known, events: found, rejects, failed } = summary
+    assert.deepEqual(
+      { type, objects, known, found, rejects, failed },
+      {
+        type: 'summary',
+        objects: 2,
+        known: 0,
+        found: 5,
+        rejects: 0,
+        failed: 0,
+      },
+    )
+    assert.match(readFileSync(join(cwd, 'm.prom'), 'utf8'), /^coldtrail_collect_events 5$/m)
+    const again = jsonLines((await run()).stdout).at(-1)!
+    assert.deepEqual([again.objects, again.known, again.events], [0, 2, 0])
+    assert.ok(existsSync(join(cwd, 'coldtrail-data/catalog.db')))
+  }))
+
+test('standard input is collected', () =>
+  inTemporary(async (cwd) => {
+    const { status, stdout, stderr } = await runColdtrail(['collect', '-', '--json'], { cwd, input: events(4) })
+    assert.equal(status, 0, stderr)
+    assert.equal(jsonLines(stdout).at(-1)?.events, 4)
+  }))
+
+test('a dry run counts objects, bytes and requests, and fetches nothing', () =>
+  inTemporary(async (cwd) => {
+    writeFileSync(join(cwd, 'a.json'), events(3))
+    const { status, stdout } = await runColdtrail(['collect', 'a.json', '--dry-run', '--json'], { cwd })
+    assert.equal(status, 0)
+    const summary = jsonLines(stdout).at(-1)!
+    assert.deepEqual([summary.objects, summary.get_requests, summary.get_bytes], [0, 1, events(3).length])
+    const { stdout: text } = await runColdtrail(['collect', 'a.json', '--dry-run'], { cwd })
+    assert.match(text, /^Would collect 1 object \(\d+ B\) with 1 GET request; 0 objects known already\./)
+  }))
+
+test('a bucket is collected over S3, and a missing one is named with its remedy', async () => {
+  const server = await startS3Server()
+  try {
+    server.bucket('logs').put('app/one.json', Buffer.from(events(7)))
+    await inTemporary(async (cwd) => {
+      const options = { cwd, environment: KEYS }
+      const from = (uri: string) => runColdtrail(['collect', uri, '--endpoint', server.endpoint, '--json'], options)
+      const good = await from('s3://logs/app/')
+      assert.equal(good.status, 0, good.stderr)
+      assert.deepEqual([jsonLines(good.stdout).at(-1)?.objects, jsonLines(good.stdout).at(-1)?.events], [1, 7])
+      const bad = await from('s3://nowhere/')
+      assert.equal(bad.status, 5)
+      const error = jsonLines(bad.stderr).at(-1)!
+      assert.deepEqual([error.code, error.type], ['E_S3_NO_BUCKET', 'error'])
+      assert.ok(error.hint)
+      assert.equal(jsonLines(bad.stdout).at(-1)?.type, 'summary')
+    })
+  } finally {
+    await server.close()
+  }
+})
+
+test('missing credentials are refused before the first call', async () => {
+  const server = await startS3Server()
+  try {
+    await inTemporary(async (cwd) => {
+      const environment = { AWS_EC2_METADATA_DISABLED: 'true' }
+      const args = ['collect', 's3://logs/', '--endpoint', server.endpoint]
+      const { status, stderr } = await runColdtrail(args, { cwd, environment })
+      assert.equal(status, 5)
+      assert.match(stderr, /E_S3_CREDENTIALS/)
+      assert.equal(
+        [...server.requests.values()].reduce((sum, n) => sum + n, 0),
+        0,
+      )
+    })
+  } finally {
+    await server.close()
+  }
+})
+
+test('a damaged object fails the run in part, and everything else is collected', () =>
+  inTemporary(async (cwd) => {
+    mkdirSync(join(cwd, 'logs'))
+    writeFileSync(join(cwd, 'logs/good.json'), events(3))
+    writeFileSync(join(cwd, 'logs/bad.json.gz'), gzipSync(events(1_000)).subarray(0, 60))
+    const { status, stdout } = await runColdtrail(['collect', 'logs', '--json'], { cwd })
+    assert.equal(status, 3)
+    const summary = jsonLines(stdout).at(-1)!
+    assert.deepEqual([summary.objects, summary.events, summary.failed], [1, 3, 1])
+    assert.deepEqual(summary.errors, { E_OBJECT_CORRUPT: 1 })
+  }))
+
+test('an interrupted run keeps what it has, says so, and the next run has the rest', () =>
+  inTemporary(async (cwd) => {
+    mkdirSync(join(cwd, 'logs'))
+    for (let at = 0; at < 20; at += 1) writeFileSync(join(cwd, `logs/${at}.json`), events(50, at * 50))
+    const follow = ['collect', 'logs', '--follow', '--json', '--log-level', 'debug']
+    const { status, stdout, stderr } = await runColdtrail(follow, { cwd, interruptAt: '"collecting"' })
+    assert.equal(status, 130, stderr)
+    assert.equal(jsonLines(stderr).at(-1)?.code, 'E_INTERRUPTED')
+    const before = Number(jsonLines(stdout).at(-1)?.events)
+    const rest = await runColdtrail(['collect', 'logs', '--json'], { cwd })
+    assert.equal(before + Number(jsonLines(rest.stdout).at(-1)?.events), 1_000)
+    assert.deepEqual(
+      readdirSync(join(cwd, 'coldtrail-data/collections/main')).filter((n) => n.endsWith('.tmp')),
+      [],
+    )
+  }))
+
+test('nothing to collect from is said with the way out', () =>
+  inTemporary(async (cwd) => {
+    const { status, stderr } = await runColdtrail(['collect'], { cwd })
+    assert.equal(status, 2)
+    assert.match(stderr, /E_SOURCE_MISSING[\s\S]*coldtrail init/)
+  }))
