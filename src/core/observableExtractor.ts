@@ -121,9 +121,9 @@ export class ObservableExtractor {
 const SCRATCH_BYTES = 32_768
 const SHORTEST_WORD = 16
 const LONGEST_WORD = 128
-const LONGEST_SEEN = 512
+const LONGEST_SEEN = 4096
 const MOST_SEEN = 16_384
-const MOST_SEEN_BYTES = 1 << 20
+const MOST_SEEN_BYTES = 4 << 20
 
 const DOT = 1
 const COLON = 2

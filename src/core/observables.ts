@@ -233,7 +233,10 @@ interface CanonicalIp {
 
 function canonicalIp(text: string): CanonicalIp | undefined {
   if (IPV4.test(text)) return fourPrefixes(text)
-  if (text.length > 45 || !text.includes(':') || /[^0-9A-Fa-f:.]/.test(text) || !ipaddr.IPv6.isValid(text)) return
+  if (text.length > 45 || !/^[0-9A-Fa-f:.]*$/.test(text)) return undefined
+  // Times of day have colons too; the library's answer to them is dear.
+  if (!text.includes('::') && text.split(':').length < 7) return undefined
+  if (!ipaddr.IPv6.isValid(text)) return undefined
   const six = ipaddr.IPv6.parse(text)
   if (six.isIPv4MappedAddress()) return fourPrefixes(six.toIPv4Address().toString())
   const prefix = (groups: number) => {
