@@ -299,7 +299,11 @@ export const ERRORS = {
     EXIT.store,
     'once',
   ),
-  E_QUERY: row('The question could not be answered: {cause}.', 'Simplify the expression; report it if it is valid.', EXIT.fault),
+  E_QUERY: row(
+    'The question could not be answered: {cause}.',
+    'Simplify the expression; report it if it is valid.',
+    EXIT.fault,
+  ),
   E_QUERY_MEMORY: row(
     'The question needs more memory than allowed: {cause}.',
     'Raise --memory-limit, ask for fewer columns or a shorter time, or give --limit.',
@@ -309,6 +313,11 @@ export const ERRORS = {
     'There is no event {id}.',
     'Ids are printed by search; an event of a replaced object is shown with --all-versions.',
     EXIT.usage,
+  ),
+  E_EVENT_OFFLINE: row(
+    'Event {id} is in no segment that is here; {detail}.',
+    'Restore those segments, then ask again.',
+    EXIT.incomplete,
   ),
   E_RECORD_BYTES: row(
     'The exact bytes of event {id} cannot be given: {cause}.',
@@ -386,6 +395,27 @@ export const ERRORS = {
   ),
   E_SIGNING_KEY: row(
     'Signing key {id}: {reason}.',
+    'Restore it into the keys folder of the data directory with `coldtrail keys import`.',
+    EXIT.store,
+  ),
+
+  E_KEYSET_VERSION: row(
+    '{where} has keyset version {version}, which this program does not know.',
+    'Use the newer Coldtrail that wrote it.',
+    EXIT.store,
+  ),
+  E_KEYSET_CORRUPT: row(
+    '{where} is no whole keyset: {reason}.',
+    'Restore the file from its copy in the history; `coldtrail verify` names every damaged file.',
+    EXIT.store,
+  ),
+  E_KEYSET_MIXED: row(
+    'Keysets of {found} and of {expected} cannot be merged.',
+    'Merge only keysets of one key epoch and extractor.',
+    EXIT.fault,
+  ),
+  E_KEYSET_KEY: row(
+    'Keyset key {epoch}: {reason}.',
     'Restore it into the keys folder of the data directory with `coldtrail keys import`.',
     EXIT.store,
   ),

@@ -23,6 +23,10 @@ import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 
 let started: Promise<string> | undefined
+let stopServer: (() => Promise<void>) | undefined
+
+// At the top of the file: inside a test it would stop the server when that test ends.
+after(() => stopServer?.())
 
 /** URL of the server's database `postgres`. */
 export function postgresUrl(): Promise<string> {
@@ -54,11 +58,11 @@ async function start(): Promise<string> {
   const server = spawn(join(native, 'bin/postgres'), options, { ...as, env, cwd: directory, stdio: 'ignore' })
   const stopNow = () => server.kill('SIGQUIT')
   process.once('exit', stopNow)
-  after(async () => {
+  stopServer = async () => {
     await stop(server)
     process.off('exit', stopNow)
     rmSync(directory, { recursive: true, force: true })
-  })
+  }
   const url = `postgres://test@127.0.0.1:${port}/postgres`
   await answers(url, server)
   return url

@@ -29,7 +29,7 @@ export class ClosedLedger {
     this.trim()
     return (shard, object) => {
       const objects = open.get(shard)
-      return objects ? find(objects, object) : 'new'
+      return objects ? findObject(objects, object) : 'new'
     }
   }
 
@@ -69,6 +69,7 @@ export function mergeObjects(old: Buffer, added: readonly Buffer[]): Buffer {
     while (at < old.length && id.compare(old, at, at + OBJECT_ID_BYTES) > 0) at += OBJECT_ID_BYTES
     length += old.copy(merged, length, from, at)
     push(id)
+    if (at < old.length && id.compare(old, at, at + OBJECT_ID_BYTES) === 0) at += OBJECT_ID_BYTES
   }
   for (; at < old.length; at += OBJECT_ID_BYTES) push(old.subarray(at, at + OBJECT_ID_BYTES))
   return merged.subarray(0, length)
@@ -77,9 +78,8 @@ export function mergeObjects(old: Buffer, added: readonly Buffer[]): Buffer {
 /** SQLite answers Uint8Array, PostgreSQL Buffer. */
 export const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
-// --- internal ---
-
-function find(objects: Buffer, object: Buffer): ClosedVerdict {
+/** Looks an object up among sorted ones. */
+export function findObject(objects: Buffer, object: Buffer): ClosedVerdict {
   let low = 0
   let high = objects.length / OBJECT_ID_BYTES
   while (low < high) {

@@ -190,7 +190,10 @@ async function commitLink(
       await writeRows(tx, number)
       const bytes = signLink({ collection, number, uuid, time: now(), prev: head.head_hash, body }, context.key)
       const hash = sha256(bytes)
-      await tx.insertInto('links').values(linkRow({ uuid, collection, number, body }, hash, bytes)).execute()
+      await tx
+        .insertInto('links')
+        .values(linkRow({ uuid, collection, number, body }, hash, bytes))
+        .execute()
       await tx
         .updateTable('collections')
         .set({ head: number, head_hash: hash })

@@ -64,7 +64,7 @@ export class CatalogContext {
         return await this.db.transaction().execute(action)
       } catch (error) {
         const code = (error as { code?: string }).code
-        if ((code !== DEADLOCK && code !== SERIALIZATION_FAILURE) || attempt === 5) throw error
+        if ((code !== DEADLOCK && code !== SERIALIZATION_FAILURE) || attempt === 5) throw this.named(error)
       }
     }
   }
@@ -72,9 +72,30 @@ export class CatalogContext {
   /** Reads that belong together, on one snapshot. */
   async read<T>(action: (tx: Tx) => Promise<T>): Promise<T> {
     const transaction = this.db.transaction().setAccessMode('read only')
-    return (this.dialect === 'postgres' ? transaction.setIsolationLevel('repeatable read') : transaction).execute(
-      action,
+    const snapshot = this.dialect === 'postgres' ? transaction.setIsolationLevel('repeatable read') : transaction
+    try {
+      return await snapshot.execute(action)
+    } catch (error) {
+      throw this.named(error)
+    }
+  }
+
+  /** What users can do something about has a code; anything else stays as it is. */
+  private named(error: unknown): unknown {
+    if (!(error instanceof Error) || error instanceof ColdtrailError) return error
+    const { errcode, code } = error as { errcode?: number; code?: string }
+    const path = join(this.dataDir, 'catalog.db')
+    if (errcode === SQLITE_FULL) return new ColdtrailError('E_DISK_FULL', { path }, { cause: error })
+    if (errcode === SQLITE_CORRUPT || errcode === SQLITE_NOTADB)
+      return new ColdtrailError('E_CATALOG_OPEN', { path, cause: error.message }, { cause: error })
+    // 08: connection exception; 57P: the server is stopping. A socket that breaks has no SQLSTATE.
+    if (
+      this.dialect === 'postgres' &&
+      /^(08|57P|E[A-Z]{4,})|^undefined$/.test(String(code)) &&
+      !(error instanceof TypeError)
     )
+      return new ColdtrailError('E_CATALOG_CONNECTION', { cause: error.message }, { cause: error })
+    return error
   }
 
   /** Fails with E_CLAIM_LOST unless the owner's lock and epoch are still its own; holds its row until the commit. */
@@ -111,3 +132,6 @@ export function* batches<T>(items: readonly T[], size = BATCH): Generator<readon
 
 const DEADLOCK = '40P01'
 const SERIALIZATION_FAILURE = '40001'
+const SQLITE_CORRUPT = 11
+const SQLITE_FULL = 13
+const SQLITE_NOTADB = 26

@@ -58,6 +58,9 @@ export function fileLocks(directory: string): Locks {
   }
 }
 
+/** All that this process holds: an open database that nobody can reach any more would be closed, and its lock with it. */
+const heldByProcess = new Set<FileLock>()
+
 /** A lock file's name is used once, but for `hold-…`: only such a file may be removed, or two could hold one name. */
 class FileLock implements Lock {
   readonly lost = false
@@ -72,12 +75,15 @@ class FileLock implements Lock {
   }
 
   static take(path: string, onRelease: () => void): FileLock | undefined {
-    const database = new DatabaseSync(path, { timeout: 0 })
+    let database: DatabaseSync | undefined
     try {
+      database = new DatabaseSync(path, { timeout: 0 })
       database.exec('begin exclusive')
-      return new FileLock(database, path, onRelease)
+      const lock = new FileLock(database, path, onRelease)
+      heldByProcess.add(lock)
+      return lock
     } catch (error) {
-      database.close()
+      database?.close()
       if (isBusy(error)) return undefined
       throw new ColdtrailError('E_CATALOG_OPEN', { path, cause: (error as Error).message }, { cause: error })
     }
@@ -87,6 +93,7 @@ class FileLock implements Lock {
     if (!this.database.isOpen) return
     if (!/[\\/]hold-[^\\/]*$/.test(this.path)) rmSync(this.path, { force: true })
     this.database.close()
+    heldByProcess.delete(this)
     this.onRelease()
   }
 }

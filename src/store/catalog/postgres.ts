@@ -45,7 +45,9 @@ export async function connectPostgres(url: string, schema: string): Promise<Post
   const client = await server.connect()
   try {
     await client.query('select pg_advisory_lock(hashtext($1))', ['coldtrail create schema'])
-    await client.query(`create schema if not exists ${pg.escapeIdentifier(schema)}`)
+    // Not "if not exists": that asks for the right to create even when there is nothing to do.
+    const { rowCount } = await client.query('select 1 from pg_namespace where nspname = $1', [schema])
+    if (!rowCount) await client.query(`create schema ${pg.escapeIdentifier(schema)}`)
   } finally {
     await client.end()
   }
@@ -64,8 +66,12 @@ function typeParser(oid: number, format?: 'text' | 'binary'): (text: string) => 
   }
 }
 
-/** An idle connection that breaks is replaced at its next use; without a listener it would end the process. */
+/**
+ * A connection that breaks fails its query and is replaced at the next use; it also says so by an event, which without
+ * a listener would end the process.
+ */
 function quiet(pool: pg.Pool): pg.Pool {
   pool.on('error', () => {})
+  pool.on('connect', (client) => client.on('error', () => {}))
   return pool
 }

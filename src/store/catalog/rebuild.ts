@@ -233,7 +233,10 @@ async function fill(tx: Tx, context: CatalogContext, found: Found): Promise<void
       .execute()
     for (const { link, hash } of links) {
       const bytes = readFileSync(join(directory, linkFileName(link.number)))
-      await tx.insertInto('links').values(linkRow(link, hash, bytes)).execute()
+      await tx
+        .insertInto('links')
+        .values(linkRow(link, hash, bytes))
+        .execute()
     }
   }
   for (const { link, facts, replaced, files } of found.segments)
