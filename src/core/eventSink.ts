@@ -5,7 +5,7 @@
  *
  * Order per event: `begin`, any number of values (a column at most once), `commit` or `cancel`.
  */
-/** A sentence made of the event's own columns: each part is left out when its column is absent. */
+/** A sentence made of the event's own columns: each part is left out when its column is absent, and so is the first `before`. */
 export type Phrase = readonly { readonly before: string; readonly column: number }[]
 
 export interface EventSink {

@@ -8,10 +8,10 @@ const seed = randomInt(2 ** 31)
 
 export class Interner {
   count = 0
-  private table = new Int32Array(1024)
-  private hashes = new Int32Array(256)
-  private starts = new Float64Array(256)
-  private lengths = new Int32Array(256)
+  /** Two numbers a slot, side by side for the cache: the hash, and id + 1 (0: free). */
+  private table = new Int32Array(2048)
+  /** Two numbers an id: where its bytes start in the arena, and how many. */
+  private places = new Int32Array(512)
   private arena = Buffer.allocUnsafeSlow(8192)
   private arenaView = viewOf(this.arena)
   private used = 0
@@ -28,8 +28,8 @@ export class Interner {
     const view = this.sourceView
     const length = end - start
     // Logs repeat themselves: the value of the record before is the likeliest.
-    const { last } = this
-    if (last < this.count && this.lengths[last] === length && this.equals(last, view, bytes, start, end)) return last
+    const { last, table } = this
+    if (last < this.count && this.equals(last, length, view, bytes, start, end)) return last
     const wordsEnd = end - 3
     let hash = seed ^ length
     let at = start
@@ -39,42 +39,45 @@ export class Interner {
     }
     for (; at < end; at++) hash = Math.imul(hash ^ bytes[at]!, 0x85ebca6b)
     hash ^= hash >>> 13
-    const mask = this.table.length - 1
-    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
-      const entry = this.table[slot]!
+    const mask = table.length - 2
+    for (let slot = (hash << 1) & mask; ; slot = (slot + 2) & mask) {
+      const entry = table[slot + 1]!
       if (entry === 0) return this.insert(slot, hash, bytes, start, end)
-      const id = entry - 1
-      if (this.hashes[id] === hash && this.lengths[id] === length && this.equals(id, view, bytes, start, end)) {
-        this.last = id
-        return id
+      if (table[slot] === hash && this.equals(entry - 1, length, view, bytes, start, end)) {
+        this.last = entry - 1
+        return entry - 1
       }
     }
   }
 
   /** The interned bytes; valid until the next `intern` or `clear`. */
   bytes(id: number): Buffer {
-    const start = this.starts[id]!
-    return this.arena.subarray(start, start + this.lengths[id]!)
+    const start = this.places[id * 2]!
+    return this.arena.subarray(start, start + this.places[id * 2 + 1]!)
   }
-  length(id: number): number {
-    return this.lengths[id]!
-  }
-  get byteSize(): number {
-    return this.arena.length + this.table.length * 4 + this.hashes.length * 16
+  /** Bytes of all values together. */
+  get valueBytes(): number {
+    return this.used
   }
 
   clear(): void {
     this.count = 0
     this.used = 0
     this.table.fill(0)
+    if (this.arena.length > KEPT_BYTES) {
+      this.arena = Buffer.allocUnsafeSlow(8192)
+      this.arenaView = viewOf(this.arena)
+    }
   }
 
-  private equals(id: number, view: DataView, bytes: Buffer, start: number, end: number): boolean {
-    const { arena, arenaView } = this
-    let mine = this.starts[id]!
+  private equals(id: number, length: number, view: DataView, bytes: Buffer, start: number, end: number): boolean {
+    const { arena, arenaView, places } = this
+    if (places[id * 2 + 1] !== length) return false
+    let mine = places[id * 2]!
     let at = start
-    for (; at < end - 3; at += 4, mine += 4)
+    for (; at < end - 3; at += 4, mine += 4) {
       if (arenaView.getInt32(mine, true) !== view.getInt32(at, true)) return false
+    }
     for (; at < end; at++, mine++) if (arena[mine] !== bytes[at]) return false
     return true
   }
@@ -82,10 +85,10 @@ export class Interner {
   private insert(slot: number, hash: number, bytes: Buffer, start: number, end: number): number {
     const id = this.count++
     this.last = id
-    if (id === this.hashes.length) {
-      this.hashes = grown(this.hashes, new Int32Array(id * 2))
-      this.lengths = grown(this.lengths, new Int32Array(id * 2))
-      this.starts = grown(this.starts, new Float64Array(id * 2))
+    if (id * 2 === this.places.length) {
+      const places = new Int32Array(id * 4)
+      places.set(this.places)
+      this.places = places
     }
     const length = end - start
     if (this.used + length > this.arena.length) {
@@ -95,22 +98,25 @@ export class Interner {
       this.arenaView = viewOf(arena)
     }
     bytes.copy(this.arena, this.used, start, end)
-    this.hashes[id] = hash
-    this.starts[id] = this.used
-    this.lengths[id] = length
+    this.places[id * 2] = this.used
+    this.places[id * 2 + 1] = length
     this.used += length
-    this.table[slot] = id + 1
-    if (this.count * 2 > this.table.length) this.rehash()
+    this.table[slot] = hash
+    this.table[slot + 1] = id + 1
+    if (this.count * 4 > this.table.length) this.rehash()
     return id
   }
 
   private rehash(): void {
-    const table = new Int32Array(this.table.length * 4)
-    const mask = table.length - 1
-    for (let id = 0; id < this.count; id++) {
-      let slot = this.hashes[id]! & mask
-      while (table[slot] !== 0) slot = (slot + 1) & mask
-      table[slot] = id + 1
+    const { table: old } = this
+    const table = new Int32Array(old.length * 4)
+    const mask = table.length - 2
+    for (let from = 0; from < old.length; from += 2) {
+      if (old[from + 1] === 0) continue
+      let slot = (old[from]! << 1) & mask
+      while (table[slot + 1] !== 0) slot = (slot + 2) & mask
+      table[slot] = old[from]!
+      table[slot + 1] = old[from + 1]!
     }
     this.table = table
   }
@@ -118,11 +124,9 @@ export class Interner {
 
 // --- internal ---
 
+/** A larger arena is given back when it is cleared. */
+const KEPT_BYTES = 4 * 1024 * 1024
+
 function viewOf(bytes: Buffer): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-}
-
-function grown<T extends Int32Array | Float64Array>(from: T, to: T): T {
-  to.set(from)
-  return to
 }

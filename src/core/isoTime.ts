@@ -1,6 +1,7 @@
 /**
  * Times as they stand in records, from byte slices to microseconds since 1970 UTC. NaN for anything that is not exactly
- * such a time: a wrong clock is evidence, a guessed one is not.
+ * such a time: a wrong clock is evidence, a guessed one is not. Before 1684 and after 2255 a number cannot hold the
+ * microseconds, and whole seconds are kept.
  */
 
 /** RFC 3339 with `T` or a space, up to nine fraction digits (cut to microseconds), `Z`, an offset, or no zone (UTC). */
@@ -33,7 +34,8 @@ export function parseIsoTime(bytes: Uint8Array, start: number, end: number): num
   }
   const offset = parseOffset(bytes, at, end)
   const days = daysSince1970(year, month, day)
-  return (days * 86_400 + hour * 3600 + minute * 60 + Math.min(second, 59) - offset) * 1e6 + micros
+  const whole = (days * 86_400 + hour * 3600 + minute * 60 + Math.min(second, 59) - offset) * 1e6
+  return Math.abs(whole) < SAFE_WHOLE_SECONDS ? whole + micros : whole
 }
 
 /** Decimal seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by magnitude (1973 to 5138). */
@@ -63,6 +65,7 @@ export function daysInMonth(year: number, month: number): number {
 
 // --- internal ---
 
+const SAFE_WHOLE_SECONDS = Number.MAX_SAFE_INTEGER - 1e6
 const DASH = 0x2d
 const COLON = 0x3a
 const DOT = 0x2e

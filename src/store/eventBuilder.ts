@@ -25,6 +25,8 @@ export const META_COLUMNS: readonly ParquetColumn[] = EVENT_COLUMNS.map(({ name,
 const ROW_GROUP_ROWS = 32_768
 /** Distinct values of one indexed column that a segment counts; beyond, `values` of that column comes from the rows. */
 const COUNTED_VALUES = 262_144
+/** And their bytes together. */
+const COUNTED_BYTES = 32 * 1024 * 1024
 
 /** Where observables and exact column values of the events go: the keyset of the segment, or nowhere. */
 export interface ValueObserver {
@@ -54,7 +56,9 @@ export class EventBuilder implements EventSink {
   rows = 0
   /** Uncommitted memory, roughly: what `flush` would free. */
   get bufferedBytes(): number {
-    return this.data.buffered + this.metadataUid.buffered + this.row * 300
+    let texts = 0
+    for (const column of this.texts) if (!column.kept) texts += column.interner.valueBytes
+    return this.data.buffered + this.metadataUid.buffered + this.row * 300 + texts
   }
   /** Bounds of events that have a time; null before the first. */
   time1: number | null = null
@@ -176,8 +180,9 @@ export class EventBuilder implements EventSink {
       for (const { before, column: index } of phrase) {
         const column = columns[index]!
         const value = column.textAt(row)
-        if (value !== undefined) text += before + value
+        if (value !== undefined) text += text === '' ? value : before + value
       }
+      if (text === '') return
       const bytes = Buffer.from(text)
       id = this.message.interner.intern(bytes, 0, bytes.length)
       phrases.insert(id)
@@ -310,17 +315,14 @@ class TextColumn {
   readonly ids = new Int32Array(ROW_GROUP_ROWS).fill(-1)
   readonly interner = new Interner()
   readonly column: EventColumn
-  /** Per id: events, first and last time. Kept for indexed columns while their values are not too many. */
+  /** Whether tallies (per id: events, first and last time) are kept: for indexed columns while their values are not too many. */
   counted: boolean
-  private counts = new Float64Array(256)
-  private first = new Float64Array(256).fill(Number.POSITIVE_INFINITY)
-  private last = new Float64Array(256).fill(Number.NEGATIVE_INFINITY)
+  private tallies = emptyTallies(256)
   private nulls = 0
   private least: Buffer | undefined
   private most: Buffer | undefined
   /** Per interned id: its place in the dictionary of the row group being written. */
   private local = new Int32Array(256)
-  private readonly localIds = new Int32Array(ROW_GROUP_ROWS)
 
   constructor(column: EventColumn) {
     this.column = column
@@ -336,15 +338,12 @@ class TextColumn {
   }
 
   count(id: number, time: number): void {
-    if (id >= this.counts.length) {
-      const size = Math.max(id + 1, this.counts.length * 2)
-      this.counts = copyInto(this.counts, new Float64Array(size))
-      this.first = copyInto(this.first, new Float64Array(size).fill(Number.POSITIVE_INFINITY))
-      this.last = copyInto(this.last, new Float64Array(size).fill(Number.NEGATIVE_INFINITY))
-    }
-    this.counts[id]!++
-    if (time < this.first[id]!) this.first[id] = time
-    if (time > this.last[id]!) this.last[id] = time
+    const at = id * 3
+    if (at >= this.tallies.length) this.tallies = copyInto(this.tallies, emptyTallies(id * 2))
+    const { tallies } = this
+    tallies[at]!++
+    if (time < tallies[at + 1]!) tallies[at + 1] = time
+    if (time > tallies[at + 2]!) tallies[at + 2] = time
   }
 
   write(file: ParquetFileWriter, rows: number): void {
@@ -370,7 +369,7 @@ class TextColumn {
       return
     }
     this.nulls += rows - used
-    file.dictionary(this.localIds, rows, dictionary)
+    file.dictionary(localIds, rows, dictionary)
   }
 
   /** The sortable form of an address column: the same ids, other dictionary. */
@@ -388,28 +387,40 @@ class TextColumn {
       ids[i] = id < 0 ? -1 : keyOf[id]!
     }
     const { dictionary } = this.localise(ids, rows, (id) => keys.bytes(id))
-    file.dictionary(this.localIds, rows, dictionary)
+    file.dictionary(localIds, rows, dictionary)
+  }
+
+  /** Whether the values are kept over row groups, to be counted. */
+  get kept(): boolean {
+    const { count, valueBytes } = this.interner
+    return this.counted && count <= COUNTED_VALUES && valueBytes <= COUNTED_BYTES
   }
 
   reset(rows: number, constant: boolean): void {
     if (constant) return
     this.ids.fill(-1, 0, rows)
-    if (this.counted && this.interner.count <= COUNTED_VALUES) return
+    if (this.kept) return
     this.counted = false
     this.interner.clear()
   }
 
   values(): ColumnValue[] {
-    const { interner, counts, first, last, column } = this
+    const { interner, tallies, column } = this
     const values: ColumnValue[] = []
     for (let id = 0; id < interner.count; id++) {
-      if (!(counts[id]! > 0)) continue
-      const timed = first[id]! <= last[id]!
-      const time1 = timed ? first[id]! : null
-      const time2 = timed ? last[id]! : null
-      values.push({ column: column.name, value: interner.bytes(id), count: counts[id]!, time1, time2 })
+      const [count, first, last] = tallies.subarray(id * 3, id * 3 + 3) as unknown as [number, number, number]
+      if (!(count > 0)) continue
+      const timed = first <= last
+      const [time1, time2] = timed ? [first, last] : [null, null]
+      values.push({ column: column.name, value: interner.bytes(id), count, time1, time2 })
     }
     return values.sort((a, b) => Buffer.compare(a.value, b.value))
+  }
+
+  private distinct(): number {
+    let distinct = 0
+    for (let at = 0; at < this.tallies.length; at += 3) distinct += this.tallies[at]! > 0 ? 1 : 0
+    return distinct
   }
 
   summary(): ColumnSummary {
@@ -418,7 +429,7 @@ class TextColumn {
     return {
       nulls,
       ...(bounds ? { min: least.toString(), max: most.toString() } : {}),
-      ...(this.counted ? { ndv: this.counts.reduce((sum, count) => sum + (count > 0 ? 1 : 0), 0) } : {}),
+      ...(this.counted ? { ndv: this.distinct() } : {}),
     }
   }
 
@@ -428,7 +439,6 @@ class TextColumn {
     rows: number,
     bytesOf: (id: number) => Buffer,
   ): { dictionary: RowGroupDictionary; used: number } {
-    const { localIds } = this
     this.local.fill(0)
     plain.clear()
     let count = 0
@@ -460,7 +470,20 @@ class TextColumn {
   }
 }
 
+/** Of the column being written. */
 const plain = new ByteWriter(65_536)
+
+/** Three numbers an id: events, first time, last time. */
+function emptyTallies(ids: number): Float64Array {
+  const tallies = new Float64Array(ids * 3)
+  for (let at = 0; at < tallies.length; at += 3) {
+    tallies[at + 1] = Number.POSITIVE_INFINITY
+    tallies[at + 2] = Number.NEGATIVE_INFINITY
+  }
+  return tallies
+}
+/** Of the column being written. */
+const localIds = new Int32Array(ROW_GROUP_ROWS)
 
 /** Tuples of small integers to ids that the caller chooses; open addressing over one flat array. */
 class TupleTable {

@@ -46,7 +46,7 @@ export class SegmentWriter {
   private readonly meta: HashedFile
   private readonly metaParquet: ParquetFileWriter
   private readonly log: HashedFile | undefined
-  private rejectFile: { file: HashedFile; parquet: ParquetFileWriter; rows: RowTable } | undefined
+  private rejectFile: { file: HashedFile; parquet: ParquetFileWriter; rows: RowTable; bytes: number } | undefined
   private readonly keyset: SegmentKeyset | undefined
   private readonly opened = Date.now()
   private readonly sealed: SessionRow[] = []
@@ -226,7 +226,7 @@ export class SegmentWriter {
     this.rejectFile?.file.discard()
     for (const kind of ['session', 'meta', 'log', 'reject', 'index'] as const) {
       const path = join(this.options.directory, segmentFileName(kind, this.options.segment))
-      for (const name of [path, `${path}.manifest`]) rmSync(name, { recursive: true, force: true })
+      for (const name of [path, `${path}.tmp`, `${path}.manifest`]) rmSync(name, { recursive: true, force: true })
     }
   }
 
@@ -329,12 +329,16 @@ export class SegmentWriter {
     if (!this.rejectFile) {
       const file = this.create('reject')
       const parquet = new ParquetFileWriter(file, REJECT_COLUMNS, this.fileMetadata('reject'))
-      this.rejectFile = { file, parquet, rows: new RowTable(REJECT_COLUMNS) }
+      this.rejectFile = { file, parquet, rows: new RowTable(REJECT_COLUMNS), bytes: 0 }
     }
     const { rows, parquet } = this.rejectFile
     const kept = Buffer.from(bytes.subarray(start, Math.min(end, start + REJECT_BYTES)))
     rows.add([this.sessionId, offset, end - start, reason, kept])
-    if (rows.rows === 8192) rows.flush(parquet)
+    this.rejectFile.bytes += kept.length
+    if (rows.rows === 8192 || this.rejectFile.bytes > REJECT_BUFFER_BYTES) {
+      rows.flush(parquet)
+      this.rejectFile.bytes = 0
+    }
   }
 }
 
@@ -393,6 +397,9 @@ export function packHeader(segment: number): Buffer {
 }
 
 // --- internal ---
+
+/** Rejects waiting beyond this are written as a row group. */
+const REJECT_BUFFER_BYTES = 8 * 1024 * 1024
 
 /** A durable file that hashes what passes. */
 class HashedFile implements DurableFile {

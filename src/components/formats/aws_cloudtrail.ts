@@ -20,6 +20,7 @@ const table = compileTable({
     sourceIPAddress: 'sourceIPAddress',
     userAgent: 'userAgent',
     errorCode: 'errorCode',
+    errorMessage: 'errorMessage',
     recipientAccountId: 'recipientAccountId',
     identityType: 'userIdentity.type',
     identityArn: 'userIdentity.arn',
@@ -67,9 +68,10 @@ export const aws_cloudtrail: Format = {
     return /^\s*\{\s*"Records"/.test(text) && /CloudTrail(-Insight)?\//.test(key) ? 0.9 : 0
   },
   noise(head, key) {
-    const isDigest =
-      key.includes('CloudTrail-Digest') || /"digestS3Object"|"previousDigestSignature"/.test(head.toString('latin1'))
-    return isDigest ? 'CloudTrail digest' : undefined
+    // By how the document begins: the same words may stand in events, where anybody could write them.
+    const text = head.toString('latin1')
+    const isDigest = /^\s*\{\s*"awsAccountId"/.test(text) && /"digestS3(Object|Bucket)"|"digestStartTime"/.test(text)
+    return isDigest || key.includes('CloudTrail-Digest/') ? 'CloudTrail digest' : undefined
   },
   open: (sink, options) => new JsonObjectParser(table, sink, options),
 }
@@ -82,6 +84,7 @@ const EVENT_SOURCE = slot('eventSource')
 const EVENT_TYPE = slot('eventType')
 const EVENT_ID = slot('eventID')
 const ERROR_CODE = slot('errorCode')
+const ERROR_MESSAGE = slot('errorMessage')
 const INSIGHT_NAME = slot('insightName')
 
 const column = (name: string) => COLUMN_INDEX.get(name)!
@@ -118,7 +121,8 @@ function finish(record: JsonRecord, sink: EventSink): string | undefined {
   sink.slice(ACTIVITY, activity, 0, activity.length)
   sink.int(CLASS_UID, isInsight ? 2004 : classUid)
   sink.int(SEVERITY, 1)
-  const status = record.has(ERROR_CODE) ? FAILURE : SUCCESS
+  // A failed ConsoleLogin has a message only.
+  const status = record.has(ERROR_CODE) || record.has(ERROR_MESSAGE) ? FAILURE : SUCCESS
   sink.slice(STATUS, status, 0, status.length)
   sink.phrase(PHRASE)
   return undefined
@@ -134,17 +138,22 @@ const operations = new Interner()
 const services = new Interner()
 const classified = new Map<number, Classification>()
 const VOCABULARY = 20_000
+const VOCABULARY_BYTES = 16 * 1024 * 1024
+let overfull = false
 
 function classify(record: JsonRecord): Classification {
-  if (operations.count > VOCABULARY || services.count > VOCABULARY) {
+  if (overfull) {
     operations.clear()
     services.clear()
     classified.clear()
+    overfull = false
   }
   const key = record.intern(EVENT_NAME, operations) * 2 ** 20 + record.intern(EVENT_SOURCE, services)
   let known = classified.get(key)
   if (!known) {
     const name = record.text(EVENT_NAME) ?? ''
+    overfull =
+      operations.count + services.count > VOCABULARY || operations.valueBytes + services.valueBytes > VOCABULARY_BYTES
     known = { classUid: classOf(record.text(EVENT_SOURCE) ?? '', name), activity: Buffer.from(activityOf(name)) }
     classified.set(key, known)
   }

@@ -25,8 +25,13 @@ const TIME_START = -1
 const PROTOCOL = -2
 const ACTION = -3
 
+interface Field {
+  readonly column: number
+  readonly as: 'text' | 'ip' | 'int' | 'special'
+}
+
 /** Field of the header -> column, or what is special about it. The others stay in `data`. */
-const FIELDS: ReadonlyMap<string, { column: number; as: 'text' | 'ip' | 'int' | 'special' }> = new Map([
+const FIELDS: ReadonlyMap<string, Field> = new Map([
   ['account-id', { column: column('cloud_account_uid'), as: 'text' }],
   ['region', { column: column('cloud_region'), as: 'text' }],
   ['tgw-src-vpc-account-id', { column: column('cloud_account_uid'), as: 'text' }],
@@ -85,16 +90,15 @@ const PHRASE: Phrase = [
 ]
 
 class FlowLines implements LineFormat {
-  private fields = DEFAULT_HEADER.split(' ').map((name) => FIELDS.get(name))
+  private fields = fieldsOf(DEFAULT_HEADER.split(' '))
   private width = this.fields.length
 
   line(bytes: Buffer, start: number, end: number, sink: EventSink): string | undefined | typeof HEADER {
     if (bytes[start]! > 0x39) {
       const line = bytes.toString('latin1', start, Math.min(end, start + 8192))
       if (!isHeader(line)) return 'neither a flow record nor a header'
-      const names = line.trim().split(/\s+/)
-      this.fields = names.map((name) => FIELDS.get(name.replaceAll('_', '-')))
-      this.width = names.length
+      this.fields = fieldsOf(line.trim().split(/\s+/))
+      this.width = this.fields.length
       return HEADER
     }
     let at = start
@@ -103,8 +107,9 @@ class FlowLines implements LineFormat {
       const space = bytes.indexOf(SPACE, at)
       const to = space < 0 || space > end ? end : space
       const field = this.fields[index]
+      if (to === at) return `field ${index + 1} is empty`
       // `-` is no value.
-      if (field && to > at && !(to === at + 1 && bytes[at] === DASH)) {
+      if (field && !(to === at + 1 && bytes[at] === DASH)) {
         const problem = put(sink, field, bytes, at, to)
         if (problem) return problem
       }
@@ -123,14 +128,21 @@ class FlowLines implements LineFormat {
 
 const SPACE = 0x20
 const DASH = 0x2d
+/** The last second of the year 9999. */
+const LATEST = 253_402_300_799
 
-function put(
-  sink: EventSink,
-  field: { column: number; as: string },
-  bytes: Buffer,
-  start: number,
-  end: number,
-): string | undefined {
+/** What becomes of each field; of several fields for one column the first counts. */
+function fieldsOf(names: readonly string[]): readonly (Field | undefined)[] {
+  const taken = new Set<number>()
+  return names.map((name) => {
+    const field = FIELDS.get(name.replaceAll('_', '-'))
+    if (!field || taken.has(field.column)) return undefined
+    taken.add(field.column)
+    return field
+  })
+}
+
+function put(sink: EventSink, field: Field, bytes: Buffer, start: number, end: number): string | undefined {
   if (field.as === 'text') {
     sink.slice(field.column, bytes, start, end)
     return undefined
@@ -147,8 +159,10 @@ function put(
   }
   const number = decimal(bytes, start, end)
   if (Number.isNaN(number)) return 'a number is not decimal digits'
-  if (field.column === TIME_START) sink.time(number * 1e6)
-  else if (field.column === PROTOCOL) {
+  if (field.column === TIME_START) {
+    if (number > LATEST) return 'a time lies beyond the year 9999'
+    sink.time(number * 1e6)
+  } else if (field.column === PROTOCOL) {
     const name = PROTOCOLS.get(number)
     if (name) sink.slice(PROTOCOL_NAME, name, 0, name.length)
     else sink.text(PROTOCOL_NAME, String(number))

@@ -38,6 +38,9 @@ const LEADING_ISO = /^\[?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|
 const LEADING_EPOCH = /^\[?(\d{10}(?:\.\d{1,9})?|\d{13})(?=[\s\]:,])/
 const CLF_TIME = /\[(\d\d)\/([A-Z][a-z]{2})\/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)\]/
 
+/** RFC 5424 writes `-` for a time that the sender does not know. */
+const UNKNOWN = Number.NEGATIVE_INFINITY
+
 /** OCSF severity of syslog's, from emergency (0) to debug (7). */
 const SYSLOG_SEVERITY = [6, 6, 5, 4, 3, 2, 1, 1]
 
@@ -67,7 +70,8 @@ class TextLines implements LineFormat {
     const modern = RFC5424.exec(head)
     if (modern) {
       const [all, priority, time, host, program] = modern
-      return this.put(sink, bytes, start, end, all, priority, isoTime(time!), host!, program!)
+      const known = time === '-' ? UNKNOWN : isoTime(time!)
+      return this.put(sink, bytes, start, end, all, priority, known, host!, program!)
     }
     const iso = ISO_SYSLOG.exec(head)
     if (iso) {
@@ -93,7 +97,7 @@ class TextLines implements LineFormat {
     program: string,
   ): boolean {
     if (Number.isNaN(time)) return false
-    sink.time(time)
+    if (time !== UNKNOWN) sink.time(time)
     if (host !== '-') sink.text(HOST, host)
     if (program !== '-') sink.text(SERVICE, program)
     if (priority !== undefined) sink.int(SEVERITY, SYSLOG_SEVERITY[Number(priority) % 8]!)

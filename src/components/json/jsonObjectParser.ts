@@ -8,10 +8,11 @@ import type { EventSink } from '../../core/eventSink.ts'
 import { isIpText } from '../../core/ipText.ts'
 import { parseEpoch, parseIsoTime } from '../../core/isoTime.ts'
 import type { ObjectParser } from '../component.ts'
-import { INCOMPLETE, JsonScanner, plainInteger, REFUSED, unescapeString } from './jsonScanner.ts'
+import { INCOMPLETE, JsonScanner, plainInteger, REFUSED, TOO_DEEP, unescapeString } from './jsonScanner.ts'
 import { type CompiledTable, KIND, type Transform } from './jsonTable.ts'
+import { RecordEnd } from './recordEnd.ts'
 
-/** A longer record is a reject, whatever it holds. */
+/** A longer record is a reject, whatever it holds, of which this much is reported. */
 export const MAX_RECORD_BYTES = 64 * 1024 * 1024
 
 export class JsonObjectParser implements ObjectParser {
@@ -22,12 +23,17 @@ export class JsonObjectParser implements ObjectParser {
   private mode: 'values' | 'array' | 'tail' = 'values'
   private wrapped = false
   private records = 0
-  private carry: Buffer = EMPTY
-  /** Place of carry[0] in the decoded object. */
+  /** What is left of earlier buffers: an unfinished record, in pieces. */
+  private carry: Buffer[] = []
+  private carried = 0
+  /** Place of the first carried byte in the decoded object. */
   private base = 0
   /** Do not look again at an unfinished record before this many bytes are there. */
   private enough = 0
-  private skipping: BraceMatcher | 'line' | undefined
+  /** Finds the end of a record that was rejected for its length; -1 when it lies beyond the buffer. */
+  private skipping: ((bytes: Buffer, at: number) => number) | undefined
+  /** The object ended inside a record, which is its reject already. */
+  private cut = false
 
   /** Records that took the slow way, for the metrics. */
   slowRecords = 0
@@ -39,22 +45,29 @@ export class JsonObjectParser implements ObjectParser {
   }
 
   push(bytes: Buffer): void {
-    const joined = this.carry.length > 0 ? Buffer.concat([this.carry, bytes]) : bytes
-    if (joined.length < this.enough) {
-      this.carry = joined
+    if (this.carried + bytes.length < this.enough) {
+      this.keep(bytes)
       return
     }
+    const joined = this.carried > 0 ? Buffer.concat([...this.carry, bytes]) : bytes
     const consumed = this.run(joined, false)
+    this.carry = []
+    this.carried = 0
     this.base += consumed
-    this.carry = Buffer.from(joined.subarray(consumed))
-    this.enough = this.carry.length * 2
+    if (consumed < joined.length) this.keep(joined.subarray(consumed))
+    this.enough = this.carried * 2
   }
 
   end(): { records: number } {
-    const consumed = this.run(this.carry, true)
-    this.base += consumed
-    if (this.mode !== 'values') this.reject(EMPTY, 0, 0, 'the document ends before it is closed')
+    this.base += this.run(Buffer.concat(this.carry), true)
+    if (this.mode !== 'values' && !this.cut) this.reject(EMPTY, 0, 0, 'the document ends before it is closed')
     return { records: this.records }
+  }
+
+  /** The caller may use its buffer again, so the bytes are copied. */
+  private keep(bytes: Buffer): void {
+    this.carry.push(Buffer.from(bytes))
+    this.carried += bytes.length
   }
 
   /** Handles what is whole in `bytes`; how much that was. With `last` it is all. */
@@ -64,15 +77,16 @@ export class JsonObjectParser implements ObjectParser {
     let at = 0
     if (this.base === 0 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) at = 3
     if (this.skipping) {
-      at = this.skipOn(bytes, at)
-      if (this.skipping) return length
+      at = this.skipping(bytes, at)
+      if (at < 0) return length
+      this.skipping = undefined
     }
     for (;;) {
       at = skipSpace(bytes, at)
       if (at >= length) return length
       const c = bytes[at]!
       let next: number
-      if (this.mode === 'tail') next = this.tail(bytes, at)
+      if (this.mode === 'tail') next = this.tail(bytes, at, last)
       else if (this.mode === 'array' && c === COMMA) next = at + 1
       else if (this.mode === 'array' && c === CLOSE_BRACKET) {
         this.mode = this.wrapped ? 'tail' : 'values'
@@ -83,11 +97,12 @@ export class JsonObjectParser implements ObjectParser {
         next = at + 1
       } else if (this.mode === 'values' && c === OPEN_BRACE && this.table.declaration.recordsKey) {
         next = this.wrapper(bytes, at)
-        if (next === REFUSED || (next === INCOMPLETE && last)) next = this.record(bytes, at, valid)
-      } else next = this.record(bytes, at, valid)
+        if (next !== INCOMPLETE ? next < 0 : last) next = this.record(bytes, at, valid, last)
+      } else next = this.record(bytes, at, valid, last)
       if (next === INCOMPLETE) {
         if (!last && length - at <= MAX_RECORD_BYTES) return at
-        next = this.abandon(bytes, at, last)
+        next = last ? this.cutOff(bytes, at) : this.tooLong(bytes, at)
+        if (next < 0) return length
       }
       at = next
     }
@@ -120,7 +135,7 @@ export class JsonObjectParser implements ObjectParser {
   }
 
   /** After the array of a wrapper: more keys, or its end. */
-  private tail(bytes: Buffer, at: number): number {
+  private tail(bytes: Buffer, at: number, last: boolean): number {
     const c = bytes[at]!
     if (c === CLOSE_BRACE) {
       this.mode = 'values'
@@ -128,50 +143,54 @@ export class JsonObjectParser implements ObjectParser {
     }
     if (c === COMMA || c === COLON) return at + 1
     const next = this.quiet(bytes, at)
-    if (next !== REFUSED) return next
-    this.mode = 'values'
-    return this.rejectLine(bytes, at, 'text after the records is not JSON')
-  }
-
-  /** One value that should be a record. */
-  private record(bytes: Buffer, at: number, valid: boolean): number {
-    if (bytes[at] !== OPEN_BRACE) {
-      const end = this.quiet(bytes, at)
-      if (end === INCOMPLETE) return end
-      if (end === REFUSED) return this.malformed(bytes, at, 'not JSON')
-      this.reject(bytes, at, end, 'not a JSON object')
-      return end
-    }
-    const end = this.scanner.scan(bytes, at)
+    if (next >= 0 || next === INCOMPLETE) return next
+    const end = restOfLine(bytes, at + 1, last)
     if (end === INCOMPLETE) return end
-    if (end === REFUSED) return this.slowRecord(bytes, at)
-    if (!valid && !isUtf8(bytes.subarray(at, end))) {
-      this.reject(bytes, at, end, 'not UTF-8')
-      return end
-    }
-    this.emit(bytes, at, end)
+    this.mode = 'values'
+    this.rejectTrimmed(bytes, at, end, 'text after the records is not JSON')
     return end
   }
 
-  private slowRecord(bytes: Buffer, at: number): number {
-    const end = new BraceMatcher().find(bytes, at)
-    if (end < 0) return INCOMPLETE
+  /** One value that should be a record. */
+  private record(bytes: Buffer, at: number, valid: boolean, last: boolean): number {
+    if (bytes[at] !== OPEN_BRACE) return this.noObject(bytes, at, last)
+    const end = this.scanner.scan(bytes, at)
+    if (end === INCOMPLETE) return end
+    if (end < 0) return this.slowRecord(bytes, at, last)
+    if (!valid && !isUtf8(bytes.subarray(at, end))) this.reject(bytes, at, end, 'not UTF-8')
+    else if (end - at > MAX_RECORD_BYTES) this.reject(bytes, at, end, '')
+    else this.emit(bytes, at, end)
+    return end
+  }
+
+  private noObject(bytes: Buffer, at: number, last: boolean): number {
+    const end = this.quiet(bytes, at)
+    // A number may go on in the next buffer.
+    if (end === INCOMPLETE || (end === bytes.length && !last)) return INCOMPLETE
+    if (end < 0) return this.malformed(bytes, at, end, last)
+    const to = this.mode === 'values' ? restOfLine(bytes, end, last) : end
+    if (to === INCOMPLETE) return to
+    this.rejectTrimmed(bytes, at, to, to === end ? 'not a JSON object' : 'not JSON')
+    return to
+  }
+
+  private slowRecord(bytes: Buffer, at: number, last: boolean): number {
+    // Covers every string, those of repeated keys too, and finds the end.
+    const end = this.scanner.skip(bytes, at)
+    if (end === INCOMPLETE) return end
+    if (end < 0) return this.malformed(bytes, at, end, last)
     this.slowRecords++
     const slice = bytes.subarray(at, end)
-    if (!isUtf8(slice)) return this.malformed(bytes, at, 'not UTF-8', end)
-    let value: unknown
-    try {
-      value = JSON.parse(slice.toString())
-    } catch (error) {
-      return this.malformed(bytes, at, `not JSON: ${(error as Error).message}`, end)
+    if (!isUtf8(slice)) this.reject(bytes, at, end, 'not UTF-8')
+    else if (slice.length > MAX_RECORD_BYTES) this.reject(bytes, at, end, '')
+    else {
+      const value = parseKeepingNumbers(slice.toString())
+      if (value === undefined) this.reject(bytes, at, end, 'not JSON')
+      else {
+        this.fillFrom(value)
+        this.emit(bytes, at, end)
+      }
     }
-    // Covers every string, those of repeated keys too, and finds what is nested too deeply.
-    if (this.scanner.skip(bytes, at) < 0) {
-      this.reject(bytes, at, end, 'nested too deeply')
-      return end
-    }
-    this.fillFrom(value as Record<string, unknown>)
-    this.emit(bytes, at, end)
     return end
   }
 
@@ -188,25 +207,10 @@ export class JsonObjectParser implements ObjectParser {
         } else found = undefined
       }
       if (found === undefined || found === null) return
-      if (typeof found === 'object') {
-        record.kinds[slot] = KIND.other
-        return
-      }
-      if (
-        typeof found === 'number' &&
-        !(Number.isSafeInteger(found) && Math.abs(found) < 1e15 && !Object.is(found, -0))
-      )
-        return
-      const kind =
-        typeof found === 'string'
-          ? KIND.string
-          : typeof found === 'number'
-            ? KIND.number
-            : found
-              ? KIND.true
-              : KIND.false
-      const text = Buffer.from(String(found))
+      const kind = kindOf(found)
       record.kinds[slot] = kind
+      if (kind === KIND.other) return
+      const text = Buffer.from(String(found))
       record.buffers[slot] = text
       record.starts[slot] = 0
       record.ends[slot] = text.length
@@ -248,49 +252,53 @@ export class JsonObjectParser implements ObjectParser {
     }
   }
 
-  /** In a sequence of lines the damage ends with the line; in an array with the matching brace, if there is one. */
-  private malformed(bytes: Buffer, at: number, reason: string, end?: number): number {
-    if (this.mode === 'values') return this.rejectLine(bytes, at, reason)
-    const to = end ?? nextRecord(bytes, at)
-    this.reject(bytes, at, to, reason)
+  /** Text that is no JSON value, or one nested too deeply: a reject up to where a neighbour may begin. */
+  private malformed(bytes: Buffer, at: number, fault: number, last: boolean): number {
+    let end: number
+    if (isOpening(bytes[at]!)) {
+      end = new RecordEnd().find(bytes, at)
+      if (end < 0 && last) end = bytes.length
+    } else end = this.mode === 'values' ? at + 1 : nextInArray(bytes, at, last)
+    if (end >= 0 && this.mode === 'values') end = restOfLine(bytes, end, last)
+    if (end === INCOMPLETE) return end
+    this.rejectTrimmed(bytes, at, end, fault === TOO_DEEP ? 'nested too deeply' : 'not JSON')
+    return end
+  }
+
+  /** The object ends inside a record, unless the record's damage ends before. */
+  private cutOff(bytes: Buffer, at: number): number {
+    const end = isOpening(bytes[at]!) ? new RecordEnd().find(bytes, at) : -1
+    this.cut = end < 0
+    const to = end < 0 ? bytes.length : end
+    this.rejectTrimmed(bytes, at, to, 'the record ends before it is complete')
     return to
   }
 
-  private rejectLine(bytes: Buffer, at: number, reason: string): number {
-    const newline = bytes.indexOf(NEWLINE, at)
-    if (newline < 0) return INCOMPLETE
-    this.reject(bytes, at, newline, reason)
-    return newline + 1
-  }
-
-  /** A record without end: at the end of the object, or longer than allowed. */
-  private abandon(bytes: Buffer, at: number, last: boolean): number {
-    const newline = this.mode === 'values' ? bytes.indexOf(NEWLINE, at) : -1
-    if (newline >= 0) {
-      this.reject(bytes, at, newline, 'not JSON')
-      return newline + 1
-    }
-    if (last) {
-      this.reject(bytes, at, bytes.length, 'the record ends before it is complete')
-      return bytes.length
-    }
-    this.reject(bytes, at, bytes.length, `longer than ${MAX_RECORD_BYTES} bytes`)
-    this.skipping = this.mode === 'values' ? 'line' : new BraceMatcher()
-    return this.skipOn(bytes, at)
-  }
-
-  /** Passes over the rest of a record that was rejected for its length. */
-  private skipOn(bytes: Buffer, at: number): number {
-    const { skipping } = this
-    const end = skipping === 'line' ? bytes.indexOf(NEWLINE, at) : (skipping as BraceMatcher).find(bytes, at)
-    if (end < 0) return bytes.length
-    this.skipping = undefined
+  /** A record longer than allowed is passed over; its end, or -1 when that lies beyond the buffer. */
+  private tooLong(bytes: Buffer, at: number): number {
+    this.reject(bytes, at, bytes.length, '')
+    const recordEnd = new RecordEnd()
+    if (isOpening(bytes[at]!)) this.skipping = (more, from) => recordEnd.find(more, from)
+    else if (this.mode === 'array') this.skipping = (more, from) => nextInArray(more, from, false)
+    else this.skipping = (more, from) => restOfLine(more, from, false)
+    const end = this.skipping(bytes, at)
+    if (end >= 0) this.skipping = undefined
     return end
+  }
+
+  private rejectTrimmed(bytes: Buffer, start: number, end: number, reason: string): void {
+    let to = end
+    while (to > start && isSpace(bytes[to - 1])) to--
+    this.reject(bytes, start, to, reason)
   }
 
   private reject(bytes: Buffer, start: number, end: number, reason: string): void {
     this.records++
-    this.sink.reject(bytes, start, end, this.base + start, reason)
+    if (end - start <= MAX_RECORD_BYTES) this.sink.reject(bytes, start, end, this.base + start, reason)
+    else {
+      const bound = `longer than ${MAX_RECORD_BYTES} bytes`
+      this.sink.reject(bytes, start, start + MAX_RECORD_BYTES, this.base + start, bound)
+    }
   }
 
   /** A value around the records, which no event holds. */
@@ -303,7 +311,6 @@ export class JsonObjectParser implements ObjectParser {
 
 const EMPTY = Buffer.alloc(0)
 const QUOTE = 0x22
-const BACKSLASH = 0x5c
 const COLON = 0x3a
 const COMMA = 0x2c
 const NEWLINE = 0x0a
@@ -312,38 +319,69 @@ const CLOSE_BRACE = 0x7d
 const OPEN_BRACKET = 0x5b
 const CLOSE_BRACKET = 0x5d
 
+function isSpace(c: number | undefined): boolean {
+  return c === 32 || c === 10 || c === 13 || c === 9
+}
+
+function isOpening(c: number): boolean {
+  return c === OPEN_BRACE || c === OPEN_BRACKET || c === QUOTE
+}
+
 function skipSpace(bytes: Buffer, at: number): number {
   let p = at
-  while (bytes[p] === 32 || bytes[p] === 10 || bytes[p] === 13 || bytes[p] === 9) p++
+  while (isSpace(bytes[p])) p++
   return p
+}
+
+/** `at` when the line ends there or another object follows on it; else where the line ends. */
+function restOfLine(bytes: Buffer, at: number, last: boolean): number {
+  let p = at
+  while (isSpace(bytes[p]) && bytes[p] !== NEWLINE) p++
+  if (bytes[p] === NEWLINE || bytes[p] === OPEN_BRACE) return at
+  const newline = bytes.indexOf(NEWLINE, p)
+  if (newline >= 0) return newline
+  return last ? bytes.length : INCOMPLETE
 }
 
 /** After text that is no value inside an array: the next comma, bracket or brace. */
-function nextRecord(bytes: Buffer, at: number): number {
-  let p = at + 1
-  while (p < bytes.length && bytes[p] !== COMMA && bytes[p] !== CLOSE_BRACKET && bytes[p] !== OPEN_BRACE) p++
-  return p
+function nextInArray(bytes: Buffer, at: number, last: boolean): number {
+  for (let p = at + 1; p < bytes.length; p++) {
+    const c = bytes[p]
+    if (c === COMMA || c === CLOSE_BRACKET || c === OPEN_BRACE) return p
+  }
+  return last ? bytes.length : INCOMPLETE
 }
 
-/** Finds the brace that closes the first one opened, string-aware but otherwise lenient; goes on over buffers. */
-class BraceMatcher {
-  private depth = 0
-  private inString = false
-  private escaped = false
+/** A number as it is written: JSON.parse alone would round it. */
+class NumberText {
+  readonly text: string
+  constructor(text: string) {
+    this.text = text
+  }
+  toString(): string {
+    return this.text
+  }
+}
 
-  /** After the closing brace, or -1. */
-  find(bytes: Buffer, at: number): number {
-    for (let p = at; p < bytes.length; p++) {
-      const c = bytes[p]!
-      if (this.escaped) this.escaped = false
-      else if (this.inString) {
-        if (c === BACKSLASH) this.escaped = true
-        else if (c === QUOTE) this.inString = false
-      } else if (c === QUOTE) this.inString = true
-      else if (c === OPEN_BRACE) this.depth++
-      else if (c === CLOSE_BRACE && --this.depth === 0) return p + 1
-    }
-    return -1
+function kindOf(value: unknown): number {
+  if (typeof value === 'string') return KIND.string
+  if (typeof value === 'boolean') return value ? KIND.true : KIND.false
+  return value instanceof NumberText ? KIND.number : KIND.other
+}
+
+type Reviver = (key: string, value: unknown, context: { readonly source: string }) => unknown
+const parseJson = JSON.parse as (text: string, reviver: Reviver) => unknown
+
+/** An object as JSON.parse makes it, but for its numbers; undefined when the text is no JSON. */
+function parseKeepingNumbers(text: string): Record<string, unknown> | undefined {
+  try {
+    const value = parseJson(text, (_, value, { source }) =>
+      typeof value === 'number' ? new NumberText(source) : value,
+    )
+    return value as Record<string, unknown>
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined
+    throw error
   }
 }
 
@@ -366,7 +404,7 @@ function put(sink: EventSink, column: number, as: Transform, bytes: Buffer, star
       return true
     }
     default: {
-      if (end - start > 15 || !plainInteger(bytes, start, end)) return false
+      if (!plainInteger(bytes, start, end)) return false
       const value = Number(bytes.toString('latin1', start, end))
       if (as === 'port' && (value < 0 || value > 65_535)) return false
       sink.int(column, value)

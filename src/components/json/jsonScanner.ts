@@ -1,7 +1,7 @@
 /**
  * Runs a table over the bytes of one JSON record: checks the whole grammar, fills the table's slots with byte slices and
  * reports strings for the keyset, without making an object. What it cannot take exactly as `JSON.parse` would (duplicate
- * or escaped keys, odd numbers in wanted places, malformed text) it refuses, and the caller goes the slow way.
+ * or escaped keys, malformed text) it refuses, and the caller goes the slow way.
  */
 import type { EventSink } from '../../core/eventSink.ts'
 import { type CompiledTable, isUserKey, type JsonRecord, type KeyEntry, KIND, type ObjectNode } from './jsonTable.ts'
@@ -10,7 +10,8 @@ import { type CompiledTable, isUserKey, type JsonRecord, type KeyEntry, KIND, ty
 export const INCOMPLETE = -1
 /** The record is for the slow way. */
 export const REFUSED = -2
-/** Deeper nesting is refused here and rejected by the slow way. */
+/** Nested more deeply than MAX_DEPTH. */
+export const TOO_DEEP = -3
 export const MAX_DEPTH = 500
 
 export class JsonScanner {
@@ -32,7 +33,7 @@ export class JsonScanner {
     this.observing = observing
   }
 
-  /** Scans the object at `bytes[at]`; its end, INCOMPLETE or REFUSED. Slots are set only on success. */
+  /** Scans the object at `bytes[at]`; its end, INCOMPLETE, REFUSED or TOO_DEEP. Slots are set only on success. */
   scan(bytes: Buffer, at: number): number {
     this.look(bytes)
     this.stamp = ++this.table.scans
@@ -54,8 +55,7 @@ export class JsonScanner {
   }
 
   private object(at: number, node: ObjectNode, depth: number): number {
-    if (node.stamp === this.stamp || depth > MAX_DEPTH) return REFUSED
-    node.stamp = this.stamp
+    if (depth > MAX_DEPTH) return TOO_DEEP
     const { bytes } = this
     let predicted = node.first
     let previous: KeyEntry | undefined
@@ -79,8 +79,10 @@ export class JsonScanner {
         if (p < 0) return p
         if (this.escaped) return REFUSED
         entry = find(node, bytes, start, p - 1)
-        if (previous) previous.next = entry
-        else node.first = entry
+        if (entry.slot !== FORGOTTEN) {
+          if (previous === undefined) node.first = entry
+          else if (previous.slot !== FORGOTTEN) previous.next = entry
+        }
       }
       previous = entry
       predicted = entry.next
@@ -128,12 +130,13 @@ export class JsonScanner {
 
   /** A value that a slot, or a slot inside it, wants. */
   private wanted(at: number, entry: KeyEntry, depth: number): number {
-    const { bytes, record } = this
+    if (entry.stamp === this.stamp) return REFUSED
+    entry.stamp = this.stamp
+    const { bytes } = this
     const c = bytes[at]
     if (c === QUOTE && entry.slot >= 0) {
       const end = this.string(at + 1)
       if (end < 0) return end
-      if (record.kinds[entry.slot] !== KIND.absent) return REFUSED
       this.fill(entry.slot, this.escaped ? KIND.escaped : KIND.string, at + 1, end - 1)
       if (this.observing) this.observe(at + 1, end - 1, entry.isUser)
       return end
@@ -145,15 +148,10 @@ export class JsonScanner {
     if (c === OPEN_BRACKET && entry.first) return this.array(at + 1, entry.first, entry.isUser, depth)
     const end = this.value(at, undefined, entry.isUser, depth)
     if (end < 0 || entry.slot < 0) return end
-    if (record.kinds[entry.slot] !== KIND.absent) return REFUSED
     if (c === LETTER_T) this.fill(entry.slot, KIND.true, at, end)
     else if (c === LETTER_F) this.fill(entry.slot, KIND.false, at, end)
     else if (c === OPEN_BRACE || c === OPEN_BRACKET) this.fill(entry.slot, KIND.other, at, at)
-    else if (c !== LETTER_N) {
-      // A number whose text JSON.parse would not give back is for the slow way.
-      if (end - at > 15 || !plainInteger(bytes, at, end)) return REFUSED
-      this.fill(entry.slot, KIND.number, at, end)
-    }
+    else if (c !== LETTER_N) this.fill(entry.slot, KIND.number, at, end)
     return end
   }
 
@@ -187,7 +185,7 @@ export class JsonScanner {
   }
 
   private unknownObject(at: number, depth: number): number {
-    if (depth > MAX_DEPTH) return REFUSED
+    if (depth > MAX_DEPTH) return TOO_DEEP
     const { bytes, observing } = this
     let p = at
     let c = bytes[p]
@@ -232,7 +230,7 @@ export class JsonScanner {
   }
 
   private array(at: number, first: KeyEntry | undefined, isUser: boolean, depth: number): number {
-    if (depth > MAX_DEPTH) return REFUSED
+    if (depth > MAX_DEPTH) return TOO_DEEP
     const { bytes } = this
     let entry = first
     let p = at
@@ -349,8 +347,10 @@ export function unescapeString(bytes: Buffer, start: number, end: number): Buffe
 
 /** Decimal digits without leading zero, at most 15, with an optional minus: text and number are interchangeable. */
 export function plainInteger(bytes: Buffer, start: number, end: number): boolean {
+  if (end - start > 15) return false
   let p = start
   if (bytes[p] === MINUS) p++
+  if (p === end) return false
   if (bytes[p] === ZERO) return end - start === 1
   for (; p < end; p++) if (!isDigit(bytes[p])) return false
   return true
@@ -384,6 +384,19 @@ const ESCAPES = Buffer.from('"\\/bfnrt')
 const USER_NAME = Buffer.from('userName')
 /** Keys that a known object remembers for prediction; more are looked up and forgotten. */
 const REMEMBERED_KEYS = 64
+const REMEMBERED_KEY_BYTES = 128
+const FORGOTTEN = -2
+const newKey = (bytes: Buffer, slot: number, isUser: boolean): KeyEntry => ({
+  bytes,
+  slot,
+  node: undefined,
+  first: undefined,
+  isUser,
+  next: undefined,
+  stamp: -1,
+})
+const FORGOTTEN_KEY = newKey(EMPTY, FORGOTTEN, false)
+const FORGOTTEN_USER_KEY = newKey(EMPTY, FORGOTTEN, true)
 
 /** 0: an ordinary byte of a string; 1: quote, backslash or control character. */
 const STRING_CLASS = new Uint8Array(256)
@@ -410,16 +423,12 @@ function find(node: ObjectNode, bytes: Buffer, start: number, end: number): KeyE
   const { entries } = node
   const length = end - start
   for (const entry of entries) if (entry.bytes.length === length && matches(bytes, start, entry.bytes)) return entry
+  // Bounded, since the keys may be hostile.
+  if (entries.length >= REMEMBERED_KEYS || length > REMEMBERED_KEY_BYTES)
+    return endsAsUser(bytes, start, end, false) ? FORGOTTEN_USER_KEY : FORGOTTEN_KEY
   const key = Buffer.from(bytes.subarray(start, end))
-  const entry = {
-    bytes: key,
-    slot: -1,
-    node: undefined,
-    first: undefined,
-    isUser: isUserKey(key.toString()),
-    next: undefined,
-  }
-  if (entries.length < REMEMBERED_KEYS) entries.push(entry)
+  const entry = newKey(key, -1, isUserKey(key.toString()))
+  entries.push(entry)
   return entry
 }
 

@@ -75,7 +75,7 @@ export class JsonRecord {
 /** A key of a known object. Keys that no slot wants are remembered too, so that the next record predicts them. */
 export interface KeyEntry {
   readonly bytes: Buffer
-  /** Slot to fill, -1 for none. */
+  /** Slot to fill; negative for none. */
   readonly slot: number
   /** Known keys inside, when the value is an object. */
   readonly node: ObjectNode | undefined
@@ -85,19 +85,19 @@ export interface KeyEntry {
   readonly isUser: boolean
   /** The entry that followed last time. */
   next: KeyEntry | undefined
+  /** The scan that last met the key, when something wants it: twice in one scan is a repeated key. */
+  stamp: number
 }
 
 export interface ObjectNode {
   readonly entries: KeyEntry[]
   /** The entry that came first last time. */
   first: KeyEntry | undefined
-  /** Record in which the object was last met: twice in one record is a duplicate key. */
-  stamp: number
 }
 
 export interface CompiledTable {
   readonly declaration: JsonTableDeclaration
-  /** Records scanned so far, by any scanner: stamps the objects met. */
+  /** Records scanned so far, by any scanner: stamps the keys met. */
   scans: number
   readonly root: ObjectNode
   readonly record: JsonRecord
@@ -142,7 +142,7 @@ function buildNode(slots: readonly SlotPath[]): ObjectNode {
       group.map(({ path, slot }) => ({ path: path.slice(1), slot })),
     ),
   )
-  return { entries, first: undefined, stamp: -1 }
+  return { entries, first: undefined }
 }
 
 function buildEntry(key: string, slots: readonly SlotPath[]): KeyEntry {
@@ -156,5 +156,6 @@ function buildEntry(key: string, slots: readonly SlotPath[]): KeyEntry {
     first: inFirst.length > 0 ? buildEntry('', inFirst) : undefined,
     isUser: isUserKey(key),
     next: undefined,
+    stamp: -1,
   }
 }

@@ -6,6 +6,7 @@ import { isUtf8 } from 'node:buffer'
 import type { EventSink } from '../../core/eventSink.ts'
 import type { ObjectParser, ParseOptions } from '../component.ts'
 
+/** Of a longer line this much is reported. */
 export const MAX_LINE_BYTES = 16 * 1024 * 1024
 
 export interface LineFormat {
@@ -36,8 +37,8 @@ export class LineObjectParser implements ObjectParser {
     const consumed = this.run(joined)
     this.base += consumed
     this.carry = Buffer.from(joined.subarray(consumed))
-    if (this.carry.length > MAX_LINE_BYTES) {
-      this.reject(this.carry, 0, this.carry.length, `longer than ${MAX_LINE_BYTES} bytes`)
+    if (this.carry.length > MAX_LINE_BYTES + UNCOUNTED_BYTES) {
+      this.one(this.carry, 0, this.carry.length, true)
       this.base += this.carry.length
       this.carry = EMPTY
       this.skipping = true
@@ -50,7 +51,8 @@ export class LineObjectParser implements ObjectParser {
   }
 
   private run(bytes: Buffer): number {
-    const plain = isPlain(bytes)
+    // Up to the last whole line: a character may be cut at the end of the buffer.
+    const plain = isPlain(bytes.subarray(0, bytes.lastIndexOf(NEWLINE) + 1))
     let at = 0
     for (;;) {
       const newline = bytes.indexOf(NEWLINE, at)
@@ -67,6 +69,10 @@ export class LineObjectParser implements ObjectParser {
     if (end > start && bytes[end - 1] === RETURN) end--
     if (this.base + start === 0 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) start = 3
     if (end <= start) return
+    if (end - start > MAX_LINE_BYTES) {
+      this.reject(bytes, start, start + MAX_LINE_BYTES, `longer than ${MAX_LINE_BYTES} bytes`)
+      return
+    }
     if (!plain) {
       const line = bytes.subarray(start, end)
       const fault = !isUtf8(line) ? 'not UTF-8' : line.includes(0) ? 'holds a NUL byte' : undefined
@@ -77,8 +83,7 @@ export class LineObjectParser implements ObjectParser {
     }
     const { sink } = this
     sink.begin(bytes, start, end, this.base + start)
-    const verdict =
-      end - start > MAX_LINE_BYTES ? `longer than ${MAX_LINE_BYTES} bytes` : this.format.line(bytes, start, end, sink)
+    const verdict = this.format.line(bytes, start, end, sink)
     if (verdict === undefined) {
       if (this.observe) sink.observe(bytes, start, end, false)
       sink.commit()
@@ -100,6 +105,8 @@ export class LineObjectParser implements ObjectParser {
 const EMPTY = Buffer.alloc(0)
 const NEWLINE = 0x0a
 const RETURN = 0x0d
+/** A byte order mark and a carriage return may stand around a line. */
+const UNCOUNTED_BYTES = 4
 
 /** Well-formed UTF-8 without NUL: then no line needs to be looked at by itself. */
 function isPlain(bytes: Buffer): boolean {

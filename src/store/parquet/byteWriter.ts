@@ -43,9 +43,9 @@ export class ByteWriter {
     this.buffer.writeInt32LE(Math.floor(value / 2 ** 32), this.length + 4)
     this.length += 8
   }
-  /** Unsigned LEB128 of a non-negative safe integer. */
+  /** Unsigned LEB128 of a non-negative integer below 2^63 that a double holds exactly. */
   varint(value: number): void {
-    this.reserve(8)
+    this.reserve(10)
     let rest = value
     while (rest >= 128) {
       this.buffer[this.length++] = (rest % 128) | 128
@@ -53,7 +53,7 @@ export class ByteWriter {
     }
     this.buffer[this.length++] = rest
   }
-  /** Zigzag LEB128; exact for |value| < 2^52. */
+  /** Zigzag LEB128; exact for values from -2^52 on. */
   zigzag(value: number): void {
     this.varint(value < 0 ? -2 * value - 1 : 2 * value)
   }

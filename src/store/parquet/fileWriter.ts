@@ -60,7 +60,7 @@ export class ParquetFileWriter {
       if (value > most) most = value
     }
     const page = pageStart(levels, this.next.nullable)
-    const delta = size === 0 || most - least < DELTA_SPREAD_LIMIT
+    const delta = size === 0 || (most - least < DELTA_SPREAD_LIMIT && least >= -ZIGZAG_LIMIT)
     if (delta) writeDelta(page, kept, size)
     else for (let i = 0; i < size; i++) page.int64(kept[i]!)
     const bounds = size > 0 ? { least: int64Bytes(least), most: int64Bytes(most) } : undefined
@@ -238,6 +238,8 @@ export class BytesPageBuilder {
 // --- internal ---
 
 const MAGIC = Buffer.from('PAR1')
+/** A smaller value (a clock before 1828) has no exact zigzag form in doubles. */
+const ZIGZAG_LIMIT = 2 ** 52
 const PAGE_BYTES = 1 << 20
 const GAP = 65_536
 const PAGE_ROWS = 65_536
