@@ -103,6 +103,11 @@ export const ERRORS = {
     'Name the right one with --data-dir, or collect something first: `coldtrail collect --help`, `coldtrail demo`.',
     EXIT.usage,
   ),
+  E_INCOMPLETE: row(
+    'The answer is not complete: {why}.',
+    'Without --require-complete the same command answers with what is there, and says so.',
+    EXIT.incomplete,
+  ),
   E_CONFIG_EXISTS: row('{path} exists already.', 'Edit it, or give another name with --config.', EXIT.conflict),
 
   E_TIME_FORMAT: row(
@@ -111,6 +116,32 @@ export const ERRORS = {
     EXIT.usage,
   ),
   E_TIME_ORDER: row('The range is inverted: {from} is later than {to}.', 'Exchange the two times.', EXIT.usage),
+
+  E_EXPRESSION: row(
+    'Column {column}: {reason}.\n  {excerpt}\n  {caret}',
+    '{expected}docs/expressions.md explains the language.',
+    EXIT.usage,
+  ),
+  E_EXPRESSION_FIELD: row(
+    'Column {column}: {reason}.{suggestion}\n  {excerpt}\n  {caret}',
+    'docs/reference/columns.md lists every column; data.<path> reaches any field of a JSON record.',
+    EXIT.usage,
+  ),
+  E_EXPRESSION_TYPE: row(
+    'Column {column}: {reason}.\n  {excerpt}\n  {caret}',
+    '{expected}docs/reference/columns.md gives the type of every column.',
+    EXIT.usage,
+  ),
+  E_EXPRESSION_REGEX: row(
+    'Column {column}: in the regular expression: {reason}.\n  {excerpt}\n  {caret}',
+    'Regular expressions are those of RE2: no look-around, no back-references; docs/expressions.md lists what there is.',
+    EXIT.usage,
+  ),
+  E_EXPRESSION_LIMIT: row(
+    'The expression has {what}; the limit is {limit}.',
+    'Split it, or put the values into fewer, wider conditions.',
+    EXIT.usage,
+  ),
 
   E_FILE_READ: row(
     'Cannot read {path}: {cause}.',

@@ -6,7 +6,7 @@
  * Of every string: tokens are the maximal runs of `[A-Za-z0-9._:/@%+=-]`. In each token
  *   names   maximal `[A-Za-z0-9_-]` labels joined by single dots: IPv4 addresses, domains with their parents
  *   words   maximal `[A-Za-z0-9]`: file hashes, access keys
- *   parts   between `= / @ % +`: IPv6 addresses, as they are and without trailing `.` and `:`
+ *   parts   between `= / @ % +`: IPv6 addresses, with at most eight trailing `.` and `:` dropped one by one
  *   `://`   from its scheme to the end of the token: URLs;  `@`: e-mail addresses;  `arn:`: ARNs
  * So the host of a URL or e-mail address, the address of `ip:port`, of a CIDR block and of `SRC=ip` are found too. A whole
  * value with other characters may be a URL, ARN or internationalised domain. A string that is JSON gives its strings
@@ -161,7 +161,7 @@ export function collectOfToken(token: string, emit: EmitObservable): void {
   if (token.includes(':')) {
     for (const part of token.split(/[=/@%+]/)) {
       if (!part.includes(':')) continue
-      emitIp(canonicalIp(part) ?? canonicalIp(withoutTail(part, '.:')), emit)
+      emitIp(ipOfPart(part), emit)
     }
     collectLocators(token, emit)
   }
@@ -246,6 +246,16 @@ function canonicalIp(text: string): CanonicalIp | undefined {
   return { ip: six.toRFC5952String(), ip16: prefix(2), ip24: prefix(3) }
 }
 
+/** A trailing colon may belong to the address (`fe80::`) or to the text. */
+function ipOfPart(part: string): CanonicalIp | undefined {
+  for (let end = part.length; end > 0 && end >= part.length - 8; end--) {
+    const address = canonicalIp(part.slice(0, end))
+    if (address) return address
+    if (!'.:'.includes(part[end - 1]!)) return undefined
+  }
+  return undefined
+}
+
 function fourPrefixes(ip: string): CanonicalIp {
   const third = ip.lastIndexOf('.')
   const second = ip.lastIndexOf('.', third - 1)
@@ -316,8 +326,8 @@ const DEFAULT_PORTS = new Map([
 
 function canonicalArn(text: string): string | undefined {
   if (text.length > MAX_ARN || !text.startsWith('arn:')) return undefined
-  const arn = withoutTail(text, TRAILING)
-  return /^arn:[a-z0-9-]+:[a-z0-9-]+:[a-z0-9-]*:[a-z0-9-]*:[^\x00-\x1f\x7f]+$/.test(arn) ? arn : undefined
+  const arn = withoutTail(text, `${TRAILING} `)
+  return /^arn:[a-z0-9-]+:[a-z0-9-]+:[a-z0-9-]*:[a-z0-9-]*:(?: |[^\s\x00-\x1f\x7f])+$/.test(arn) ? arn : undefined
 }
 
 const LOCATORS = [
@@ -380,7 +390,7 @@ function collectNonAscii(text: string, whole: string, emit: EmitObservable): voi
     if (name.length > 253 || !NON_ASCII.test(name) || !ANY_DOT.test(name)) continue
     const domain = canonicalDomain(name)
     emitDomain(domain, emit)
-    isWhole = domain !== undefined && name === whole
+    isWhole = domain !== undefined && isKnownSuffix(lastLabel(domain)) && name === whole
   }
   if (!isWhole) emit('suffix', NON_ASCII_MARK)
 }
