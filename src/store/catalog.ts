@@ -8,7 +8,7 @@ import { openContext } from './catalog/open.ts'
 import { SqlCatalog } from './catalog/sqlCatalog.ts'
 import type { SweepReport } from './catalog/sweep.ts'
 import type { ChainReport } from './chain.ts'
-import type { HistoryFilter, HistoryManifest, ManifestMatch, TimeRange } from './history.ts'
+import type { HistoryFault, HistoryFilter, HistoryManifest, ManifestMatch, TimeRange } from './history.ts'
 import type { Manifest } from './manifest.ts'
 import type { SealedSegment, SegmentFile } from './segment.ts'
 import type { SigningKey } from './signingKeys.ts'
@@ -149,6 +149,8 @@ export interface Catalog {
   closeLedgerDays(days?: number): Promise<number>
   /** Checks the chain of every collection, or of one, against files, keys and this catalog. */
   verifyChain(collection?: string): Promise<readonly ChainReport[]>
+  /** Checks manifests, session ledgers and keysets of the history against the links of every commit in it. */
+  verifyHistory(collection?: string): Promise<readonly HistoryFault[]>
   manifests(filter?: HistoryFilter): Iterable<HistoryManifest>
   manifestQuery(query?: TimeRange & { collection?: string }): readonly ManifestMatch<Manifest>[]
   close(): Promise<void>

@@ -41,6 +41,8 @@ export interface SegmentFacts {
   }[]
   /** SHA-256 of `session-<segment>.ledger` in the history. */
   readonly ledger: string
+  /** SHA-256 of its keyset, so that the copy in the history can be checked when the data have gone; null without. */
+  readonly keyset: string | null
 }
 
 export type LinkAction =

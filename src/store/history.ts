@@ -23,8 +23,10 @@ import { join } from 'node:path'
 import canonicalize from 'canonicalize'
 import { ColdtrailError } from '../core/errors.ts'
 import { makeDirectory, syncDirectory, writeDurably } from '../platform/files.ts'
+import { type SegmentFacts, sha256 } from './chain.ts'
 import { type Manifest, parseManifest, serializeManifest } from './manifest.ts'
 import { segmentNumber } from './segment.ts'
+import { sessionLedgerName } from './sessionLedger.ts'
 
 export interface HistoryFilter {
   readonly collection?: string
@@ -83,6 +85,39 @@ export function historyCollections(historyDirectory: string): string[] {
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => name)
     .sort()
+}
+
+export interface HistoryFault {
+  readonly collection: string
+  readonly segment: number
+  readonly file: string
+  readonly fault: 'missing' | 'damaged'
+}
+
+/** Checks what the history holds of segments against what their links say of it. */
+export function* verifyHistory(
+  historyDirectory: string,
+  collection: string,
+  segments: Iterable<SegmentFacts>,
+): Generator<HistoryFault> {
+  const directory = join(historyDirectory, collection)
+  const log = join(directory, LIVE_LOG)
+  const lines = existsSync(log) ? readFileSync(log, 'utf8').split('\n') : []
+  const held = new Set(lines.map((line) => sha256(`${line}\n`)))
+  for (const { segment, files, ledger, keyset } of segments) {
+    for (const { name, manifest } of files)
+      if (!held.has(manifest)) yield { collection, segment, file: `${LIVE_LOG}: ${name}.manifest`, fault: 'missing' }
+    const copies: [string, string | null][] = [
+      [sessionLedgerName(segment), ledger],
+      [keysetCopyName(segment), keyset],
+    ]
+    for (const [file, digest] of copies) {
+      if (digest === null) continue
+      const path = join(directory, file)
+      if (!existsSync(path)) yield { collection, segment, file, fault: 'missing' }
+      else if (sha256(readFileSync(path)) !== digest) yield { collection, segment, file, fault: 'damaged' }
+    }
+  }
 }
 
 /** A closed range in POSIX seconds; either end may be open. */

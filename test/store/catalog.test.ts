@@ -380,6 +380,7 @@ for (const dialect of ['sqlite', 'postgres'] as const)
           parts[1]!.session1,
         ])
         assert.deepEqual((await catalog.verifyChain())[0]?.faults, [])
+        assert.deepEqual(await catalog.verifyHistory(), [])
       }))
 
     test('a sweep removes nothing of a living owner', () =>
@@ -445,6 +446,27 @@ for (const dialect of ['sqlite', 'postgres'] as const)
         assert.deepEqual([report?.faults, report?.aboveHead], [[], [5]], 'a commit that was cut off is no fault')
         await collectObjects(catalog, owner, [fakeObject('e')])
         assert.deepEqual((await catalog.verifyChain('main'))[0]?.faults, [], 'and the next one takes its place')
+      }))
+
+    test('damage in the history is named', () =>
+      withCatalog(async (catalog) => {
+        const owner = await catalog.owner('collect')
+        for (const name of ['a', 'b']) await collectObjects(catalog, owner, [fakeObject(name)])
+        assert.deepEqual(await catalog.verifyHistory(), [])
+        const directory = catalog.manifestDirectory('main')
+        const log = readFileSync(join(directory, 'manifests.ndjson'), 'utf8')
+        writeFileSync(join(directory, 'manifests.ndjson'), log.replace('"rows":1', '"rows":2'))
+        writeFileSync(join(directory, 'keyset-000000001.ks'), 'x')
+        rmSync(join(directory, 'session-000000002.ledger'))
+        const faults = await catalog.verifyHistory('main')
+        assert.deepEqual(
+          faults.map(({ file, fault }) => [file, fault]),
+          [
+            ['manifests.ndjson: index-000000001.manifest', 'missing'],
+            ['keyset-000000001.ks', 'damaged'],
+            ['session-000000002.ledger', 'missing'],
+          ],
+        )
       }))
 
     test('a lost catalog is refused, and made again from disk with nothing lost or doubled', async () => {

@@ -3,6 +3,7 @@
  * a crash between two steps leaves: docs/design.md §3. The session ledger is durable before the link, so whoever finds a
  * link (a rebuild) finds what it sealed.
  */
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ColdtrailError } from '../../core/errors.ts'
 import type { SourceObject } from '../../core/sourceObject.ts'
@@ -10,7 +11,7 @@ import { faultPoint } from '../../platform/faults.ts'
 import { makeDirectory, writeDurably } from '../../platform/files.ts'
 import { FIRST_PREV, type Link, type LinkAction, linkFileName, type SegmentFacts, sha256, signLink } from '../chain.ts'
 import { serializeManifest } from '../manifest.ts'
-import type { SealedSegment } from '../segment.ts'
+import { type SealedSegment, segmentFileName } from '../segment.ts'
 import { serializeSessionLedger, sessionLedgerName } from '../sessionLedger.ts'
 import { batches, type CatalogContext, now, type OwnerState } from './context.ts'
 import { identify, type Ledger, SETTLED } from './ledger.ts'
@@ -154,19 +155,22 @@ export async function insertSegment(
 /** Everything that must be durable before the transaction: the session ledger. Answers what the link will say. */
 function prepareFacts(context: CatalogContext, sealed: SealedSegment, sessions: readonly NewSession[]): SegmentFacts {
   const { segment, format, day, id1, id2, session1, session2, time1, time2, rows, rejects, raw_bytes } = sealed
+  const directory = context.collectionDirectory(sealed.collection)
+  const keyset = join(directory, segmentFileName('index', segment), 'keyset.ks')
   const ledger = serializeSessionLedger(sessions)
   makeDirectory(context.chainDirectory(sealed.collection))
   writeDurably(join(context.manifestDirectory(sealed.collection), sessionLedgerName(segment)), ledger)
   const packs = new Set(sealed.sessions.flatMap(({ pack_segment }) => (pack_segment === null ? [] : [pack_segment])))
   return {
     ...{ segment, format, day, id1, id2, session1, session2, time1, time2, rows, rejects, raw_bytes },
-    directory: context.storedDirectory(context.collectionDirectory(sealed.collection)),
+    directory: context.storedDirectory(directory),
     packs: [...packs].sort((a, b) => a - b),
     files: sealed.files.map(({ kind, name, size, sha256: digest, manifest }) => ({
       ...{ kind, name, size, sha256: digest },
       manifest: sha256(serializeManifest(manifest)),
     })),
     ledger: sha256(ledger),
+    keyset: existsSync(keyset) ? sha256(readFileSync(keyset)) : null,
   }
 }
 

@@ -88,12 +88,7 @@ export class CatalogContext {
     if (errcode === SQLITE_FULL) return new ColdtrailError('E_DISK_FULL', { path }, { cause: error })
     if (errcode === SQLITE_CORRUPT || errcode === SQLITE_NOTADB)
       return new ColdtrailError('E_CATALOG_OPEN', { path, cause: error.message }, { cause: error })
-    // 08: connection exception; 57P: the server is stopping. A socket that breaks has no SQLSTATE.
-    if (
-      this.dialect === 'postgres' &&
-      /^(08|57P|E[A-Z]{4,})|^undefined$/.test(String(code)) &&
-      !(error instanceof TypeError)
-    )
+    if (this.dialect === 'postgres' && (code === undefined ? LOST_MESSAGE.test(error.message) : LOST_CODE.test(code)))
       return new ColdtrailError('E_CATALOG_CONNECTION', { cause: error.message }, { cause: error })
     return error
   }
@@ -132,6 +127,9 @@ export function* batches<T>(items: readonly T[], size = BATCH): Generator<readon
 
 const DEADLOCK = '40P01'
 const SERIALIZATION_FAILURE = '40001'
+/** SQLSTATE 08: connection exception, 57P: the server is stopping; and what a broken socket says. */
+const LOST_CODE = /^(08|57P|ECONN|EPIPE|ETIMEDOUT|EHOST|ENET|ENOTFOUND|EAI_)/
+const LOST_MESSAGE = /connection|connect|terminated/i
 const SQLITE_CORRUPT = 11
 const SQLITE_FULL = 13
 const SQLITE_NOTADB = 26

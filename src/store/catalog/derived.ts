@@ -14,7 +14,12 @@ export async function takeIntoHistory(context: CatalogContext, segments: readonl
   for (const segment of segments) {
     const [row] = await context.db.selectFrom('segments').selectAll().where('segment', '=', segment).execute()
     if (!row || row.in_history) continue
-    const files = await context.db.selectFrom('files').selectAll().where('segment', '=', segment).execute()
+    const files = await context.db
+      .selectFrom('files')
+      .selectAll()
+      .where('segment', '=', segment)
+      .orderBy('name')
+      .execute()
     const [link] = await context.db
       .selectFrom('links')
       .select('bytes')

@@ -94,17 +94,15 @@ export async function prepareSchema(
   dialect: 'sqlite' | 'postgres',
   mayCreate: () => void,
 ): Promise<void> {
+  // Whoever finds the tables made takes no lock: readers never wait for a writer.
+  if (await isPrepared(db, dialect)) return
   await db.transaction().execute(async (tx) => {
     // Two processes may open a new database at once; DDL of PostgreSQL is not safe against that by itself.
     if (dialect === 'postgres') await sql`select pg_advisory_xact_lock(hashtext('coldtrail schema'))`.execute(tx)
+    if (await isPrepared(tx, dialect)) return
+    mayCreate()
     const integer = dialect === 'sqlite' ? 'integer' : 'bigint'
     const bytes = dialect === 'sqlite' ? 'blob' : 'bytea'
-    await sql`create table if not exists facts (name text primary key, value text not null)`.execute(tx)
-    const row = await tx.selectFrom('facts').select('value').where('name', '=', 'schema_version').executeTakeFirst()
-    if (row && row.value !== String(CATALOG_VERSION))
-      throw new ColdtrailError('E_CATALOG_VERSION', { found: row.value, known: CATALOG_VERSION })
-    if (row) return
-    mayCreate()
     for (const statement of TABLES) {
       const text = statement.replaceAll('INTEGER', integer).replaceAll('BYTES', bytes)
       await sql.raw(text).execute(tx)
@@ -122,7 +120,20 @@ export async function prepareSchema(
 
 // --- internal ---
 
+async function isPrepared(db: Database, dialect: 'sqlite' | 'postgres'): Promise<boolean> {
+  const look =
+    dialect === 'sqlite'
+      ? sql<{ found: unknown }>`select 1 as found from sqlite_master where type = 'table' and name = 'facts'`
+      : sql<{ found: unknown }>`select 1 as found where to_regclass('facts') is not null`
+  if ((await look.execute(db)).rows.length === 0) return false
+  const row = await db.selectFrom('facts').select('value').where('name', '=', 'schema_version').executeTakeFirst()
+  if (row?.value !== String(CATALOG_VERSION))
+    throw new ColdtrailError('E_CATALOG_VERSION', { found: row?.value ?? 'none', known: CATALOG_VERSION })
+  return true
+}
+
 const TABLES = [
+  `create table facts (name text primary key, value text not null)`,
   `create table owners (id text primary key, kind text not null, epoch INTEGER not null, host text not null,
      pid INTEGER not null, started INTEGER not null)`,
   `create table counters (name text primary key, next INTEGER not null)`,
