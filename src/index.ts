@@ -12,7 +12,18 @@ import { ColdtrailError } from './core/errors.ts'
 import type { Log } from './core/log.ts'
 import type { SourceObject } from './core/sourceObject.ts'
 import { type Check, examine, type Probe } from './doctor.ts'
+import { type KeyRing, keyRing } from './keys.ts'
 import { writeDurably } from './platform/files.ts'
+import {
+  columnNamed,
+  openReader,
+  type QuestionRequest,
+  questionOf,
+  type Rejects,
+  type SearchChoices,
+  type ShowRequest,
+  type Timeline,
+} from './questions.ts'
 import {
   catSource,
   listSource,
@@ -24,6 +35,8 @@ import {
 import type { Catalog, RebuildReport } from './store/catalog.ts'
 import { type ManifestMatch, manifestQuery } from './store/history.ts'
 import type { Manifest } from './store/manifest.ts'
+import type { Answer, EventRow, Search, StoreReader, ValueCount } from './store/search.ts'
+import type { SessionRow } from './store/segment.ts'
 import { VERSION } from './version.ts'
 
 export type { CollectProgress, CollectSummary } from './collect/summary.ts'
@@ -33,8 +46,10 @@ export type { Log, LogLevel } from './core/log.ts'
 export type { SourceObject } from './core/sourceObject.ts'
 export type { Check } from './doctor.ts'
 export { writeInitialConfig } from './initialConfig.ts'
+export { parseInterval, type QuestionRequest, type Rejects, type SearchChoices, type Timeline } from './questions.ts'
 export type { SourceRequest, SourceSettings } from './sources.ts'
 export { printManifest } from './store/manifestText.ts'
+export type { Answer, EventRow, Search, ValueCount } from './store/search.ts'
 export { VERSION } from './version.ts'
 
 /** The collection that is meant when none is named. */
@@ -76,6 +91,21 @@ export interface Coldtrail {
   listSource(request: SourceRequest, statistics?: ListStatistics): AsyncIterable<SourceObject>
   /** The bytes of an object (or of all below a prefix, one after another), inflated unless `received`. */
   catSource(request: SourceRequest & { readonly received?: boolean }): AsyncIterable<Uint8Array>
+  /** Matches in order, streamed. */
+  search(request?: QuestionRequest & SearchChoices): Promise<Search>
+  count(request?: QuestionRequest & Pick<SearchChoices, 'distinct'>): Promise<Answer & { readonly count: number }>
+  /** Most frequent values of a column first. */
+  values(
+    request: QuestionRequest & { readonly field: string; readonly limit?: number },
+  ): Promise<Answer & { readonly values: readonly ValueCount[]; readonly distinct: number }>
+  timeline(request: QuestionRequest & { readonly intervalSecs: number }): Promise<Timeline>
+  /** One event by id or uid. E_EVENT_UNKNOWN. */
+  show(id: string, request?: ShowRequest): Promise<{ readonly event: EventRow; readonly session: SessionRow }>
+  /** The record's own bytes. */
+  showRaw(id: string, request?: ShowRequest): Promise<Buffer>
+  /** Records that a format refused, and objects that were refused whole or are not collected yet. */
+  rejects(request?: Omit<QuestionRequest, 'expression' | 'mode'>): Promise<Rejects>
+  readonly keys: KeyRing
   /** Manifests of every segment ever sealed that overlap a range of POSIX seconds, wherever the data are. */
   manifestQuery(query?: ManifestQuery): readonly ManifestMatch<Manifest>[]
   /** A new catalog from segments, manifests, history and chain; the old one is kept beside it. */
@@ -96,6 +126,13 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
   }
   const requireData = (): void => {
     if (!existsSync(dataDir)) throw new ColdtrailError('E_DATA_MISSING', { path: dataDir })
+  }
+
+  let reading: Promise<StoreReader> | undefined
+  const reader = (): Promise<StoreReader> => {
+    requireData()
+    reading ??= openReader(config, catalog)
+    return reading
   }
 
   return {
@@ -126,6 +163,24 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     },
     listSource: (request, statistics) => listSource(config, log, request, statistics),
     catSource: (request) => catSource(config, log, request),
+    search: async ({ columns, order, limit, distinct, ...request } = {}) =>
+      (await reader()).search({
+        ...(await questionOf(request)),
+        columns: columns?.map(columnNamed),
+        order,
+        limit,
+        distinct: distinct && columnNamed(distinct),
+      }),
+    count: async ({ distinct, ...request } = {}) =>
+      (await reader()).count({ ...(await questionOf(request)), distinct: distinct && columnNamed(distinct) }),
+    values: async ({ field, limit, ...request }) =>
+      (await reader()).values({ ...(await questionOf(request)), field: columnNamed(field), limit }),
+    timeline: async ({ intervalSecs, ...request }) =>
+      (await reader()).timeline({ ...(await questionOf(request)), intervalSecs }),
+    show: async (id, request) => (await reader()).show(id, request),
+    showRaw: async (id, request) => (await reader()).showRaw(id, request),
+    rejects: async (request = {}) => (await reader()).rejects(await questionOf(request)),
+    keys: keyRing(dataDir),
     manifestQuery: (query = {}) => manifestQuery(historyDirectory, query),
     async rebuildCatalog() {
       requireData()
@@ -138,6 +193,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
       return examine(config, [isNew ? NEW_CATALOG : catalogProbe(catalog), ...sources])
     },
     async close() {
+      await (await reading)?.close()
       await opened?.then((open) => open.close())
     },
   }

@@ -1,20 +1,25 @@
 /** Every command, in the order of the help page. */
-
 import { catalogRebuildCommand } from './catalogRebuild.ts'
 import { collectCommand } from './collect.ts'
 import type { Command } from './command.ts'
 import { doctorCommand } from './doctor.ts'
 import { initCommand } from './init.ts'
+import { KEYS_COMMANDS } from './keys.ts'
 import { manifestQueryCommand } from './manifestQuery.ts'
+import { rejectsCommand } from './rejects.ts'
+import { showCommand } from './show.ts'
 import { sourceCatCommand } from './sourceCat.ts'
 import { sourceListCommand } from './sourceList.ts'
 
 export const COMMANDS: readonly Command[] = [
   initCommand,
   collectCommand,
+  showCommand,
+  rejectsCommand,
   sourceListCommand,
   sourceCatCommand,
   manifestQueryCommand,
   catalogRebuildCommand,
+  ...KEYS_COMMANDS,
   doctorCommand,
 ]

@@ -30,6 +30,8 @@ export interface Io {
 
 /** Standard output in larger pieces: a search prints millions of lines. */
 const PIECE = 65_536
+/** Width of what is no terminal: nothing is cut for who reads it by program. */
+const UNCUT = 10_000
 
 export function createIo(options: GlobalOptions, signal: AbortSignal, open: () => Promise<Coldtrail>): Io {
   const terminal = process.stdout.isTTY === true
@@ -53,7 +55,7 @@ export function createIo(options: GlobalOptions, signal: AbortSignal, open: () =
     options,
     json: options.json,
     terminal,
-    width: process.stdout.columns ?? 120,
+    width: terminal ? process.stdout.columns : UNCUT,
     signal,
     log: createLog(options, note),
     print,

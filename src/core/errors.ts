@@ -108,6 +108,11 @@ export const ERRORS = {
     'Without --require-complete the same command answers with what is there, and says so.',
     EXIT.incomplete,
   ),
+  E_DEMO_COUNT: row(
+    'The demonstration found {count} events of {expected} with {expression}.',
+    'Was something else collected into this data directory? Name a fresh one with --data-dir.',
+    EXIT.fault,
+  ),
   E_CONFIG_EXISTS: row('{path} exists already.', 'Edit it, or give another name with --config.', EXIT.conflict),
 
   E_TIME_FORMAT: row(

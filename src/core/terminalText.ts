@@ -23,7 +23,7 @@ export function textTable(
 ): string[] {
   const numeric = head.map((_, i) => rows.length > 0 && rows.every((row) => typeof row[i] === 'number'))
   const most = Math.max(20, Math.floor(width / 2))
-  const cells = rows.map((row) => head.map((_, i) => cell(row[i], most)))
+  const cells = rows.map((row) => head.map((_, i) => cell(row[i], i === head.length - 1 ? width : most)))
   const widths = head.map((name, i) => Math.max(displayWidth(name), ...cells.map((row) => displayWidth(row[i]!))))
   const line = (row: readonly string[]): string => {
     let out = ''

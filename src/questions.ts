@@ -1,0 +1,73 @@
+/** From what a person asks (an expression, times, a field name) to a question to the store. */
+
+import type { Config } from './config.ts'
+import { COLUMN_BY_NAME, EVENT_COLUMNS } from './core/columns.ts'
+import { ColdtrailError } from './core/errors.ts'
+import { nearest } from './core/nearest.ts'
+import type { Catalog } from './store/catalog.ts'
+import type { Answer, Question, SearchQuestion, StoreReader } from './store/search.ts'
+
+export interface QuestionRequest {
+  readonly expression?: string
+  /** Microseconds UTC, both included. */
+  readonly from?: number
+  readonly to?: number
+  readonly collection?: string
+  /** Events of superseded objects too. */
+  readonly allVersions?: boolean
+  readonly signal?: AbortSignal
+}
+
+export type SearchChoices = Pick<SearchQuestion, 'columns' | 'order' | 'limit' | 'distinct'>
+export type ShowRequest = Pick<Question, 'collection' | 'allVersions' | 'signal'>
+export type Timeline = Awaited<ReturnType<StoreReader['timeline']>>
+export type Rejects = Awaited<ReturnType<StoreReader['rejects']>>
+export type { Answer }
+
+export async function questionOf({ expression, from, to, ...request }: QuestionRequest): Promise<Question> {
+  if (expression !== undefined) throw new ColdtrailError('E_USAGE', { message: 'This build has no expressions.' })
+  return { ...request, time1: from, time2: to }
+}
+
+/** A column by its name, its dotted path or an alias; `uid` and `session.…` as they are. E_FIELD_UNKNOWN. */
+export function columnNamed(given: string): string {
+  if (given === 'uid' || given.startsWith('session.')) return given
+  const plain = given.replaceAll('.', '_')
+  const column =
+    COLUMN_BY_NAME.get(plain) ?? EVENT_COLUMNS.find(({ aliases }) => aliases.some((name) => name === given))
+  if (column) return column.name
+  const guess = nearest(
+    given,
+    EVENT_COLUMNS.flatMap(({ name, aliases }) => [name, ...aliases]),
+  )
+  const suggestion = guess === undefined ? '' : ` Did you mean ${guess}?`
+  throw new ColdtrailError('E_USAGE', { message: `"${given}" is no column of events.${suggestion}` })
+}
+
+/** `hour`, `day`, `15m`, `30s`, `2h`, … in seconds. E_USAGE. */
+export function parseInterval(given: string): number {
+  const named = NAMED_INTERVALS[given]
+  if (named !== undefined) return named
+  const match = /^(\d{1,6})([smhdw])$/.exec(given)
+  const seconds = match ? Number(match[1]) * UNITS[match[2] as keyof typeof UNITS] : 0
+  if (seconds > 0) return seconds
+  throw new ColdtrailError('E_USAGE', { message: `--interval: "${given}" is not minute, hour, day, week, 15m, 6h, …` })
+}
+
+export async function openReader(config: Config, catalog: () => Promise<Catalog>): Promise<StoreReader> {
+  const [{ StoreReader }, { decodeStream }] = await Promise.all([
+    import('./store/search.ts'),
+    import('./collect/decode.ts'),
+  ])
+  const limits = { maxBytes: config.collect.max_object_bytes, maxRatio: config.collect.max_ratio }
+  return new StoreReader({
+    catalog: await catalog(),
+    dataDir: config.data_dir,
+    decode: async (received, size) => (await decodeStream(received, size, limits)).decoded,
+  })
+}
+
+// --- internal ---
+
+const UNITS = { s: 1, m: 60, h: 3_600, d: 86_400, w: 604_800 } as const
+const NAMED_INTERVALS: Readonly<Record<string, number>> = { minute: 60, hour: 3_600, day: 86_400, week: 604_800 }
