@@ -40,6 +40,7 @@ class FirstTime implements EventSink {
   begin(): void {}
   slice(): void {}
   text(): void {}
+  constant(): void {}
   int(): void {}
   observe(): void {}
   phrase(): void {}

@@ -1,8 +1,8 @@
 /** What the collector's foreman and its workers tell each other. Plain data. */
 import type { ErrorValues } from '../core/errors.ts'
 import type { SourceObject } from '../core/sourceObject.ts'
+import type { KeysetKey } from '../store/keysetKeys.ts'
 import type { SealedSegment } from '../store/segment.ts'
-import type { KeysetKey } from '../store/segmentKeyset.ts'
 import type { DecodeLimits } from './decode.ts'
 import type { SourceDeclaration } from './openSource.ts'
 

@@ -30,8 +30,8 @@ const COUNTED_BYTES = 32 * 1024 * 1024
 
 /** Where observables and exact column values of the events go: the keyset of the segment, or nowhere. */
 export interface ValueObserver {
-  /** Any string of a record. */
-  observe(bytes: Buffer, start: number, end: number): void
+  /** A string of a record; `isUser`: its key ends in userName. */
+  observe(bytes: Buffer, start: number, end: number, isUser: boolean): void
   /** A new distinct value of an indexed column. */
   columnValue(column: EventColumn, bytes: Buffer, start: number, end: number): void
 }
@@ -154,6 +154,18 @@ export class EventBuilder implements EventSink {
     this.slice(column, bytes, 0, bytes.length)
   }
 
+  constant(column: number, value: Buffer): void {
+    const into = this.columns[column] as TextColumn
+    const id = into.constants.get(value)
+    if (id === undefined) {
+      this.slice(column, value, 0, value.length)
+      into.constants.set(value, into.ids[this.row]!)
+      return
+    }
+    into.ids[this.row] = id
+    this.touched[this.touchedCount++] = column
+  }
+
   int(column: number, value: number): void {
     ;(this.columns[column] as IntColumn).values[this.row] = value
     this.touched[this.touchedCount++] = column
@@ -163,8 +175,8 @@ export class EventBuilder implements EventSink {
     this.rowTime = microseconds
   }
 
-  observe(bytes: Buffer, start: number, end: number): void {
-    this.observer?.observe(bytes, start, end)
+  observe(bytes: Buffer, start: number, end: number, isUser: boolean): void {
+    this.observer?.observe(bytes, start, end, isUser)
   }
 
   phrase(phrase: Phrase): void {
@@ -314,6 +326,8 @@ class IntColumn {
 class TextColumn {
   readonly ids = new Int32Array(ROW_GROUP_ROWS).fill(-1)
   readonly interner = new Interner()
+  /** Ids of values known by identity. */
+  readonly constants = new Map<Buffer, number>()
   readonly column: EventColumn
   /** Whether tallies (per id: events, first and last time) are kept: for indexed columns while their values are not too many. */
   counted: boolean
@@ -402,6 +416,7 @@ class TextColumn {
     if (this.kept) return
     this.counted = false
     this.interner.clear()
+    this.constants.clear()
   }
 
   values(): ColumnValue[] {

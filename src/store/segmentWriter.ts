@@ -10,6 +10,7 @@ import type { SourceObject } from '../core/sourceObject.ts'
 import { faultPoint } from '../platform/faults.ts'
 import { createDurableFile, type DurableFile, makeDirectory, syncDirectory, writeDurably } from '../platform/files.ts'
 import { EventBuilder, META_COLUMNS } from './eventBuilder.ts'
+import type { KeysetKey } from './keysetKeys.ts'
 import { directoryDigest, MANIFEST_FORMAT, type Manifest, serializeManifest } from './manifest.ts'
 import { type ParquetColumn, ParquetFileWriter } from './parquet/fileWriter.ts'
 import { RowTable } from './parquet/rowTable.ts'
@@ -21,7 +22,7 @@ import {
   type SessionRow,
   segmentFileName,
 } from './segment.ts'
-import { type KeysetKey, SegmentKeyset } from './segmentKeyset.ts'
+import { SegmentKeyset } from './segmentKeyset.ts'
 
 export interface SegmentWriterOptions {
   /** Directory of the collection's segments. */
@@ -324,8 +325,7 @@ export class SegmentWriter {
 
   private reject(bytes: Buffer, start: number, end: number, offset: number, reason: string): void {
     this.rejectCount++
-    this.keyset?.observe(bytes, start, Math.min(end, start + REJECT_BYTES))
-    if (end - start > REJECT_BYTES) this.keyset?.incomplete('a reject longer than its kept bytes')
+    this.keyset?.reject(bytes, start, end, REJECT_BYTES)
     if (!this.rejectFile) {
       const file = this.create('reject')
       const parquet = new ParquetFileWriter(file, REJECT_COLUMNS, this.fileMetadata('reject'))

@@ -116,14 +116,14 @@ function finish(record: JsonRecord, sink: EventSink): string | undefined {
   const { classUid, activity } = classify(record)
   const isInsight = record.has(INSIGHT_NAME) || record.equals(EVENT_TYPE, INSIGHT_TYPE)
   const dataType = isInsight ? INSIGHT : ENTRY
-  sink.slice(DATA_TYPE, dataType, 0, dataType.length)
-  sink.slice(TIMESTAMP_DESC, DESCRIPTION, 0, DESCRIPTION.length)
-  sink.slice(ACTIVITY, activity, 0, activity.length)
+  sink.constant(DATA_TYPE, dataType)
+  sink.constant(TIMESTAMP_DESC, DESCRIPTION)
+  sink.constant(ACTIVITY, activity)
   sink.int(CLASS_UID, isInsight ? 2004 : classUid)
   sink.int(SEVERITY, 1)
   // A failed ConsoleLogin has a message only.
   const status = record.has(ERROR_CODE) || record.has(ERROR_MESSAGE) ? FAILURE : SUCCESS
-  sink.slice(STATUS, status, 0, status.length)
+  sink.constant(STATUS, status)
   sink.phrase(PHRASE)
   return undefined
 }
@@ -154,7 +154,7 @@ function classify(record: JsonRecord): Classification {
     const name = record.text(EVENT_NAME) ?? ''
     overfull =
       operations.count + services.count > VOCABULARY || operations.valueBytes + services.valueBytes > VOCABULARY_BYTES
-    known = { classUid: classOf(record.text(EVENT_SOURCE) ?? '', name), activity: Buffer.from(activityOf(name)) }
+    known = { classUid: classOf(record.text(EVENT_SOURCE) ?? '', name), activity: activityOf(name) }
     classified.set(key, known)
   }
   return known
@@ -172,11 +172,18 @@ function classOf(service: string, name: string): number {
   return 6003
 }
 
-function activityOf(name: string): string {
-  if (name === 'ConsoleLogin' || name.startsWith('AssumeRole')) return 'Logon'
+const LOGON = Buffer.from('Logon')
+const CREATE = Buffer.from('Create')
+const READ = Buffer.from('Read')
+const UPDATE = Buffer.from('Update')
+const DELETE = Buffer.from('Delete')
+const OTHER = Buffer.from('Other')
+
+function activityOf(name: string): Buffer {
+  if (name === 'ConsoleLogin' || name.startsWith('AssumeRole')) return LOGON
   const verb = /^[A-Z][a-z]+/.exec(name)?.[0] ?? ''
-  if (/^(Create|Run|Allocate|Register|Import|Generate|Issue|Upload|Restore|Copy)$/.test(verb)) return 'Create'
-  if (/^(Get|List|Describe|Head|Lookup|Search|Select|Query|Scan|Batch|View|Decrypt|Download)$/.test(verb)) return 'Read'
-  if (/^(Delete|Terminate|Remove|Deregister|Release|Purge)$/.test(verb)) return 'Delete'
-  return verb === '' ? 'Other' : 'Update'
+  if (/^(Create|Run|Allocate|Register|Import|Generate|Issue|Upload|Restore|Copy)$/.test(verb)) return CREATE
+  if (/^(Get|List|Describe|Head|Lookup|Search|Select|Query|Scan|Batch|View|Decrypt|Download)$/.test(verb)) return READ
+  if (/^(Delete|Terminate|Remove|Deregister|Release|Purge)$/.test(verb)) return DELETE
+  return verb === '' ? OTHER : UPDATE
 }

@@ -116,9 +116,9 @@ class FlowLines implements LineFormat {
       at = to + 1
     }
     if (at <= end) return `has more than the ${this.width} fields of its header`
-    sink.slice(DATA_TYPE, ENTRY, 0, ENTRY.length)
-    sink.slice(TIMESTAMP_DESC, DESCRIPTION, 0, DESCRIPTION.length)
-    sink.slice(ACTIVITY, TRAFFIC, 0, TRAFFIC.length)
+    sink.constant(DATA_TYPE, ENTRY)
+    sink.constant(TIMESTAMP_DESC, DESCRIPTION)
+    sink.constant(ACTIVITY, TRAFFIC)
     sink.int(CLASS_UID, 4001)
     sink.int(SEVERITY, 1)
     sink.phrase(PHRASE)
@@ -154,7 +154,7 @@ function put(sink: EventSink, field: Field, bytes: Buffer, start: number, end: n
   }
   if (field.column === ACTION) {
     const disposition = bytes[start] === LETTER_A ? ALLOWED : BLOCKED
-    sink.slice(DISPOSITION, disposition, 0, disposition.length)
+    sink.constant(DISPOSITION, disposition)
     return undefined
   }
   const number = decimal(bytes, start, end)
@@ -164,7 +164,7 @@ function put(sink: EventSink, field: Field, bytes: Buffer, start: number, end: n
     sink.time(number * 1e6)
   } else if (field.column === PROTOCOL) {
     const name = PROTOCOLS.get(number)
-    if (name) sink.slice(PROTOCOL_NAME, name, 0, name.length)
+    if (name) sink.constant(PROTOCOL_NAME, name)
     else sink.text(PROTOCOL_NAME, String(number))
   } else sink.int(field.column, number)
   return undefined

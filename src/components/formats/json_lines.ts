@@ -111,8 +111,8 @@ const LEVELS: ReadonlyMap<string, number> = new Map([
 ])
 
 function finish(record: JsonRecord, sink: EventSink): undefined {
-  sink.slice(DATA_TYPE, ENTRY, 0, ENTRY.length)
-  sink.slice(TIMESTAMP_DESC, DESCRIPTION, 0, DESCRIPTION.length)
+  sink.constant(DATA_TYPE, ENTRY)
+  sink.constant(TIMESTAMP_DESC, DESCRIPTION)
   const level = LEVELS.get((record.text(LEVEL) ?? record.text(SEVERITY_SLOT) ?? '').slice(0, 16).toLowerCase())
   if (level !== undefined) sink.int(SEVERITY, level)
 }

@@ -55,8 +55,8 @@ class TextLines implements LineFormat {
     const head = bytes.toString('utf8', start, Math.min(end, start + HEAD_BYTES))
     const isSyslog = this.syslog(head, bytes, start, end, sink)
     const dataType = isSyslog ? SYSLOG : TEXT
-    sink.slice(DATA_TYPE, dataType, 0, dataType.length)
-    sink.slice(TIMESTAMP_DESC, DESCRIPTION, 0, DESCRIPTION.length)
+    sink.constant(DATA_TYPE, dataType)
+    sink.constant(TIMESTAMP_DESC, DESCRIPTION)
     if (isSyslog) return
     sink.slice(MESSAGE, bytes, start, end)
     const time = leadingTime(head)
