@@ -32,6 +32,8 @@ export class JsonObjectParser implements ObjectParser {
   private enough = 0
   /** Finds the end of a record that was rejected for its length; -1 when it lies beyond the buffer. */
   private skipping: ((bytes: Buffer, at: number) => number) | undefined
+  /** Bytes that were read as part of a damaged record and then again. */
+  private readAgain = 0
   /** The object ended inside a record, which is its reject already. */
   private cut = false
 
@@ -256,7 +258,7 @@ export class JsonObjectParser implements ObjectParser {
   private malformed(bytes: Buffer, at: number, fault: number, last: boolean): number {
     let end: number
     if (isOpening(bytes[at]!)) {
-      end = new RecordEnd().find(bytes, at)
+      end = this.recordEnd(bytes, at, this.scanner.refusedAt)
       if (end < 0 && last) end = bytes.length
     } else end = this.mode === 'values' ? at + 1 : nextInArray(bytes, at, last)
     if (end >= 0 && this.mode === 'values') end = restOfLine(bytes, end, last)
@@ -267,11 +269,22 @@ export class JsonObjectParser implements ObjectParser {
 
   /** The object ends inside a record, unless the record's damage ends before. */
   private cutOff(bytes: Buffer, at: number): number {
-    const end = isOpening(bytes[at]!) ? new RecordEnd().find(bytes, at) : -1
+    const end = isOpening(bytes[at]!) ? this.recordEnd(bytes, at, bytes.length) : -1
     this.cut = end < 0
     const to = end < 0 ? bytes.length : end
     this.rejectTrimmed(bytes, at, to, 'the record ends before it is complete')
     return to
+  }
+
+  /**
+   * Where the damage ends that was noticed at `noticed` only. A neighbour that begins before is read again; hostile text
+   * could have the same bytes read again for each of its lines, so there is a limit to that, in proportion.
+   */
+  private recordEnd(bytes: Buffer, at: number, noticed: number): number {
+    const mayReadAgain = this.readAgain < FREE_BYTES + 4 * (this.base + at)
+    const end = new RecordEnd(mayReadAgain ? 0 : noticed - at).find(bytes, at)
+    if (end >= 0 && end < noticed) this.readAgain += noticed - end
+    return end
   }
 
   /** A record longer than allowed is passed over; its end, or -1 when that lies beyond the buffer. */
@@ -310,6 +323,7 @@ export class JsonObjectParser implements ObjectParser {
 // --- internal ---
 
 const EMPTY = Buffer.alloc(0)
+const FREE_BYTES = 1 << 20
 const QUOTE = 0x22
 const COLON = 0x3a
 const COMMA = 0x2c

@@ -25,6 +25,8 @@ export class JsonScanner {
   private stamp = 0
   /** Whether the string last read has escapes. */
   private escaped = false
+  /** Where `skip` found what it refused. */
+  refusedAt = 0
 
   constructor(table: CompiledTable, sink: EventSink, observing: boolean) {
     this.table = table
@@ -47,6 +49,11 @@ export class JsonScanner {
     return this.value(at, undefined, false, 1)
   }
 
+  private refuse(at: number, fault = REFUSED): number {
+    this.refusedAt = at
+    return fault
+  }
+
   private look(bytes: Buffer): void {
     if (bytes === this.bytes) return
     this.bytes = bytes
@@ -55,7 +62,7 @@ export class JsonScanner {
   }
 
   private object(at: number, node: ObjectNode, depth: number): number {
-    if (depth > MAX_DEPTH) return TOO_DEEP
+    if (depth > MAX_DEPTH) return this.refuse(at, TOO_DEEP)
     const { bytes } = this
     let predicted = node.first
     let previous: KeyEntry | undefined
@@ -67,7 +74,7 @@ export class JsonScanner {
     }
     if (c === CLOSE_BRACE) return p + 1
     for (;;) {
-      if (c !== QUOTE) return c === undefined ? INCOMPLETE : REFUSED
+      if (c !== QUOTE) return c === undefined ? INCOMPLETE : this.refuse(p)
       p++
       let entry: KeyEntry
       if (predicted !== undefined && matches(bytes, p, predicted.bytes)) {
@@ -91,7 +98,7 @@ export class JsonScanner {
         p = this.space(p)
         c = bytes[p]
       }
-      if (c !== COLON) return c === undefined ? INCOMPLETE : REFUSED
+      if (c !== COLON) return c === undefined ? INCOMPLETE : this.refuse(p)
       c = bytes[++p]
       if (c! <= 32) {
         p = this.space(p)
@@ -124,7 +131,7 @@ export class JsonScanner {
           c = bytes[p]
         }
       } else if (c === CLOSE_BRACE) return p + 1
-      else return c === undefined ? INCOMPLETE : REFUSED
+      else return c === undefined ? INCOMPLETE : this.refuse(p)
     }
   }
 
@@ -185,7 +192,7 @@ export class JsonScanner {
   }
 
   private unknownObject(at: number, depth: number): number {
-    if (depth > MAX_DEPTH) return TOO_DEEP
+    if (depth > MAX_DEPTH) return this.refuse(at, TOO_DEEP)
     const { bytes, observing } = this
     let p = at
     let c = bytes[p]
@@ -195,7 +202,7 @@ export class JsonScanner {
     }
     if (c === CLOSE_BRACE) return p + 1
     for (;;) {
-      if (c !== QUOTE) return c === undefined ? INCOMPLETE : REFUSED
+      if (c !== QUOTE) return c === undefined ? INCOMPLETE : this.refuse(p)
       const keyStart = p + 1
       p = this.string(keyStart)
       if (p < 0) return p
@@ -205,7 +212,7 @@ export class JsonScanner {
         p = this.space(p)
         c = bytes[p]
       }
-      if (c !== COLON) return c === undefined ? INCOMPLETE : REFUSED
+      if (c !== COLON) return c === undefined ? INCOMPLETE : this.refuse(p)
       c = bytes[++p]
       if (c! <= 32) {
         p = this.space(p)
@@ -225,12 +232,12 @@ export class JsonScanner {
           c = bytes[p]
         }
       } else if (c === CLOSE_BRACE) return p + 1
-      else return c === undefined ? INCOMPLETE : REFUSED
+      else return c === undefined ? INCOMPLETE : this.refuse(p)
     }
   }
 
   private array(at: number, first: KeyEntry | undefined, isUser: boolean, depth: number): number {
-    if (depth > MAX_DEPTH) return TOO_DEEP
+    if (depth > MAX_DEPTH) return this.refuse(at, TOO_DEEP)
     const { bytes } = this
     let entry = first
     let p = at
@@ -253,7 +260,7 @@ export class JsonScanner {
         c = bytes[++p]
         if (c! <= 32) p = this.space(p)
       } else if (c === CLOSE_BRACKET) return p + 1
-      else return c === undefined ? INCOMPLETE : REFUSED
+      else return c === undefined ? INCOMPLETE : this.refuse(p)
     }
   }
 
@@ -275,19 +282,19 @@ export class JsonScanner {
       while (STRING_CLASS[bytes[p]!] === 0) p++
       const c = bytes[p]
       if (c === QUOTE) return p + 1
-      if (c !== BACKSLASH) return c === undefined ? INCOMPLETE : REFUSED
+      if (c !== BACKSLASH) return c === undefined ? INCOMPLETE : this.refuse(p)
       this.escaped = true
       const kind = bytes[p + 1]
       if (kind === LETTER_U) {
         for (let i = 2; i < 6; i++) {
           const digit = bytes[p + i]
           if (digit === undefined) return INCOMPLETE
-          if (!isHex(digit)) return REFUSED
+          if (!isHex(digit)) return this.refuse(p)
         }
         p += 6
       } else if (kind === undefined) return INCOMPLETE
       else if (ESCAPES.includes(kind)) p += 2
-      else return REFUSED
+      else return this.refuse(p)
     }
   }
 
@@ -297,16 +304,16 @@ export class JsonScanner {
     if (bytes[p] === MINUS) p++
     if (bytes[p] === ZERO) p++
     else if (isDigit(bytes[p])) while (isDigit(bytes[p])) p++
-    else return bytes[p] === undefined ? INCOMPLETE : REFUSED
+    else return bytes[p] === undefined ? INCOMPLETE : this.refuse(p)
     if (bytes[p] === DOT) {
       p++
-      if (!isDigit(bytes[p])) return bytes[p] === undefined ? INCOMPLETE : REFUSED
+      if (!isDigit(bytes[p])) return bytes[p] === undefined ? INCOMPLETE : this.refuse(p)
       while (isDigit(bytes[p])) p++
     }
     if (bytes[p] === LETTER_E || bytes[p] === LETTER_BIG_E) {
       p++
       if (bytes[p] === PLUS || bytes[p] === MINUS) p++
-      if (!isDigit(bytes[p])) return bytes[p] === undefined ? INCOMPLETE : REFUSED
+      if (!isDigit(bytes[p])) return bytes[p] === undefined ? INCOMPLETE : this.refuse(p)
       while (isDigit(bytes[p])) p++
     }
     return p
@@ -316,7 +323,7 @@ export class JsonScanner {
     const { bytes } = this
     for (let i = 1; i < literal.length; i++) {
       const c = bytes[at + i]
-      if (c !== literal[i]) return c === undefined ? INCOMPLETE : REFUSED
+      if (c !== literal[i]) return c === undefined ? INCOMPLETE : this.refuse(at + i)
     }
     return at + literal.length
   }

@@ -17,20 +17,28 @@ export class RecordEnd {
   private before = 0
   /** Blanks since the last line feed; -1 when other text stands on the line. */
   private indent = -1
+  /** Lines that begin sooner are not taken for neighbours. */
+  private ignored: number
+
+  /** `ignored`: so many bytes from the first on, no line is looked at for a neighbour. */
+  constructor(ignored = 0) {
+    this.ignored = ignored
+  }
 
   /** Goes on at `bytes[at]`, which is `{`, `[` or `"` at first; after the end, or -1 when it lies beyond the buffer. */
   find(bytes: Buffer, at: number): number {
+    const firstLine = at + this.ignored
     for (let p = at; p < bytes.length; p++) {
       const c = bytes[p]!
       if (this.inString) {
-        if (c === NEWLINE) return p
+        if (c === NEWLINE && p >= firstLine) return p
         if (this.escaped) this.escaped = false
         else if (c === BACKSLASH) this.escaped = true
         else if (c === QUOTE) {
           this.inString = false
           if (this.depth === 0) return p + 1
         }
-      } else if (c === NEWLINE) this.indent = 0
+      } else if (c === NEWLINE) this.indent = p >= firstLine ? 0 : -1
       else if (c === 32 || c === 9 || c === 13) {
         if (this.indent >= 0) this.indent++
       } else {
@@ -40,6 +48,7 @@ export class RecordEnd {
         this.indent = -1
       }
     }
+    this.ignored = Math.max(0, firstLine - bytes.length)
     return -1
   }
 
