@@ -97,8 +97,24 @@ export class ObservableExtractor {
         return
       }
       if (!alone && at - from <= LONGEST_SEEN && !this.isNew(bytes, from, at)) continue
-      collectOfToken(bytes.toString('latin1', from, at), this.emit)
+      if (marks !== DOT || !this.quad(bytes, from, at)) collectOfToken(bytes.toString('latin1', from, at), this.emit)
     }
+  }
+
+  /** An IPv4 address is already in canonical form: no string is made. False when the token is not one. */
+  private quad(bytes: Buffer, from: number, to: number): boolean {
+    const dots = quadDots(bytes, from, to)
+    if (dots < 0) return false
+    const { key, scratch } = this
+    this.add(OBSERVABLE_TYPES.ip, sipHash48(key, OBSERVABLE_TYPES.ip, bytes, from, to))
+    const second = dots >> 4
+    const third = dots & 15
+    for (let i = 0; i < third; i++) scratch[i] = bytes[from + i]!
+    TAIL_24.copy(scratch, third)
+    this.add(OBSERVABLE_TYPES.ip24, sipHash48(key, OBSERVABLE_TYPES.ip24, scratch, 0, third + TAIL_24.length))
+    TAIL_16.copy(scratch, second)
+    this.add(OBSERVABLE_TYPES.ip16, sipHash48(key, OBSERVABLE_TYPES.ip16, scratch, 0, second + TAIL_16.length))
+    return true
   }
 
   /** Hashes and access keys in text without dots and colons: a long word must cover one of every sixteen places. */
@@ -154,6 +170,32 @@ function isIsoTime(bytes: Buffer, start: number): boolean {
   return true
 }
 const DIGIT = 0x30
+const TAIL_16 = Buffer.from('.0.0/16')
+const TAIL_24 = Buffer.from('.0/24')
+
+/** Of a strict dotted quad: where its second dot is, times 16, plus where its third is; else -1. */
+function quadDots(bytes: Buffer, from: number, to: number): number {
+  if (to - from > 15) return -1
+  let dots = 0
+  let second = 0
+  let third = 0
+  let octet = -1
+  for (let at = from; at < to; at++) {
+    const byte = bytes[at]!
+    if (byte === 0x2e) {
+      if (octet < 0) return -1
+      octet = -1
+      dots++
+      if (dots === 2) second = at - from
+      else if (dots === 3) third = at - from
+    } else if (byte < 0x30 || byte > 0x39 || octet === 0) return -1
+    else {
+      octet = octet < 0 ? byte - 0x30 : octet * 10 + byte - 0x30
+      if (octet > 255) return -1
+    }
+  }
+  return dots === 3 && octet >= 0 ? (second << 4) | third : -1
+}
 const ISO_TIME = Buffer.from('0000-00-00T00:00:00Z')
 
 function opensJson(bytes: Buffer, start: number, end: number): boolean {
