@@ -1,16 +1,16 @@
 /**
- * `obs/1`: the one observable normaliser and extractor, for keysets, library and plugins. This file is its plain form and
- * the oracle of the byte-level one (observableExtractor.ts). What it covers is what an `absent` of a keyset claims, so any
- * change of what is found or how it is normalised is `obs/2`; docs/keyset-format.md is the coverage for readers.
+ * `obs/1`: the one observable normaliser and extractor, for keysets, library and plugins. This file is its plain form
+ * and the oracle of the byte-level one (observableExtractor.ts). What it covers is what an `absent` of a keyset claims,
+ * so any change of what is found or how it is normalised is `obs/2`; docs/keyset-format.md has it for readers.
  *
  * Of every string: tokens are the maximal runs of `[A-Za-z0-9._:/@%+=-]`. In each token
  *   names   maximal `[A-Za-z0-9_-]` labels joined by single dots: IPv4 addresses, domains with their parents
  *   words   maximal `[A-Za-z0-9]`: file hashes, access keys
  *   parts   between `= / @ % +`: IPv6 addresses, with at most eight trailing `.` and `:` dropped one by one
  *   `://`   from its scheme to the end of the token: URLs;  `@`: e-mail addresses;  `arn:`: ARNs
- * So the host of a URL or e-mail address, the address of `ip:port`, of a CIDR block and of `SRC=ip` are found too. A whole
- * value with other characters may be a URL, ARN or internationalised domain. A string that is JSON gives its strings
- * (keys too), and one with backslashes its unescaped form, to eight levels.
+ * So the host of a URL or e-mail address, the address of `ip:port`, of a CIDR block and of `SRC=ip` are found too. A
+ * whole value with other characters may be a URL, ARN or internationalised domain. A string that is JSON gives its
+ * strings (keys too), and one with backslashes its unescaped form, to eight levels.
  *
  * Two helper types make `absent` a proof that later suffix lists and free text cannot break: `suffix` holds the last
  * labels of dotted names refused as domains, `stem` the URLs and ARNs of free text that a character outside the token

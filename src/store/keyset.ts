@@ -1,6 +1,7 @@
 /**
  * `keyset.ks`: the sorted 48-bit keyed hashes of what a segment (or, merged, a month) holds: one section per observable
- * type of `obs/1` and one per indexed event column, so that hunts and `column == 'x'` are answered when the data have left.
+ * type of `obs/1` and one per indexed event column, so that hunts and `column == 'x'` are answered when the data have
+ * left.
  * Integers are little-endian. docs/keyset-format.md repeats this table.
  *
  *     0  4  "CTKS"
@@ -17,7 +18,7 @@
  *              4  number of keys N
  *              4  length of the body
  *              4  CRC-32 of the body
- *     H     the bodies, one after another, to the end of the file. A body: keys ascending and distinct, in blocks of 256
+ *     H     the bodies, one after another, to the file's end. A body: keys ascending and distinct, in blocks of 256
  *              10 bytes a block: 6 its first key, 4 where its deltas begin, counted from the end of these entries
  *              the differences of the other keys to their predecessors as LEB128, block after block
  *
@@ -190,8 +191,8 @@ export class Keyset {
   }
 
   /**
-   * Whether what the keyset covers can hold a value: of a column its exact text, of an observable type any spelling that
-   * `normalize` takes. Never a false `absent`.
+   * Whether what the keyset covers can hold a value: of a column its exact text, of an observable type any spelling
+   * that `normalize` takes. Never a false `absent`.
    */
   contains(section: SectionName, value: string, key: KeysetKey | undefined): KeysetVerdict {
     if (!key || key.id !== this.keyId) return 'unknown'
@@ -241,8 +242,8 @@ export class Keyset {
 }
 
 /**
- * Opens the bytes of a keyset. Hostile input: E_KEYSET_VERSION for another format version, E_KEYSET_CORRUPT for anything
- * that is not whole. `where` names the file in errors.
+ * Opens the bytes of a keyset. Hostile input: E_KEYSET_VERSION for another format version, E_KEYSET_CORRUPT for
+ * anything that is not whole. `where` names the file in errors.
  */
 export function openKeyset(bytes: Buffer, where: string): Keyset {
   const corrupt = (reason: string) => new ColdtrailError('E_KEYSET_CORRUPT', { where, reason })
@@ -291,8 +292,8 @@ export function openKeyset(bytes: Buffer, where: string): Keyset {
 }
 
 /**
- * The union of keysets of one key and extractor (E_KEYSET_MIXED else): for compaction, and for months, merged in groups and the
- * groups again. A section is complete only if every input has it complete. Memory: 16 bytes a key of all inputs.
+ * The union of keysets of one key and extractor (E_KEYSET_MIXED else): for compaction, and for months, merged in groups
+ * and the groups again. A section is complete only if every input has it complete. Memory: 16 bytes a key of all inputs.
  */
 export function mergeKeysets(inputs: readonly KeysetContent[]): KeysetContent {
   const first = inputs[0]

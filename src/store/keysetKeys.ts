@@ -1,7 +1,7 @@
 /**
- * Keys of keysets: `<data>/keys/keyset-<epoch>.key` (0600), JSON with format, epoch, id and 16 random bytes in base64. The id is the
- * first 8 hex digits of SHA-256 over those bytes; manifests and keysets name it. A key that is lost turns what its
- * keysets would say into `unknown`; a key that leaks lets its holder test guesses against them.
+ * Keys of keysets: `<data>/keys/keyset-<epoch>.key` (0600), JSON with format, epoch, id and 16 random bytes in base64.
+ * The id is the first 8 hex digits of SHA-256 over those bytes; manifests and keysets name it. A key that is lost turns
+ * what its keysets would say into `unknown`; a key that leaks lets its holder test guesses against them.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, linkSync, readdirSync, readFileSync, rmSync } from 'node:fs'
