@@ -293,7 +293,7 @@ export function openKeyset(bytes: Buffer, where: string): Keyset {
 
 /**
  * The union of keysets of one key and extractor (E_KEYSET_MIXED else): for compaction, and for months, merged in groups
- * and the groups again. A section is complete only if every input has it complete. Memory: 16 bytes a key of all inputs.
+ * and the groups again. A section is complete only where every input is. Memory: 16 bytes a key of all inputs.
  */
 export function mergeKeysets(inputs: readonly KeysetContent[]): KeysetContent {
   const first = inputs[0]
