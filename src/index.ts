@@ -93,6 +93,8 @@ export interface Coldtrail {
   catSource(request: SourceRequest & { readonly received?: boolean }): AsyncIterable<Uint8Array>
   /** Matches in order, streamed. */
   search(request?: QuestionRequest & SearchChoices): Promise<Search>
+  /** Writes what a search found to a Parquet file and returns the number of events. */
+  exportParquet(found: Search, path: string): Promise<number>
   count(request?: QuestionRequest & Pick<SearchChoices, 'distinct'>): Promise<Answer & { readonly count: number }>
   /** Most frequent values of a column first. */
   values(
@@ -149,7 +151,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
         processes: config.collect.processes ?? availableParallelism(),
         follow: request.follow ? { pollSeconds: config.collect.poll_secs } : undefined,
         keepLog: config.keep_log,
-        keyset: null,
+        keyset: config.keyset ? await currentKey(dataDir) : null,
         producer: `coldtrail/${VERSION}`,
         decodeLimits: { maxBytes: config.collect.max_object_bytes, maxRatio: config.collect.max_ratio },
         segmentLimits: segmentLimits(config),
@@ -171,6 +173,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
         limit,
         distinct: distinct && columnNamed(distinct),
       }),
+    exportParquet: async (found, path) => (await import('./store/parquet/exportEvents.ts')).exportEvents(found, path),
     count: async ({ distinct, ...request } = {}) =>
       (await reader()).count({ ...(await questionOf(request)), distinct: distinct && columnNamed(distinct) }),
     values: async ({ field, limit, ...request }) =>
@@ -200,6 +203,11 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
 }
 
 // --- internal ---
+
+async function currentKey(dataDir: string) {
+  const { keysetEpoch, loadKeysetKey } = await import('./store/keysetKeys.ts')
+  return loadKeysetKey(dataDir, keysetEpoch(new Date()))
+}
 
 const NEW_CATALOG: Probe = ['catalog', async () => 'made at the first collect']
 

@@ -1,0 +1,43 @@
+/** Events of an answer as one Parquet file, with the columns' types and field ids; others as text. */
+import { COLUMN_BY_NAME } from '../../core/columns.ts'
+import { createDurableFile } from '../../platform/files.ts'
+import type { Search } from '../search.ts'
+import { type ParquetColumn, ParquetFileWriter } from './fileWriter.ts'
+import { RowTable } from './rowTable.ts'
+
+const ROW_GROUP = 50_000
+
+/** Returns the number of events written. An existing file is replaced once the new one is whole. */
+export async function exportEvents({ columns, rows }: Pick<Search, 'columns' | 'rows'>, path: string): Promise<number> {
+  const declared = columns.map((name, at): ParquetColumn => {
+    const { fieldId = OTHER_FIELD_IDS + at, type = 'text' } = COLUMN_BY_NAME.get(name) ?? {}
+    return { name, fieldId, type: type === 'ip' ? 'text' : type, nullable: true }
+  })
+  const file = createDurableFile(path)
+  let count = 0
+  try {
+    const parquet = new ParquetFileWriter(file, declared, {})
+    const table = new RowTable(declared)
+    for await (const row of rows) {
+      table.add(declared.map(({ name, type }) => cell(row[name] ?? null, type)))
+      count += 1
+      if (table.rows === ROW_GROUP) table.flush(parquet)
+    }
+    table.flush(parquet)
+    parquet.finish()
+    file.publish()
+  } catch (error) {
+    file.discard()
+    throw error
+  }
+  return count
+}
+
+// --- internal ---
+
+/** Ids of columns that are not events' own; beyond those of any event column. */
+const OTHER_FIELD_IDS = 10_000
+
+function cell(value: string | number | null, type: ParquetColumn['type']): string | number | null {
+  return value === null || type !== 'text' ? value : String(value)
+}
