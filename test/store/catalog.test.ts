@@ -5,13 +5,16 @@ import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, wri
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { after, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
+import pg from 'pg'
 import { ColdtrailError } from '../../src/core/errors.ts'
 import type { SourceObject } from '../../src/core/sourceObject.ts'
 import { FAULT_POINTS } from '../../src/platform/faults.ts'
 import { type Catalog, type CatalogOptions, openCatalog, rebuildCatalog } from '../../src/store/catalog.ts'
+import type { SealedSegment } from '../../src/store/segment.ts'
 import { collectObjects, fakeObject, fakeSegment, sealObjects, sessionOf } from '../support/fakeSegment.ts'
 import { postgresUrl } from '../support/postgres.ts'
 
@@ -177,13 +180,8 @@ for (const dialect of ['sqlite', 'postgres'] as const)
         assert.deepEqual(await verdicts(), ['busy', 'busy', 'claimed'])
         child.kill('SIGKILL')
         await ended(child)
-        let after = await verdicts()
-        // The kernel frees a file lock with the process; the database server has to read the end of the connection.
-        for (let wait = 0; wait < 40 && after[0] === 'busy'; wait++) {
-          await sleep(25)
-          after = await verdicts()
-        }
-        assert.deepEqual(after, ['claimed', 'claimed', 'busy'])
+        await until(async () => (await verdicts())[0] !== 'busy')
+        assert.deepEqual(await verdicts(), ['busy', 'busy', 'busy'], 'now they are its own')
       }))
 
     test('a commit whose claims or epoch are not its own any more is refused whole', async () => {
@@ -218,19 +216,18 @@ for (const dialect of ['sqlite', 'postgres'] as const)
         const catalog = await openCatalog(options)
         await catalog.repairDerived()
         const owner = await catalog.owner('collect')
-        for (let wait = 0; wait < 40; wait++) {
+        await until(async () => {
           await collectObjects(
             catalog,
             owner,
             [...names, 'd'].map((name) => fakeObject(name)),
           )
-          const verdicts = await catalog.claim(
+          const claims = await catalog.claim(
             owner,
             names.map((name) => fakeObject(name)),
           )
-          if (verdicts.every(({ verdict }) => verdict === 'known')) break
-          await sleep(25)
-        }
+          return claims.every(({ verdict }) => verdict === 'known')
+        })
         const segments = await catalog.segments()
         assert.equal(
           segments.reduce((sum, { rows }) => sum + rows, 0),
@@ -327,10 +324,17 @@ for (const dialect of ['sqlite', 'postgres'] as const)
     test('compaction retires what it replaces; files go when no earlier reader lives', () =>
       withCatalog(async (catalog) => {
         const owner = await catalog.owner('collect')
-        const parts = [
-          (await collectObjects(catalog, owner, [fakeObject('a', 'v1', 1000)]))!.segment,
-          (await collectObjects(catalog, owner, [fakeObject('b'), fakeObject('a', 'v2', 2000)]))!.segment,
-        ]
+        // A collector draws several segment numbers at once.
+        const first = await catalog.draw(owner, 'segment', 10)
+        const parts: SealedSegment[] = []
+        for (const objects of [[fakeObject('a', 'v1', 1000)], [fakeObject('b'), fakeObject('a', 'v2', 2000)]]) {
+          await catalog.claim(owner, objects)
+          const number = first + parts.length
+          const session = await catalog.draw(owner, 'session', 10)
+          const sessions = objects.map((object, i) => sessionOf(object, session + i, number))
+          parts.push(fakeSegment(catalog, number, sessions, session))
+          await catalog.commitSeal(owner, parts.at(-1)!, objects)
+        }
         const early = await catalog.registerReader()
         const number = await catalog.draw(owner, 'segment', 1)
         const merged = fakeSegment(
@@ -365,8 +369,8 @@ for (const dialect of ['sqlite', 'postgres'] as const)
         assert.deepEqual(names.sort(), [
           'log-000000001.pack',
           'log-000000002.pack',
-          'log-000000003.pack',
-          'meta-000000003.parquet',
+          'log-000000011.pack',
+          'meta-000000011.parquet',
         ])
         const history = [...catalog.manifests({ replaced: true })].filter(({ manifest }) => manifest.kind === 'meta')
         assert.deepEqual(
@@ -380,7 +384,17 @@ for (const dialect of ['sqlite', 'postgres'] as const)
           parts[1]!.session1,
         ])
         assert.deepEqual((await catalog.verifyChain())[0]?.faults, [])
-        assert.deepEqual(await catalog.verifyHistory(), [])
+        // Without packs nothing of a replaced segment stays but its history.
+        const object = fakeObject('c')
+        await catalog.claim(owner, [object])
+        const sessions = [{ ...sessionOf(object, await catalog.draw(owner, 'session', 10), 0), pack_segment: null }]
+        await catalog.commitSeal(owner, fakeSegment(catalog, first + 2, sessions, 900), [object])
+        await catalog.commitReplace(owner, fakeSegment(catalog, first + 3, sessions, 900), [first + 2])
+        assert.deepEqual((await catalog.sweep({ graceMs: 0 })).unlinked, [first + 2])
+        assert.ok((await catalog.segments()).every(({ segment }) => segment !== first + 2))
+        await owner.release()
+        assert.deepEqual((await catalog.sweep()).orphans, [])
+        assert.deepEqual(await catalog.verifyHistory(), [], 'the end of its owner takes nothing of a replaced segment')
       }))
 
     test('a sweep removes nothing of a living owner', () =>
@@ -583,12 +597,12 @@ for (const dialect of ['sqlite', 'postgres'] as const)
         const options = await fresh()
         assert.equal(await ended(collectProcess(options, 'compact', ['a', 'b'], fault)), 'SIGKILL', fault)
         const catalog = await openCatalog(options)
-        for (let wait = 0; wait < 40; wait++) {
+        await until(async () => {
           await catalog.repairDerived()
           await catalog.sweep({ graceMs: 0 })
-          if ((await catalog.segments({ state: 'retired' })).every(({ files }) => files.length === 1)) break
-          await sleep(25)
-        }
+          const retired = await catalog.segments({ state: 'retired' })
+          return retired.every(({ files }) => files.length === 1)
+        })
         const live = await catalog.segments({ state: 'live' })
         assert.equal(
           live.reduce((sum, { rows }) => sum + rows, 0),
@@ -681,24 +695,63 @@ for (const dialect of ['sqlite', 'postgres'] as const)
     test('a catalog of a newer program is refused by name', async () => {
       const options = await fresh()
       await (await openCatalog(options)).close()
-      await setVersion(options, '99')
+      await run(options, `update facts set value = '99'`)
       await assert.rejects(openCatalog(options), code('E_CATALOG_VERSION'))
     })
 
-    async function setVersion(options: CatalogOptions, version: string): Promise<void> {
-      const text = `update ${dialect === 'postgres' ? `${options.schema}.` : ''}facts set value = '${version}'`
+    test('an owner that was taken over while it still runs commits nothing more', async () => {
+      const options = await fresh()
+      const catalog = await openCatalog(options)
+      const owner = await catalog.owner('collect')
+      const object = fakeObject('a')
+      await catalog.claim(owner, [object])
+      const segment = await sealObjects(catalog, owner, [object])
+      // As another process does that found its lock free (a host cut off from its database server).
+      await run(options, 'update owners set epoch = epoch + 1')
+      await assert.rejects(catalog.commitSeal(owner, segment, [object]), code('E_CLAIM_LOST'))
+      await assert.rejects(catalog.claim(owner, [object]), code('E_CLAIM_LOST'))
+      assert.equal(await catalog.head('main'), 0)
+      await catalog.close()
+    })
+
+    if (dialect === 'postgres')
+      test('an owner whose lock session broke is free for others, and knows that it is', async () => {
+        const options = await fresh()
+        const [mine, other] = [await openCatalog(options), await openCatalog(options)]
+        const owner = await mine.owner('collect')
+        await mine.claim(owner, [fakeObject('a')])
+        await run(
+          options,
+          `select pg_terminate_backend(pid) from pg_locks
+           where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`,
+        )
+        const next = await other.owner('collect')
+        await until(async () => (await other.claim(next, [fakeObject('a')]))[0]?.verdict === 'claimed')
+        await assert.rejects(mine.draw(owner, 'segment', 1), code('E_CLAIM_LOST'))
+        for (const catalog of [mine, other]) await catalog.close()
+      })
+
+    /** The kernel frees a file lock with the process; a database server has to read the end of the connection first. */
+    async function until(done: () => Promise<boolean>): Promise<void> {
+      for (let wait = 0; wait < 100; wait++) {
+        if (await done()) return
+        await sleep(25)
+      }
+      assert.fail('it did not come to pass')
+    }
+
+    /** SQL beside the catalog. */
+    async function run(options: CatalogOptions, text: string): Promise<void> {
       if (dialect === 'sqlite') {
-        const { DatabaseSync } = await import('node:sqlite')
         const database = new DatabaseSync(join(options.dataDir, 'catalog.db'))
         database.exec(text)
         database.close()
-      } else {
-        const { Client } = (await import('pg')).default
-        const client = new Client(options.url)
-        await client.connect()
-        await client.query(text)
-        await client.end()
+        return
       }
+      const client = new pg.Client({ connectionString: options.url!, options: `-c search_path=${options.schema}` })
+      await client.connect()
+      await client.query(text)
+      await client.end()
     }
   })
 

@@ -119,6 +119,7 @@ export const linkRow = (
   bytes: Buffer,
 ): Tables['links'] => ({
   ...{ uuid, collection, number, hash, bytes },
+  segment: body.segment.segment,
   session1: body.action === 'seal' ? body.segment.session1 : null,
 })
 

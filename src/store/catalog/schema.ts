@@ -15,12 +15,16 @@ export interface Tables {
   counters: { name: string; next: number }
   ranges: { what: string; first: number; count: number; owner: string }
   collections: { name: string; head: number; head_hash: string }
-  /** `session1` of what a seal made, null in other links: sessions keep the sequence of their seal. */
+  /**
+   * `segment`: what it made. `session1`: first session of what a seal made, null in other links, since sessions keep
+   * the sequence of their seal.
+   */
   links: {
     uuid: string
     collection: string
     number: number
     hash: string
+    segment: number
     session1: number | null
     bytes: Buffer
   }
@@ -142,7 +146,8 @@ const TABLES = [
   `create index ranges_owner on ranges (owner)`,
   `create table collections (name text primary key, head INTEGER not null, head_hash text not null)`,
   `create table links (collection text not null, number INTEGER not null, uuid text not null unique, hash text not null,
-     session1 INTEGER, bytes BYTES not null, primary key (collection, number))`,
+     segment INTEGER not null, session1 INTEGER, bytes BYTES not null, primary key (collection, number))`,
+  `create index links_segment on links (segment)`,
   `create index links_session on links (session1) where session1 is not null`,
   `create table segments (segment INTEGER primary key, collection text not null, format text not null,
      day text not null, state text not null, directory text not null, id1 INTEGER, id2 INTEGER,
