@@ -213,9 +213,10 @@ export class Foreman<Task> {
 
   private bury(worker: Worker<Task>, code: number | null, signal: NodeJS.Signals | null): void {
     const tasks = [...worker.tasks.values()]
-    const output = worker.output.trim()
+    const lines = worker.output.trim().split('\n')
+    const said = lines.find((line) => /error/i.test(line)) ?? lines.at(-1)
     const cause = signal ? `it was killed by ${signal}` : `it ended with status ${code}`
-    const reason = worker.condemned ?? (output ? `${cause}: ${output.slice(-300)}` : cause)
+    const reason = worker.condemned ?? (said ? `${cause}: ${said.trim()}` : cause)
     const started = worker.ready
     Object.assign(worker, { process: undefined, ready: false, condemned: undefined, rss: 0 })
     worker.tasks.clear()
