@@ -85,10 +85,19 @@ function binaries(directory: string, isRoot: boolean): string {
   )
   for (const { source, target } of links) {
     const path = join(native, relative('native', target))
-    if (!existsSync(path)) symlinkSync(relative(dirname(target), source), path)
+    if (!existsSync(path)) link(relative(dirname(target), source), path)
   }
   accessSync(join(native, 'bin/postgres'))
   return native
+}
+
+function link(target: string, path: string): void {
+  try {
+    symlinkSync(target, path)
+  } catch (error) {
+    // Another test process was quicker.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
 }
 
 function isReachable(path: string): boolean {
