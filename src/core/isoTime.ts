@@ -40,12 +40,14 @@ export function parseIsoTime(bytes: Uint8Array, start: number, end: number): num
 
 /** Decimal seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by magnitude (1973 to 5138). */
 export function parseEpoch(text: string): number {
-  if (!/^\d{9,19}(\.\d{1,9})?$/.test(text)) return Number.NaN
-  const value = Number(text)
-  if (value < 1e11) return Math.round(value * 1e6)
-  if (value < 1e14) return Math.round(value * 1e3)
-  if (value < 1e17) return Math.round(value)
-  return Math.floor(Number(BigInt(text.split('.')[0]!) / 1000n))
+  const parts = /^(\d{9,19})(?:\.(\d{1,9}))?$/.exec(text)
+  if (!parts) return Number.NaN
+  const [, whole, fraction = ''] = parts
+  const value = Number(whole)
+  if (value >= 1e17) return Number(whole!.slice(0, -3))
+  const places = value < 1e11 ? 6 : value < 1e14 ? 3 : 0
+  // By digits: a product of doubles is off by a microsecond beyond the year 2100.
+  return Number(whole + fraction.slice(0, places).padEnd(places, '0'))
 }
 
 /** Days from 1970-01-01 of a date of the Gregorian calendar, extended to year 1. Source: H. Hinnant, chrono-compatible date algorithms. */
