@@ -1,0 +1,135 @@
+/**
+ * Coldtrail's one expression language: search, analysis filters, tagging rules and forward filters compile here.
+ * docs/expressions.md is its guide. `strict` mode has defined semantics (condition.ts) and compiles to a predicate and
+ * to SQL that agree; `plaso` mode answers as the psort filter does (plaso.ts) and is a predicate only.
+ */
+import { check } from './check.ts'
+import type { Condition } from './condition.ts'
+import { type Difference, differences } from './differences.ts'
+import { parse } from './parse.ts'
+import { plasoPredicate } from './plaso.ts'
+import { type EventAccess, predicate } from './predicate.ts'
+import { columns, type Needle, needles, type TimeRange, timeRange } from './prune.ts'
+import { type SqlText, sql } from './sql.ts'
+import type { Mode, Syntax } from './syntax.ts'
+
+export type { Difference } from './differences.ts'
+export type { EventAccess } from './predicate.ts'
+export type { Needle, TimeRange } from './prune.ts'
+export type { SqlText, SqlValue } from './sql.ts'
+export type { Mode } from './syntax.ts'
+
+export interface CompileOptions {
+  /** Default strict. */
+  readonly mode?: Mode
+  /** Microseconds since 1970: what `-24h`, `today` and `now()` count from. Default: the clock. */
+  readonly now?: number
+}
+
+export interface Expression {
+  readonly text: string
+  readonly mode: Mode
+  /** Whether the event matches. Never throws. */
+  predicate(event: EventAccess): boolean
+  /**
+   * The same as a DuckDB expression over quoted columns of EVENT_COLUMNS, never NULL; parameters are `$<prefix>1`, ….
+   * Undefined in plaso mode.
+   */
+  sql(prefix?: string): SqlText | undefined
+  /** All of them hold for every match. */
+  needles(): readonly Needle[]
+  /** Holds for every match; undefined: any time, or none. */
+  timeRange(): TimeRange | undefined
+  /** Columns that SQL and predicate read; undefined in plaso mode, where a name may be any attribute. */
+  columns(): ReadonlySet<string> | undefined
+  /** Where the other mode would answer differently, by condition. */
+  differences(): readonly Difference[]
+}
+
+/** E_EXPRESSION, _FIELD, _TYPE, _REGEX with the column and a caret; E_EXPRESSION_LIMIT. An empty text matches all. */
+export function compile(text: string, { mode = 'strict', now = Date.now() * 1_000 }: CompileOptions = {}): Expression {
+  const syntax = parse(text, mode)
+  return mode === 'plaso' ? new PlasoExpression(text, syntax, now) : new StrictExpression(text, syntax, now)
+}
+
+// --- internal ---
+
+class StrictExpression implements Expression {
+  readonly mode = 'strict'
+  readonly text: string
+  private readonly syntax: Syntax
+  private readonly condition: Condition
+  private readonly now: number
+  private readonly matches: (event: EventAccess) => boolean
+
+  constructor(text: string, syntax: Syntax, now: number) {
+    this.text = text
+    this.syntax = syntax
+    this.now = now
+    this.condition = check(syntax, text, now)
+    this.matches = predicate(this.condition)
+  }
+
+  predicate(event: EventAccess): boolean {
+    return this.matches(event)
+  }
+
+  sql(prefix?: string): SqlText {
+    return sql(this.condition, prefix)
+  }
+
+  needles(): readonly Needle[] {
+    return needles(this.condition)
+  }
+
+  timeRange(): TimeRange | undefined {
+    return timeRange(this.condition)
+  }
+
+  columns(): ReadonlySet<string> {
+    return columns(this.condition)
+  }
+
+  differences(): readonly Difference[] {
+    return differences(this.syntax, this.text, this.mode, this.now)
+  }
+}
+
+class PlasoExpression implements Expression {
+  readonly mode = 'plaso'
+  readonly text: string
+  private readonly syntax: Syntax
+  private readonly now: number
+  private readonly matches: (event: EventAccess) => boolean
+
+  constructor(text: string, syntax: Syntax, now: number) {
+    this.text = text
+    this.syntax = syntax
+    this.now = now
+    this.matches = plasoPredicate(syntax, text)
+  }
+
+  predicate(event: EventAccess): boolean {
+    return this.matches(event)
+  }
+
+  sql(): undefined {
+    return undefined
+  }
+
+  needles(): readonly Needle[] {
+    return []
+  }
+
+  timeRange(): undefined {
+    return undefined
+  }
+
+  columns(): undefined {
+    return undefined
+  }
+
+  differences(): readonly Difference[] {
+    return differences(this.syntax, this.text, this.mode, this.now)
+  }
+}
