@@ -17,6 +17,7 @@ import { writeDurably } from './platform/files.ts'
 import {
   columnNamed,
   openReader,
+  plasoSearch,
   type QuestionRequest,
   questionOf,
   type Rejects,
@@ -165,14 +166,17 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     },
     listSource: (request, statistics) => listSource(config, log, request, statistics),
     catSource: (request) => catSource(config, log, request),
-    search: async ({ columns, order, limit, distinct, ...request } = {}) =>
-      (await reader()).search({
-        ...(await questionOf(request)),
+    async search({ columns, order, limit, distinct, mode, ...request } = {}) {
+      const choices = {
         columns: columns?.map(columnNamed),
         order,
         limit,
-        distinct: distinct && columnNamed(distinct),
-      }),
+        distinct: distinct === undefined ? undefined : columnNamed(distinct),
+      }
+      if (mode === 'plaso') return plasoSearch(await reader(), request, choices)
+      const question = await questionOf(request)
+      return (await reader()).search({ ...question, ...choices })
+    },
     exportParquet: async (found, path) => (await import('./store/parquet/exportEvents.ts')).exportEvents(found, path),
     count: async ({ distinct, ...request } = {}) =>
       (await reader()).count({ ...(await questionOf(request)), distinct: distinct && columnNamed(distinct) }),

@@ -5,9 +5,10 @@ import { COLUMN_BY_NAME, EVENT_COLUMNS } from './core/columns.ts'
 import { ColdtrailError } from './core/errors.ts'
 import { nearest } from './core/nearest.ts'
 import type { Catalog } from './store/catalog.ts'
-import type { Answer, Question, SearchQuestion, StoreReader } from './store/search.ts'
+import type { Answer, EventRow, Question, Search, SearchQuestion, StoreReader } from './store/search.ts'
 
 export interface QuestionRequest {
+  /** Strict mode; nothing matches everything. */
   readonly expression?: string
   /** Microseconds UTC, both included. */
   readonly from?: number
@@ -18,18 +19,51 @@ export interface QuestionRequest {
   readonly signal?: AbortSignal
 }
 
-export type SearchChoices = Pick<SearchQuestion, 'columns' | 'order' | 'limit' | 'distinct'>
+export type SearchChoices = Pick<SearchQuestion, 'columns' | 'order' | 'limit' | 'distinct'> & {
+  /** plaso: the expression means what the filter of psort means by it. */
+  readonly mode?: 'strict' | 'plaso'
+}
 export type ShowRequest = Pick<Question, 'collection' | 'allVersions' | 'signal'>
 export type Timeline = Awaited<ReturnType<StoreReader['timeline']>>
 export type Rejects = Awaited<ReturnType<StoreReader['rejects']>>
 export type { Answer }
 
-export async function questionOf({ expression, from, to, ...request }: QuestionRequest): Promise<Question> {
-  if (expression !== undefined) throw new ColdtrailError('E_USAGE', { message: 'This build has no expressions.' })
-  return { ...request, time1: from, time2: to }
+/** A question to the store; the expression is compiled first, so that a fault in it is told before anything is opened. */
+export async function questionOf({ expression = '', from, to, ...request }: QuestionRequest): Promise<Question> {
+  const question = { ...request, time1: from, time2: to }
+  if (expression.trim() === '') return question
+  const { compile } = await import('./query/expression.ts')
+  const compiled = compile(expression)
+  const { text, named } = compiled.sql()!
+  const { from: time1, to: time2 } = compiled.timeRange() ?? {}
+  return { ...question, condition: { sql: text, parameters: named, needles: compiled.needles(), time1, time2 } }
 }
 
-/** A column by its name, its dotted path or an alias; `uid` and `session.…` as they are. E_FIELD_UNKNOWN. */
+/** A search in the mode of the original: every event in range is read and tested, since it has no SQL. */
+export async function plasoSearch(
+  reader: StoreReader,
+  { expression = '', from, to, ...request }: QuestionRequest,
+  { columns, limit = Number.POSITIVE_INFINITY, ...choices }: SearchChoices,
+): Promise<Search> {
+  const { compile } = await import('./query/expression.ts')
+  const compiled = compile(expression, { mode: 'plaso' })
+  const found = await reader.search({ ...request, ...choices, time1: from, time2: to, columns: PLASO_COLUMNS })
+  const shown = columns ?? found.columns
+  async function* matches(): AsyncGenerator<EventRow> {
+    let count = 0
+    if (limit > 0) {
+      for await (const row of found.rows) {
+        if (!compiled.predicate({ get: (name) => row[name], data: () => String(row.data) })) continue
+        yield Object.fromEntries(shown.map((name) => [name, row[name] ?? null]))
+        count += 1
+        if (count >= limit) return
+      }
+    }
+  }
+  return { ...found, columns: shown, rows: matches() }
+}
+
+/** A column by its name, its dotted path or an alias; `uid` and `session.…` as they are. E_USAGE. */
 export function columnNamed(given: string): string {
   if (given === 'uid' || given.startsWith('session.')) return given
   const plain = given.replaceAll('.', '_')
@@ -68,6 +102,8 @@ export async function openReader(config: Config, catalog: () => Promise<Catalog>
 }
 
 // --- internal ---
+
+const PLASO_COLUMNS = ['uid', ...EVENT_COLUMNS.map(({ name }) => name)]
 
 const UNITS = { s: 1, m: 60, h: 3_600, d: 86_400, w: 604_800 } as const
 const NAMED_INTERVALS: Readonly<Record<string, number>> = { minute: 60, hour: 3_600, day: 86_400, week: 604_800 }

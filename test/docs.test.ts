@@ -4,6 +4,8 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
+import { COMMANDS } from '../src/cli/commands.ts'
+import { createProgram } from '../src/cli/program.ts'
 import { ERRORS, EXIT, EXIT_MEANING } from '../src/core/errors.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -47,4 +49,16 @@ test('links between the pages lead somewhere', () => {
       .map((match) => `${page}: ${match[1]}`),
   )
   assert.deepEqual(broken, [])
+})
+
+test('every ./coldtrail line of the guides is accepted by the parser', async () => {
+  const guides = ['README.md', ...globSync('docs/how-to/*.md', { cwd: root })]
+  const blocks = guides.flatMap((page) => [...read(page).matchAll(/^ *```sh\n([\s\S]*?)^ *```/gm)].map((m) => m[1]!))
+  const lines = blocks.flatMap((block) => [...block.matchAll(/\.\/coldtrail (.*)$/gm)].map((match) => match[1]!))
+  assert.ok(lines.length >= 10)
+  for (const line of lines) {
+    const program = createProgram('0.0.0', COMMANDS, async () => undefined)
+    const words = [...line.replace(/ #.*$/, '').matchAll(/"([^"]*)"|(\S+)/g)].map((match) => match[1] ?? match[2]!)
+    await assert.doesNotReject(program.parseAsync(words, { from: 'user' }), line)
+  }
 })

@@ -2,18 +2,26 @@
 import { catalogRebuildCommand } from './catalogRebuild.ts'
 import { collectCommand } from './collect.ts'
 import type { Command } from './command.ts'
+import { demoCommand } from './demo.ts'
 import { doctorCommand } from './doctor.ts'
 import { initCommand } from './init.ts'
 import { KEYS_COMMANDS } from './keys.ts'
 import { manifestQueryCommand } from './manifestQuery.ts'
 import { rejectsCommand } from './rejects.ts'
+import { searchCommand } from './search.ts'
 import { showCommand } from './show.ts'
 import { sourceCatCommand } from './sourceCat.ts'
 import { sourceListCommand } from './sourceList.ts'
+import { timelineCommand } from './timeline.ts'
+import { valuesCommand } from './values.ts'
 
 export const COMMANDS: readonly Command[] = [
+  demoCommand,
   initCommand,
   collectCommand,
+  searchCommand,
+  valuesCommand,
+  timelineCommand,
   showCommand,
   rejectsCommand,
   sourceListCommand,

@@ -1,0 +1,117 @@
+/**
+ * The demonstration: generated logs behind an S3 server on loopback, and the questions that find the attack in them,
+ * each with the answer that the generator expects.
+ */
+import { ATTACK } from './attack.ts'
+import { awsLogSet, type ExpectedCounts, LOG_PREFIX } from './awsLogs.ts'
+import { startS3Server } from './s3Server.ts'
+
+export interface DemoBucket {
+  readonly uri: string
+  readonly endpoint: string
+  /** Settings of the source that reads it. */
+  readonly settings: Readonly<Record<string, string>>
+  readonly objects: number
+  readonly bytes: number
+  readonly expected: ExpectedCounts
+  close(): Promise<void>
+}
+
+/** Makes the logs (always the same) and serves them on a free port of the loopback interface. */
+export async function serveDemoBucket(): Promise<DemoBucket> {
+  const { objects, expected } = awsLogSet()
+  const server = await startS3Server({ credentials: [{ accessKeyId: KEY_ID, secretAccessKey: SECRET }] })
+  const bucket = server.bucket(BUCKET)
+  let bytes = 0
+  for (const { key, body, lastModified } of objects) {
+    bucket.put(key, body, { lastModified })
+    bytes += body.length
+  }
+  return {
+    uri: `s3://${BUCKET}/${LOG_PREFIX}`,
+    endpoint: server.endpoint,
+    settings: { endpoint: server.endpoint, region: 'us-east-1', access_key_id: KEY_ID, secret_access_key: SECRET },
+    objects: objects.length,
+    bytes,
+    expected,
+    close: () => server.close(),
+  }
+}
+
+export interface Chapter {
+  /** What the investigator thinks. */
+  readonly says: string
+  /** What to type after ./coldtrail; each word on its own. */
+  readonly line: readonly string[]
+  /** Events that this expression must find. */
+  readonly proof?: { readonly expression: string; readonly expected: number }
+}
+
+/** The investigation, from a first suspicion to the data that left. */
+export function story(expected: ExpectedCounts): readonly Chapter[] {
+  const attacker = `ip == '${ATTACK.ip}'`
+  const calls = `${attacker} and data_type == 'aws:cloudtrail:entry'`
+  const columns = ['--columns', 'time,operation,user,error']
+  return [
+    {
+      says: 'Which keys are refused? Most stumble now and then, over days; one did twenty times in half an hour:',
+      line: ['values', 'access_key', "error in ('AccessDenied', 'Client.UnauthorizedOperation')", '--limit', '5'],
+    },
+    {
+      says: `${ATTACK.accessKeyId} belongs to a backup job. From where is it used?`,
+      line: ['values', 'src_endpoint.ip', `access_key == '${ATTACK.accessKeyId}'`],
+      proof: { expression: `access_key == '${ATTACK.accessKeyId}'`, expected: expected.leakedKeyCalls },
+    },
+    {
+      says: `An address from outside. Everything that ${ATTACK.ip} called, under whatever key:`,
+      line: ['timeline', calls, '--interval', '5m'],
+      proof: { expression: calls, expected: expected.attackerCalls },
+    },
+    {
+      says: 'First it looked around, and was refused. Then it made itself administrator, and a second way in:',
+      line: [
+        'search',
+        `${calls} and (operation contains 'Policy' or operation contains 'User' or operation == 'CreateAccessKey')`,
+        ...columns,
+      ],
+    },
+    {
+      says: 'It tried to silence the watchers. A service control policy held:',
+      line: [
+        'search',
+        `${calls} and operation in ('StopLogging', 'DeleteTrail', 'DeleteDetector', 'DeleteFlowLogs')`,
+        ...columns,
+      ],
+      proof: {
+        expression: `${calls} and operation in ('StopLogging', 'DeleteTrail', 'DeleteDetector', 'DeleteFlowLogs')`,
+        expected: 4,
+      },
+    },
+    {
+      says: 'Then it crossed into the second account, and took a bucket object by object:',
+      line: ['search', `${calls} and operation == 'GetObject'`, '--columns', 'time,user,resource', '--limit', '3'],
+      proof: { expression: `${calls} and operation == 'GetObject'`, expected: ATTACK.stolenObjects },
+    },
+    {
+      says: 'The flow logs, another format from another service, agree: this is the traffic that left.',
+      line: [
+        'search',
+        `dst_ip == '${ATTACK.ip}' and disposition == 'Allowed'`,
+        '--columns',
+        'time,src_endpoint_ip,dst_endpoint_ip,dst_endpoint_port,traffic_bytes',
+        '--limit',
+        '5',
+      ],
+      proof: {
+        expression: `dst_ip == '${ATTACK.ip}' and disposition == 'Allowed'`,
+        expected: ATTACK.exfiltrationFlows,
+      },
+    },
+  ]
+}
+
+// --- internal ---
+
+const BUCKET = 'acme-security-logs'
+const KEY_ID = 'AKIADEMOKEYOFEXAMPLE'
+const SECRET = 'the secret of the demonstration'
