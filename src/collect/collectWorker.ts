@@ -1,11 +1,12 @@
 /** The worker process of `collect`: fetches several objects at a time while it parses one. */
+import type { SourceContext } from '../components/component.ts'
 import type { Source, SourceStatistics } from '../components/source.ts'
 import { EXIT } from '../core/errors.ts'
 import { packError, unpackError } from '../engine/messages.ts'
 import { type Link, type Service, serve } from '../engine/worker.ts'
 import { ObjectIntake } from './objectIntake.ts'
 import { BrokenSegment, OpenSegments } from './openSegments.ts'
-import { openSource } from './openSource.ts'
+import { openSource, type SourceDeclaration } from './openSource.ts'
 import {
   type CollectTask,
   emptyCounts,
@@ -19,15 +20,22 @@ import {
 /** Bytes of objects in one worker's hands, fetched or being fetched; a single larger one is let in alone. */
 const FETCH_BYTES = 96 * 2 ** 20
 
+type Warn = SourceContext['warn']
+
 class CollectWorker implements Service<CollectTask> {
-  private readonly sources: readonly Source[]
+  private readonly declarations: readonly SourceDeclaration[]
+  private readonly warn: Warn
+  /** Opened when their first object comes. */
+  private readonly sources = new Map<number, Promise<Source>>()
+  private readonly opened: Source[] = []
   private readonly segments: OpenSegments
   private readonly intake: ObjectIntake
   private readonly gate: Gate
   private readonly interruption = new AbortController()
 
-  constructor(init: WorkerInit, sources: readonly Source[], link: Link) {
-    this.sources = sources
+  constructor(init: WorkerInit, link: Link) {
+    this.declarations = init.sources
+    this.warn = (warning, values) => link.report({ warning, values })
     this.segments = new OpenSegments(init.place, init.segmentLimits, (question) => link.ask(question))
     this.gate = new Gate(init.downloads, FETCH_BYTES)
     let reported = Date.now()
@@ -49,7 +57,7 @@ class CollectWorker implements Service<CollectTask> {
     const result = { outcomes: [], again: [], counts: emptyCounts() }
     if (task.kind === 'seal') await this.segments.sealAll()
     else await Promise.all(task.items.map((item) => this.collect(item, result)))
-    return { ...result, requests: sum(this.sources), pid: process.pid }
+    return { ...result, requests: sum(this.opened), pid: process.pid }
   }
 
   note(note: unknown): void {
@@ -62,6 +70,20 @@ class CollectWorker implements Service<CollectTask> {
 
   // --- internal ---
 
+  private source(index: number): Promise<Source> {
+    let source = this.sources.get(index)
+    if (!source) {
+      source = openSource(this.declarations[index]!, this.warn)
+      this.sources.set(index, source)
+      source.then(
+        (opened) => this.opened.push(opened),
+        // Every object that wants it fails with the reason; the next one tries again.
+        () => this.sources.delete(index),
+      )
+    }
+    return source
+  }
+
   private async collect(item: Item, { outcomes, again, counts }: Omit<TaskResult, 'requests' | 'pid'>): Promise<void> {
     const { number, object } = item
     const { signal } = this.interruption
@@ -69,7 +91,8 @@ class CollectWorker implements Service<CollectTask> {
     try {
       if (signal.aborted) outcomes.push({ number, state: 'left' })
       else {
-        const passed = await this.intake.take(item, this.sources[item.source]!, counts, signal)
+        const source = await this.source(item.source)
+        const passed = await this.intake.take(item, source, counts, signal)
         if (passed === 'same') outcomes.push({ number, state: 'same' })
         else if (passed) outcomes.push({ number, state: 'skipped', reason: passed.skipped })
       }
@@ -148,8 +171,4 @@ class Gate {
   }
 }
 
-serve<WorkerInit, CollectTask>(async (init, link) => {
-  const warn = (message: string, values = {}): void => link.report({ warning: message, values })
-  const sources = await Promise.all(init.sources.map((source) => openSource(source, warn)))
-  return new CollectWorker(init, sources, link)
-})
+serve<WorkerInit, CollectTask>((init, link) => new CollectWorker(init, link))
