@@ -72,6 +72,8 @@ export class EventBuilder implements EventSink {
   private readonly firstEventId: number
   private readonly columns: readonly (IntColumn | TextColumn | undefined)[]
   private readonly texts: readonly TextColumn[]
+  /** The indexed text columns, at their places. */
+  private readonly indexed: readonly (TextColumn | undefined)[]
   private readonly message: TextColumn
   private readonly data = new BytesPageBuilder(false)
   private readonly metadataUid = new BytesPageBuilder(true)
@@ -106,6 +108,9 @@ export class EventBuilder implements EventSink {
       return column.encoding === 'delta' ? new IntColumn(column) : new TextColumn(column)
     })
     this.texts = this.columns.filter((column) => column instanceof TextColumn)
+    this.indexed = this.columns.map((column) =>
+      column instanceof TextColumn && column.column.indexed ? column : undefined,
+    )
     this.message = this.columns[MESSAGE] as TextColumn
     const day = Buffer.from(options.day)
     const days = this.columns[SEGMENT_DAY] as TextColumn
@@ -204,7 +209,7 @@ export class EventBuilder implements EventSink {
   }
 
   commit(): void {
-    const { row, rowTime, columns, touched, session } = this
+    const { row, rowTime, columns, indexed, touched, session } = this
     ;(columns[TIME] as IntColumn).values[row] = rowTime
     if (!Number.isNaN(rowTime)) {
       this.times.add(rowTime)
@@ -214,8 +219,8 @@ export class EventBuilder implements EventSink {
       if (session.time2 === null || rowTime > session.time2) session.time2 = rowTime
     }
     for (let i = 0; i < this.touchedCount; i++) {
-      const column = columns[touched[i]!]!
-      if (column instanceof TextColumn && column.counted) column.count(column.ids[row]!, rowTime)
+      const column = indexed[touched[i]!]
+      if (column?.counted) column.count(column.ids[row]!, rowTime)
     }
     if (this.uidStart < 0) this.metadataUid.addNull()
     else this.metadataUid.add(this.uid, this.uidStart, this.uidEnd)
@@ -249,8 +254,8 @@ export class EventBuilder implements EventSink {
       } else (this.columns[COLUMN_INDEX.get(EVENT_COLUMNS[i]!.name.slice(0, -4))!] as TextColumn).writeKeys(file, row)
     }
     file.endRowGroup(row)
+    if (!this.message.kept) this.phrases.clear()
     for (const column of this.columns) column?.reset(row, column.column.name === 'segment_day')
-    this.phrases.clear()
     this.row = 0
   }
 
@@ -404,10 +409,11 @@ class TextColumn {
     file.dictionary(localIds, rows, dictionary)
   }
 
-  /** Whether the values are kept over row groups, to be counted. */
+  /** Whether the values are kept over row groups: to be counted, or while they are few. */
   get kept(): boolean {
     const { count, valueBytes } = this.interner
-    return this.counted && count <= COUNTED_VALUES && valueBytes <= COUNTED_BYTES
+    if (this.counted) return count <= COUNTED_VALUES && valueBytes <= COUNTED_BYTES
+    return count <= ROW_GROUP_ROWS * 2 && valueBytes <= COUNTED_BYTES / 8
   }
 
   reset(rows: number, constant: boolean): void {
@@ -421,15 +427,17 @@ class TextColumn {
 
   values(): ColumnValue[] {
     const { interner, tallies, column } = this
-    const values: ColumnValue[] = []
+    // In Latin-1 a string sorts as its bytes do, and V8 sorts strings fast.
+    const order: { key: string; id: number }[] = []
     for (let id = 0; id < interner.count; id++) {
-      const [count, first, last] = tallies.subarray(id * 3, id * 3 + 3) as unknown as [number, number, number]
-      if (!(count > 0)) continue
-      const timed = first <= last
-      const [time1, time2] = timed ? [first, last] : [null, null]
-      values.push({ column: column.name, value: interner.bytes(id), count, time1, time2 })
+      if (tallies[id * 3]! > 0) order.push({ key: interner.bytes(id).toString('latin1'), id })
     }
-    return values.sort((a, b) => Buffer.compare(a.value, b.value))
+    order.sort((a, b) => (a.key < b.key ? -1 : 1))
+    return order.map(({ id }) => {
+      const [count, first, last] = tallies.subarray(id * 3, id * 3 + 3) as unknown as [number, number, number]
+      const [time1, time2] = first <= last ? [first, last] : [null, null]
+      return { column: column.name, value: interner.bytes(id), count, time1, time2 }
+    })
   }
 
   private distinct(): number {

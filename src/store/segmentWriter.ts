@@ -6,14 +6,15 @@ import { createHash, type Hash } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { EventSink } from '../core/eventSink.ts'
+import { Interner } from '../core/interner.ts'
 import type { SourceObject } from '../core/sourceObject.ts'
 import { faultPoint } from '../platform/faults.ts'
 import { createDurableFile, type DurableFile, makeDirectory, syncDirectory, writeDurably } from '../platform/files.ts'
-import { EventBuilder, META_COLUMNS } from './eventBuilder.ts'
+import { type ColumnValue, EventBuilder, META_COLUMNS } from './eventBuilder.ts'
 import type { KeysetKey } from './keysetKeys.ts'
 import { directoryDigest, MANIFEST_FORMAT, type Manifest, serializeManifest } from './manifest.ts'
-import { type ParquetColumn, ParquetFileWriter } from './parquet/fileWriter.ts'
-import { RowTable } from './parquet/rowTable.ts'
+import { BytesPageBuilder, type ParquetColumn, ParquetFileWriter } from './parquet/fileWriter.ts'
+import { dictionaryOf, RowTable } from './parquet/rowTable.ts'
 import {
   type FileKind,
   REJECT_BYTES,
@@ -293,17 +294,12 @@ export class SegmentWriter {
     const directory = join(this.options.directory, name)
     makeDirectory(directory)
     const { values, incomplete } = this.events.columnValues()
-    const table = new RowTable(VALUES_COLUMNS)
     const file = new HashedFile(join(directory, 'values.parquet'))
     const parquet = new ParquetFileWriter(file, VALUES_COLUMNS, {
       ...this.fileMetadata('index'),
       'coldtrail.incomplete': incomplete.join(','),
     })
-    for (const { column, value, count, time1, time2 } of values) {
-      table.add([column, value, count, time1, time2])
-      if (table.rows === 65_536) table.flush(parquet)
-    }
-    table.flush(parquet)
+    for (let at = 0; at < values.length; at += 65_536) writeValues(parquet, values.slice(at, at + 65_536))
     parquet.finish()
     file.publish()
     const parts = [{ name: 'values.parquet', size: file.size, sha256: file.digest() }]
@@ -428,6 +424,31 @@ class HashedFile implements DurableFile {
   digest(): string {
     return this.hash.digest('hex')
   }
+}
+
+function writeValues(parquet: ParquetFileWriter, values: readonly ColumnValue[]): void {
+  const rows = values.length
+  const names = new Interner()
+  const nameIds = new Int32Array(rows)
+  const counts = new Float64Array(rows)
+  const first = new Float64Array(rows)
+  const last = new Float64Array(rows)
+  const pages = new BytesPageBuilder(false)
+  for (let row = 0; row < rows; row++) {
+    const { column, value, count, time1, time2 } = values[row]!
+    const name = Buffer.from(column)
+    nameIds[row] = names.intern(name, 0, name.length)
+    counts[row] = count
+    first[row] = time1 ?? Number.NaN
+    last[row] = time2 ?? Number.NaN
+    pages.add(value, 0, value.length)
+  }
+  parquet.dictionary(nameIds, rows, dictionaryOf(names))
+  parquet.bytes(pages.take().pages, rows, 0)
+  parquet.ints(counts, rows)
+  parquet.ints(first, rows)
+  parquet.ints(last, rows)
+  parquet.endRowGroup(rows)
 }
 
 function writeSessions(

@@ -4,7 +4,15 @@
  * or escaped keys, malformed text) it refuses, and the caller goes the slow way.
  */
 import type { EventSink } from '../../core/eventSink.ts'
-import { type CompiledTable, isUserKey, type JsonRecord, type KeyEntry, KIND, type ObjectNode } from './jsonTable.ts'
+import {
+  type CompiledTable,
+  isUserKey,
+  type JsonRecord,
+  type KeyEntry,
+  KIND,
+  keyBucket,
+  type ObjectNode,
+} from './jsonTable.ts'
 
 /** The record goes on beyond the buffer. */
 export const INCOMPLETE = -1
@@ -427,15 +435,16 @@ function matches(bytes: Buffer, at: number, key: Buffer): boolean {
 }
 
 function find(node: ObjectNode, bytes: Buffer, start: number, end: number): KeyEntry {
-  const { entries } = node
   const length = end - start
-  for (const entry of entries) if (entry.bytes.length === length && matches(bytes, start, entry.bytes)) return entry
+  const bucket = node.buckets[length === 0 ? 0 : keyBucket(bytes, start, end)]!
+  for (const entry of bucket) if (entry.bytes.length === length && matches(bytes, start, entry.bytes)) return entry
   // Bounded, since the keys may be hostile.
-  if (entries.length >= REMEMBERED_KEYS || length > REMEMBERED_KEY_BYTES)
+  if (node.remembered >= REMEMBERED_KEYS || length > REMEMBERED_KEY_BYTES)
     return endsAsUser(bytes, start, end, false) ? FORGOTTEN_USER_KEY : FORGOTTEN_KEY
   const key = Buffer.from(bytes.subarray(start, end))
   const entry = newKey(key, -1, isUserKey(key.toString()))
-  entries.push(entry)
+  node.remembered++
+  bucket.push(entry)
   return entry
 }
 

@@ -90,7 +90,9 @@ export interface KeyEntry {
 }
 
 export interface ObjectNode {
-  readonly entries: KeyEntry[]
+  /** Known keys by `keyBucket`, so that a key that was not predicted is found soon. */
+  readonly buckets: KeyEntry[][]
+  remembered: number
   /** The entry that came first last time. */
   first: KeyEntry | undefined
 }
@@ -121,6 +123,12 @@ export function compileTable(declaration: JsonTableDeclaration): CompiledTable {
 /** `userName` at the end of a key: its string values are covered by the keyset's `user` type. */
 export const isUserKey = (key: string): boolean => key.endsWith('userName')
 
+export const KEY_BUCKETS = 64
+
+export function keyBucket(bytes: Buffer, start: number, end: number): number {
+  return ((end - start) * 11 + bytes[start]! * 3 + bytes[end - 1]!) & (KEY_BUCKETS - 1)
+}
+
 // --- internal ---
 
 const EMPTY = Buffer.alloc(0)
@@ -142,7 +150,9 @@ function buildNode(slots: readonly SlotPath[]): ObjectNode {
       group.map(({ path, slot }) => ({ path: path.slice(1), slot })),
     ),
   )
-  return { entries, first: undefined }
+  const node: ObjectNode = { buckets: Array.from({ length: KEY_BUCKETS }, () => []), remembered: 0, first: undefined }
+  for (const entry of entries) node.buckets[keyBucket(entry.bytes, 0, entry.bytes.length)]!.push(entry)
+  return node
 }
 
 function buildEntry(key: string, slots: readonly SlotPath[]): KeyEntry {

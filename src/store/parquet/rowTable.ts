@@ -1,7 +1,7 @@
 /** Small tables written row by row: sessions, rejects, column values. Text columns that repeat get a dictionary. */
 import { Interner } from '../../core/interner.ts'
 import { ByteWriter } from './byteWriter.ts'
-import { BytesPageBuilder, type ParquetColumn, type ParquetFileWriter } from './fileWriter.ts'
+import { BytesPageBuilder, type ParquetColumn, type ParquetFileWriter, type RowGroupDictionary } from './fileWriter.ts'
 
 export type Cell = number | string | Buffer | null
 
@@ -35,6 +35,21 @@ export class RowTable {
   }
 }
 
+/** All interned values as one Parquet dictionary. */
+export function dictionaryOf(interner: Interner): RowGroupDictionary {
+  const plain = new ByteWriter()
+  let least: Buffer = Buffer.alloc(0)
+  let most: Buffer = Buffer.alloc(0)
+  for (let id = 0; id < interner.count; id++) {
+    const value = Buffer.from(interner.bytes(id))
+    plain.uint32(value.length)
+    plain.bytes(value)
+    if (id === 0 || Buffer.compare(value, least) < 0) least = value
+    if (id === 0 || Buffer.compare(value, most) > 0) most = value
+  }
+  return { plain: plain.view(), count: interner.count, least, most }
+}
+
 // --- internal ---
 
 function writeBytes(file: ParquetFileWriter, column: ParquetColumn, cells: readonly Cell[]): void {
@@ -51,15 +66,5 @@ function writeBytes(file: ParquetFileWriter, column: ParquetColumn, cells: reado
     file.bytes(taken, values.length, nulls)
     return
   }
-  const plain = new ByteWriter()
-  let least = Buffer.alloc(0)
-  let most = Buffer.alloc(0)
-  for (let id = 0; id < interner.count; id++) {
-    const value = Buffer.from(interner.bytes(id))
-    plain.uint32(value.length)
-    plain.bytes(value)
-    if (id === 0 || Buffer.compare(value, least) < 0) least = value
-    if (id === 0 || Buffer.compare(value, most) > 0) most = value
-  }
-  file.dictionary(ids, values.length, { plain: plain.view(), count: interner.count, least, most })
+  file.dictionary(ids, values.length, dictionaryOf(interner))
 }
