@@ -1,7 +1,7 @@
 /**
  * `obs/1`: the one observable normaliser and extractor, for keysets, library and plugins. This file is its plain form
  * and the oracle of the byte-level one (observableExtractor.ts). What it covers is what an `absent` of a keyset claims,
- * so any change of what is found or how it is normalised is `obs/2`; docs/keyset-format.md has it for readers.
+ * so any change of what is found or how it is normalised is `obs/2`; docs/design.md has it for readers.
  *
  * Of every string: tokens are the maximal runs of `[A-Za-z0-9._:/@%+=-]`. In each token
  *   names   maximal `[A-Za-z0-9_-]` labels joined by single dots: IPv4 addresses, domains with their parents

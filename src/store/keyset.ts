@@ -2,7 +2,7 @@
  * `keyset.ks`: the sorted 48-bit keyed hashes of what a segment (or, merged, a month) holds: one section per observable
  * type of `obs/1` and one per indexed event column, so that hunts and `column == 'x'` are answered when the data have
  * left.
- * Integers are little-endian. docs/keyset-format.md repeats this table.
+ * Integers are little-endian. docs/design.md repeats this table.
  *
  *     0  4  "CTKS"
  *     4  2  format version, 1
