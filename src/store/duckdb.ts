@@ -1,0 +1,160 @@
+/**
+ * The one place that opens DuckDB: in memory, bounded, locked to the directories it is told, without any extension from
+ * outside. Results come chunk by chunk as plain objects, so a million matches never lie in memory at once.
+ *
+ * Values: integers as numbers (all of ours are safe), timestamps as microseconds, blobs as bytes, booleans and texts as
+ * they are. Files it reads are immutable, so their metadata are cached for the life of the instance.
+ */
+import { existsSync } from 'node:fs'
+import { type DuckDBConnection, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api'
+import { ColdtrailError } from '../core/errors.ts'
+import { makeDirectory } from '../platform/files.ts'
+
+export interface DuckDbOptions {
+  /** What it may read; nothing else of the file system can be reached. */
+  readonly directories: readonly string[]
+  /** Where sorts spill; made when missing. */
+  readonly tempDirectory: string
+  /** Bytes; default 1 GiB. What exceeds it spills. */
+  readonly memoryLimit?: number
+  /** Default 2. */
+  readonly threads?: number
+}
+
+export type Cell = string | number | boolean | Uint8Array | null
+export type Row = Record<string, Cell>
+export type Parameters = Record<string, DuckDBValue>
+
+export interface Query {
+  readonly sql: string
+  /** Named parameters of the text, `$name`. */
+  readonly parameters?: Parameters
+  /** Files it reads, so that a fault can name one. */
+  readonly files?: readonly string[]
+  readonly signal?: AbortSignal
+}
+
+export class DuckDb {
+  private readonly instance: DuckDBInstance
+  private readonly idle: DuckDBConnection[] = []
+  private readonly busy = new Set<DuckDBConnection>()
+  private closed = false
+
+  private constructor(instance: DuckDBInstance) {
+    this.instance = instance
+  }
+
+  static async open(options: DuckDbOptions): Promise<DuckDb> {
+    const { directories, tempDirectory, memoryLimit = 2 ** 30, threads = 2 } = options
+    makeDirectory(tempDirectory)
+    const instance = await DuckDBInstance.create(':memory:', {
+      threads: String(threads),
+      memory_limit: `${memoryLimit}B`,
+      temp_directory: tempDirectory,
+      autoinstall_known_extensions: 'false',
+      autoload_known_extensions: 'false',
+      allow_community_extensions: 'false',
+    })
+    const duckdb = new DuckDb(instance)
+    await duckdb.rows({
+      sql: `SET TimeZone = 'UTC';
+        SET parquet_metadata_cache = true;
+        SET validate_external_file_cache = 'NO_VALIDATION';
+        SET allowed_directories = ${sqlList(directories)};
+        SET enable_external_access = false;
+        SET lock_configuration = true`,
+    })
+    return duckdb
+  }
+
+  /** The whole answer; for answers known to be small. */
+  async rows(query: Query): Promise<Row[]> {
+    const rows: Row[] = []
+    for await (const chunk of this.stream(query)) rows.push(...chunk)
+    return rows
+  }
+
+  /** The answer in chunks of at most 2,048 rows. Whoever stops early ends the query. */
+  async *stream(query: Query): AsyncGenerator<Row[]> {
+    const { sql, parameters, signal } = query
+    throwIfAborted(signal)
+    const connection = this.idle.pop() ?? (await this.instance.connect())
+    this.busy.add(connection)
+    const interrupt = () => connection.interrupt()
+    signal?.addEventListener('abort', interrupt, { once: true })
+    let ended = false
+    try {
+      const result = await connection.stream(sql, parameters)
+      const names = result.columnNames()
+      for (;;) {
+        const chunk = await result.fetchChunk()
+        if (chunk === null || chunk.rowCount === 0) break
+        const columns = chunk.getColumns()
+        const rows: Row[] = Array.from({ length: chunk.rowCount }, () => ({}))
+        names.forEach((name, index) => {
+          const values = columns[index]!
+          for (let i = 0; i < rows.length; i++) rows[i]![name] = cell(values[i]!)
+        })
+        yield rows
+        throwIfAborted(signal)
+      }
+      ended = true
+    } catch (error) {
+      throw readError(error, query)
+    } finally {
+      signal?.removeEventListener('abort', interrupt)
+      this.busy.delete(connection)
+      // A connection whose answer was not read to its end still holds it.
+      if (ended && !this.closed) this.idle.push(connection)
+      else connection.closeSync()
+    }
+  }
+
+  close(): void {
+    this.closed = true
+    for (const connection of this.idle) connection.closeSync()
+    for (const connection of this.busy) connection.interrupt()
+    this.idle.length = 0
+    if (this.busy.size === 0) this.instance.closeSync()
+  }
+}
+
+export const sqlText = (text: string): string => `'${text.replaceAll("'", "''")}'`
+export const sqlName = (name: string): string => `"${name.replaceAll('"', '""')}"`
+export const sqlList = (texts: readonly string[]): string => `[${texts.map(sqlText).join(', ')}]`
+
+/** A relation over Parquet files of one schema, rows in the order of the files. */
+export const parquetFiles = (paths: readonly string[], option?: string): string =>
+  `read_parquet(${[sqlList(paths), ...(option ? [option] : [])].join(', ')})`
+
+// --- internal ---
+
+function cell(value: DuckDBValue): Cell {
+  if (typeof value === 'bigint') return Number(value)
+  if (value === null || typeof value !== 'object') return value
+  if ('micros' in value && typeof value.micros === 'bigint') return Number(value.micros)
+  if ('bytes' in value) return value.bytes
+  return String(value)
+}
+
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (!signal?.aborted) return
+  throw signal.reason instanceof ColdtrailError
+    ? signal.reason
+    : new ColdtrailError('E_INTERRUPTED', { signal: 'a request to stop' }, { cause: signal.reason })
+}
+
+function readError(thrown: unknown, { files = [], signal }: Query): unknown {
+  if (thrown instanceof ColdtrailError) return thrown
+  throwIfAborted(signal)
+  const cause = (thrown instanceof Error ? thrown.message : String(thrown)).split('\n\nLINE ')[0]!
+  const options = { cause: thrown }
+  if (/^Out of Memory Error/.test(cause)) return new ColdtrailError('E_QUERY_MEMORY', { cause }, options)
+  const gone = files.find((file) => !existsSync(file))
+  if (gone !== undefined) return new ColdtrailError('E_SEGMENT_GONE', { path: gone }, options)
+  const named = files.find((file) => cause.includes(file)) ?? (files.length === 1 ? files[0] : undefined)
+  if (named !== undefined) return new ColdtrailError('E_SEGMENT_READ', { path: named, cause }, options)
+  if (files.length > 0 && /^(IO|Invalid Input|TProtocol|Serialization|INTERNAL) ?(Exception|Error)/i.test(cause))
+    return new ColdtrailError('E_SEGMENT_READ', { path: `one of ${files.length} segments`, cause }, options)
+  return new ColdtrailError('E_QUERY', { cause }, options)
+}

@@ -1,0 +1,652 @@
+/**
+ * Questions to the store. Every answer is of committed segments only, prunes before it opens an event file, hides events
+ * of superseded sessions unless `allVersions`, and says whether it is complete:
+ *
+ *     offline       segments that may hold a match, but whose files are not here
+ *     rejects       records in the time asked for that a format refused, so that no column tells whether they match
+ *     quarantined   objects that were refused whole
+ *     pending       objects that are listed but not collected yet
+ *
+ * A reject has no time of its own; it counts where its segment overlaps the time asked for. Objects count always.
+ */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { COLUMN_BY_NAME, EVENT_COLUMNS, type EventColumn } from '../core/columns.ts'
+import { ColdtrailError } from '../core/errors.ts'
+import { eventUid, parseEventUid } from '../core/eventUid.ts'
+import type { Catalog, Hold, PendingObject, SegmentRow } from './catalog.ts'
+import { DuckDb, type Parameters, parquetFiles, type Row, sqlName } from './duckdb.ts'
+import {
+  type ColumnFilters,
+  keysetFilters,
+  listsEveryValue,
+  type Needle,
+  type Pruned,
+  type PruneStage,
+  prune,
+  valuesPath,
+} from './prune.ts'
+import { type Decode, recordBytes } from './recordBytes.ts'
+import { type SessionRow, segmentFileName } from './segment.ts'
+import { SessionCache, sessionPath } from './sessions.ts'
+
+/** A compiled expression, as far as the store needs it. */
+export interface Condition {
+  /** A boolean over the columns of `meta`, never NULL; parameters as `$name`. */
+  readonly sql: string
+  readonly parameters: Parameters
+  readonly needles: readonly Needle[]
+  /** Bounds of the times of all matches, microseconds. */
+  readonly time1?: number
+  readonly time2?: number
+}
+
+export interface Question {
+  /** Default `main`. */
+  readonly collection?: string
+  readonly condition?: Condition
+  /** Microseconds, both ends included. Events without a time are then no match. */
+  readonly time1?: number
+  readonly time2?: number
+  /** Events of superseded sessions too. */
+  readonly allVersions?: boolean
+  readonly signal?: AbortSignal
+}
+
+export type Order = 'time' | '-time' | 'id' | '-id'
+
+export interface SearchQuestion extends Question {
+  /** Names of event columns, `uid`, and session columns behind `session.`; default: every column that people read. */
+  readonly columns?: readonly string[]
+  /** Default `time`; ties by id, events without time last. */
+  readonly order?: Order
+  readonly limit?: number
+  /** A column: of events with one value of it only the first (lowest id) is answered; events without one all are. */
+  readonly distinct?: string
+}
+
+export interface Incompleteness {
+  readonly reason: 'offline' | 'rejects' | 'quarantined' | 'pending'
+  /** Segments, records or objects. */
+  readonly count: number
+  readonly detail: string
+}
+
+export interface Explanation {
+  readonly segments: number
+  readonly stages: readonly { readonly stage: PruneStage; readonly kept: number }[]
+  /** Segments whose event files are opened. */
+  readonly opened: number
+}
+
+export interface Answer {
+  readonly complete: boolean
+  readonly why: readonly Incompleteness[]
+  readonly explanation: Explanation
+}
+
+/** Columns by name; times in microseconds. Columns that are null are there with null. */
+export type EventRow = Readonly<Record<string, string | number | null>>
+
+export interface Search extends Answer {
+  readonly columns: readonly string[]
+  /** To be iterated once; ending it early ends the query. */
+  readonly rows: AsyncIterableIterator<EventRow>
+}
+
+export interface ValueCount {
+  readonly value: string | number
+  readonly count: number
+  /** First and last event time, microseconds; null when no event with the value has a time. */
+  readonly time1: number | null
+  readonly time2: number | null
+}
+
+export interface RejectedRecord {
+  readonly session: SessionRow
+  readonly offset: number
+  readonly length: number
+  readonly reason: string
+  /** At most REJECT_BYTES of it. */
+  readonly data: Uint8Array
+}
+
+export interface StoreReaderOptions {
+  readonly catalog: Catalog
+  readonly dataDir: string
+  /** Undoes the codec of an object as received; without it `showRaw` cannot give records that are no UTF-8. */
+  readonly decode?: Decode
+  /** Bytes DuckDB may take; default 1 GiB. */
+  readonly memoryLimit?: number
+  readonly threads?: number
+}
+
+/** What people read; the others can be asked for by name. */
+export const DEFAULT_COLUMNS: readonly string[] = [
+  'id',
+  'uid',
+  ...EVENT_COLUMNS.map(({ name }) => name).filter(
+    (name) => name !== 'id' && !name.endsWith('_key') && name !== 'segment_day',
+  ),
+]
+
+export class StoreReader {
+  private readonly options: StoreReaderOptions
+  private readonly filters: ColumnFilters
+  /** What DuckDB may read is fixed once it is open: another one when segments lie elsewhere. The last is in use. */
+  private readonly engines: { readonly directories: ReadonlySet<string>; readonly engine: Promise<Engine> }[] = []
+  private readonly holds = new Set<Hold>()
+
+  constructor(options: StoreReaderOptions) {
+    this.options = options
+    this.filters = keysetFilters(options)
+  }
+
+  /** Matches, in order, streamed. */
+  async search(question: SearchQuestion): Promise<Search> {
+    const columns = question.columns ?? DEFAULT_COLUMNS
+    for (const name of columns) if (name !== 'uid' && !name.startsWith('session.')) eventColumn(name)
+    return this.held(question, 'meta', async (plan) => {
+      const rows = await HeldRows.start(this.matches(plan, question, columns), plan)
+      return { ...plan.answer, columns, rows }
+    })
+  }
+
+  /** How many events match; with `distinct` an event counts once per value of that column. */
+  async count(question: Question & { readonly distinct?: string }): Promise<Answer & { readonly count: number }> {
+    const distinct = question.distinct === undefined ? undefined : sqlName(eventColumn(question.distinct).name)
+    return this.answer(question, async (plan) => {
+      if (!plan.isFiltered && distinct === undefined)
+        return { count: plan.segments.reduce((sum, { rows }) => sum + rows, 0) }
+      const counted = distinct
+        ? `count(DISTINCT ${distinct}) + count(*) FILTER (WHERE ${distinct} IS NULL)`
+        : 'count(*)'
+      const [row] = await plan.rows(`SELECT ${counted} AS count FROM ${plan.events}`)
+      return { count: (row?.count as number | undefined) ?? 0 }
+    })
+  }
+
+  /**
+   * Values of a column with how many matches have them, most frequent first, then by value. `distinct`: how many values
+   * there are in all. Without an expression the answer comes from values.parquet where a segment has one for the column
+   * and no superseded session, from rows elsewhere.
+   */
+  async values(
+    question: Question & { readonly field: string; readonly limit?: number },
+  ): Promise<Answer & { readonly values: readonly ValueCount[]; readonly distinct: number }> {
+    const column = eventColumn(question.field)
+    const name = sqlName(column.name)
+    return this.answer(question, async (plan) => {
+      const isSummed = (segment: SegmentRow): boolean =>
+        question.condition === undefined &&
+        !plan.isBoundedBy(segment) &&
+        (question.allVersions === true || segment.superseded.length === 0) &&
+        listsEveryValue(segment, column.name) &&
+        existsSync(valuesPath(segment))
+      const summed = plan.segments.filter(isSummed)
+      const read = plan.segments.filter((segment) => !summed.includes(segment))
+      const parts: string[] = []
+      if (read.length > 0)
+        parts.push(`SELECT ${name} AS value, count(*) AS n, min(epoch_us(time)) AS t1, max(epoch_us(time)) AS t2
+          FROM ${plan.eventsOf(read)} WHERE ${name} IS NOT NULL GROUP BY ALL`)
+      if (summed.length > 0)
+        parts.push(`SELECT value, count AS n, epoch_us(time1) AS t1, epoch_us(time2) AS t2
+          FROM ${parquetFiles(summed.map(valuesPath))} WHERE column_name = '${column.name}'`)
+      if (parts.length === 0) return { values: [], distinct: 0 }
+      const rows = await plan.rows(
+        `SELECT value, sum(n) AS count, min(t1) AS time1, max(t2) AS time2, count(*) OVER () AS values
+          FROM (${parts.join(' UNION ALL ')}) GROUP BY value ORDER BY count DESC, value ${limitClause(question.limit)}`,
+        summed.map(valuesPath),
+        read.length > 0,
+      )
+      const values = rows.map(({ value, count, time1, time2 }) => ({ value, count, time1, time2 }) as ValueCount)
+      return { values, distinct: (rows[0]?.values as number | undefined) ?? 0 }
+    })
+  }
+
+  /** Matches per interval of `intervalSecs` seconds; intervals without any are left out. `untimed` have no time. */
+  async timeline(
+    question: Question & { readonly intervalSecs: number },
+  ): Promise<
+    Answer & { readonly bins: readonly { readonly time: number; readonly count: number }[]; readonly untimed: number }
+  > {
+    const width = Math.round(question.intervalSecs * 1e6)
+    if (!(width > 0)) throw new ColdtrailError('E_USAGE', { message: 'an interval must be longer than nothing' })
+    return this.answer(question, async (plan) => {
+      // Integer division cuts towards zero; times before 1970 belong to the interval below.
+      const bin = `(epoch_us(time) - CASE WHEN epoch_us(time) < 0 THEN ${width - 1} ELSE 0 END) // ${width}`
+      const rows = await plan.rows(`SELECT ${bin} AS bin, count(*) AS count FROM ${plan.events} GROUP BY 1 ORDER BY 1`)
+      const bins = rows
+        .filter(({ bin }) => bin !== null)
+        .map(({ bin, count }) => ({ time: (bin as number) * width, count: count as number }))
+      return { bins, untimed: (rows.find(({ bin }) => bin === null)?.count as number | undefined) ?? 0 }
+    })
+  }
+
+  /** One event by local id or uid, with its session. E_EVENT_UNKNOWN. */
+  async show(
+    id: number | string,
+    question: Pick<Question, 'collection' | 'allVersions' | 'signal'> = {},
+  ): Promise<{ readonly event: EventRow; readonly session: SessionRow }> {
+    const { event, session } = await this.find(id, question)
+    return { event, session }
+  }
+
+  /**
+   * The record's own bytes. They are the text of `data`, unless that has U+FFFD: then the record may not have been UTF-8,
+   * and its bytes come from the pack. E_RECORD_BYTES when they are needed and not there.
+   */
+  async showRaw(
+    id: number | string,
+    question: Pick<Question, 'collection' | 'allVersions' | 'signal'> = {},
+  ): Promise<Buffer> {
+    const { event, session, segments } = await this.find(id, question)
+    const data = event.data as string
+    if (!data.includes('\ufffd')) return Buffer.from(data)
+    const pack = segments.find(({ segment }) => segment === session.pack_segment)
+    return recordBytes({ event, session, packDirectory: pack?.directory, decode: this.options.decode })
+  }
+
+  /** Refused records in order of session and offset, and objects that were refused whole or not collected yet. */
+  async rejects(
+    question: Omit<Question, 'condition'> = {},
+  ): Promise<
+    Answer & { readonly records: AsyncIterableIterator<RejectedRecord>; readonly objects: readonly PendingObject[] }
+  > {
+    const objects = await this.options.catalog.pending()
+    return this.held(question, 'reject', async (plan) => {
+      const records = await HeldRows.start(this.rejectedRecords(plan, question), plan)
+      return { ...plan.answer, objects, records }
+    })
+  }
+
+  async explain(question: Question): Promise<Answer> {
+    return this.answer(question, async () => ({}))
+  }
+
+  async close(): Promise<void> {
+    for (const hold of this.holds) await hold.release()
+    this.holds.clear()
+    for (const { engine } of this.engines.splice(0)) (await engine).duckdb.close()
+  }
+
+  // --- internal ---
+
+  private async *matches(
+    plan: Plan,
+    { order = 'time', limit, distinct }: SearchQuestion,
+    columns: readonly string[],
+  ): AsyncGenerator<EventRow> {
+    if (plan.segments.length === 0) return
+    const wanted = columns.filter((name) => COLUMN_BY_NAME.has(name))
+    const selected = new Set(['id', 'session_id', 'ordinal', ...wanted])
+    const list = [...selected].map((name) => (name === 'time' ? 'epoch_us(time) AS time' : sqlName(name))).join(', ')
+    const events = distinct === undefined ? plan.events : plan.distinctEvents(eventColumn(distinct).name)
+    const needsSession = columns.some((name) => name === 'uid' || name.startsWith('session.'))
+    const sql = `SELECT ${list} FROM ${events} AS meta ${orderClause(order)} ${limitClause(limit)}`
+    for await (const chunk of plan.stream(sql))
+      for (const row of chunk) {
+        const session = needsSession ? await plan.sessionOf(row) : undefined
+        yield Object.fromEntries(
+          columns.map((name) => {
+            if (name === 'uid') return [name, session!.uid]
+            if (name.startsWith('session.')) return [name, session!.session[name.slice(8) as keyof SessionRow] ?? null]
+            return [name, row[name] as string | number | null]
+          }),
+        )
+      }
+  }
+
+  private async *rejectedRecords(plan: Plan, { allVersions }: Question): AsyncGenerator<RejectedRecord> {
+    for (const segment of plan.segments) {
+      if (segment.rejects === 0) continue
+      const hidden = new Set(allVersions ? [] : segment.superseded)
+      const sessions = await plan.sessions.of(segment)
+      const path = join(segment.directory, segmentFileName('reject', segment.segment))
+      const sql = `FROM ${parquetFiles([path])} ORDER BY session_id, "offset"`
+      for await (const chunk of plan.duckdb.stream({ sql, files: [path], signal: plan.signal }))
+        for (const { session_id, offset, length, reason, data } of chunk) {
+          const session = sessions.get(session_id as number)
+          if (!session || hidden.has(session.session_id)) continue
+          yield {
+            session,
+            offset: offset as number,
+            length: length as number,
+            reason: reason as string,
+            data: data as Uint8Array,
+          }
+        }
+    }
+  }
+
+  private async find(
+    id: number | string,
+    question: Pick<Question, 'collection' | 'allVersions' | 'signal'>,
+  ): Promise<{ event: EventRow; session: SessionRow; segments: readonly SegmentRow[] }> {
+    const unknown = () => new ColdtrailError('E_EVENT_UNKNOWN', { id })
+    const uid = typeof id === 'string' ? parseEventUid(id) : undefined
+    const local = typeof id === 'string' && /^\d{1,15}$/.test(id) ? Number(id) : id
+    if (uid === undefined && typeof local !== 'number') throw unknown()
+    const plan = await this.plan(question, 'meta')
+    try {
+      const segments = uid ? plan.segments : plan.segments.filter((segment) => holdsId(segment, local as number))
+      for (const segment of segments) {
+        const sessions = await plan.sessions.of(segment, question.signal)
+        const owners = uid
+          ? [...sessions.values()].filter(({ session_id }) => sessions.uidPrefix(session_id) === uid.prefix)
+          : undefined
+        if (owners?.length === 0) continue
+        const where = owners
+          ? `session_id IN (${owners.map(({ session_id }) => session_id)}) AND ordinal = ${uid!.ordinal}`
+          : `id = ${local}`
+        const sql = `SELECT * REPLACE (epoch_us(time) AS time) FROM ${plan.eventsOf([segment])} WHERE ${where}`
+        const [row] = await plan.rows(sql)
+        if (!row) continue
+        const session = sessions.get(row.session_id as number)!
+        const event = { ...row, uid: eventUid(sessions.uidPrefix(session.session_id), row.ordinal as number) }
+        return { event: event as EventRow, session, segments: plan.all }
+      }
+      const offline = plan.answer.why.find(({ reason }) => reason === 'offline')
+      throw offline ? new ColdtrailError('E_EVENT_OFFLINE', { id, detail: offline.detail }) : unknown()
+    } finally {
+      await plan.release()
+    }
+  }
+
+  private answer<T>(question: Question, ask: (plan: Plan) => Promise<T>): Promise<Answer & T> {
+    return this.held(question, 'meta', async (plan) => {
+      const answer = { ...plan.answer, ...(await ask(plan)) }
+      await plan.release()
+      return answer
+    })
+  }
+
+  /** Plans and begins; once more when a file was moved or replaced in between. What began releases the plan. */
+  private async held<T>(question: Question, kind: 'meta' | 'reject', begin: (plan: Plan) => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      const plan = await this.plan(question, kind)
+      try {
+        return await begin(plan)
+      } catch (error) {
+        await plan.release()
+        if (attempt > 1 || !(error instanceof ColdtrailError && error.code === 'E_SEGMENT_GONE')) throw error
+      }
+    }
+  }
+
+  private async plan(question: Question, kind: 'meta' | 'reject'): Promise<Plan> {
+    const { catalog } = this.options
+    const hold = await catalog.registerReader()
+    this.holds.add(hold)
+    const release = async (): Promise<void> => {
+      if (this.holds.delete(hold)) await hold.release()
+    }
+    try {
+      const all = await catalog.segments({ collection: question.collection ?? 'main' })
+      const live = all.filter(({ state }) => state === 'live')
+      const { duckdb, sessions } = await this.engineFor(all)
+      const bounds = boundsOf(question)
+      const pruned = await prune(live, bounds, { duckdb, filters: this.filters })
+      const here: SegmentRow[] = []
+      const offline: SegmentRow[] = []
+      for (const segment of kind === 'meta' ? pruned.segments : pruned.inTime) {
+        const needed = kind === 'meta' || segment.rejects > 0
+        const path = join(segment.directory, segmentFileName(kind, segment.segment))
+        ;(!needed || existsSync(path) ? here : offline).push(segment)
+      }
+      const why = [
+        ...offlineReason(offline),
+        ...(kind === 'reject' ? [] : await rejectsReason(pruned, question, duckdb)),
+        ...(kind === 'reject' ? [] : objectReasons(await catalog.pending())),
+      ]
+      const { total, stages } = pruned
+      const answer = {
+        complete: why.length === 0,
+        why,
+        explanation: { segments: total, stages, opened: here.length },
+      }
+      here.sort((a, b) => (a.id1 ?? 0) - (b.id1 ?? 0))
+      return new Plan({ question, segments: here, all, answer, duckdb, sessions, release })
+    } catch (error) {
+      await release()
+      throw error
+    }
+  }
+
+  private engineFor(segments: readonly SegmentRow[]): Promise<Engine> {
+    const { dataDir, memoryLimit, threads } = this.options
+    const directories = new Set([dataDir, ...segments.map(({ directory }) => directory)])
+    const held = this.engines.at(-1)
+    if (held && [...directories].every((directory) => held.directories.has(directory))) return held.engine
+    const tempDirectory = join(dataDir, 'spill')
+    const engine = DuckDb.open({ directories: [...directories], tempDirectory, memoryLimit, threads }).then(
+      (duckdb) => ({ duckdb, sessions: new SessionCache(duckdb) }),
+    )
+    this.engines.push({ directories, engine })
+    return engine
+  }
+}
+
+// --- internal ---
+
+interface Engine {
+  readonly duckdb: DuckDb
+  readonly sessions: SessionCache
+}
+
+/** A column by its name; E_USAGE for what is none. */
+function eventColumn(name: string): EventColumn {
+  const column = COLUMN_BY_NAME.get(name)
+  if (!column) throw new ColdtrailError('E_USAGE', { message: `"${name}" is no column of events` })
+  return column
+}
+
+const SQL_TYPES = { text: 'VARCHAR', ip: 'VARCHAR', int: 'BIGINT', time: 'TIMESTAMPTZ' } as const
+/** A relation with the columns of events and no rows. */
+const NO_EVENTS = `(SELECT ${EVENT_COLUMNS.map(({ name, type }) => `NULL::${SQL_TYPES[type]} AS ${name}`)} LIMIT 0)`
+
+/** Segments to read, and how: relations over them with everything hidden that the question does not ask for. */
+class Plan {
+  readonly segments: readonly SegmentRow[]
+  readonly all: readonly SegmentRow[]
+  readonly answer: Answer
+  readonly duckdb: DuckDb
+  readonly sessions: SessionCache
+  readonly release: () => Promise<void>
+  private readonly question: Question
+
+  constructor(parts: {
+    question: Question
+    segments: readonly SegmentRow[]
+    all: readonly SegmentRow[]
+    answer: Answer
+    duckdb: DuckDb
+    sessions: SessionCache
+    release: () => Promise<void>
+  }) {
+    this.question = parts.question
+    this.segments = parts.segments
+    this.all = parts.all
+    this.answer = parts.answer
+    this.duckdb = parts.duckdb
+    this.sessions = parts.sessions
+    this.release = parts.release
+  }
+
+  get signal(): AbortSignal | undefined {
+    return this.question.signal
+  }
+
+  /** False when every event of the segments is a match. */
+  get isFiltered(): boolean {
+    return this.segments.some((segment) => this.filterOf([segment]) !== '')
+  }
+
+  /** Whether the time asked for may leave out events of the segment. */
+  isBoundedBy(segment: SegmentRow): boolean {
+    const { time1, time2 } = this.question
+    if (time1 === undefined && time2 === undefined) return false
+    const missing = segment.files.find(({ kind }) => kind === 'meta')?.manifest.eventTime?.missing
+    if (missing !== 0 || segment.time1 === null || segment.time2 === null) return true
+    return segment.time1 < (time1 ?? segment.time1) || segment.time2 > (time2 ?? segment.time2)
+  }
+
+  /** The matches, as a relation with the columns of `meta`. */
+  get events(): string {
+    return this.eventsOf(this.segments)
+  }
+
+  eventsOf(segments: readonly SegmentRow[]): string {
+    const filter = this.filterOf(segments)
+    const files = parquetFiles(segments.map(metaPath))
+    if (segments.length === 0) return NO_EVENTS
+    return filter ? `(FROM ${files} WHERE ${filter})` : files
+  }
+
+  /** Only the first match of each value of a column. */
+  distinctEvents(column: string): string {
+    const name = sqlName(column)
+    return `(FROM ${this.events} AS meta WHERE ${name} IS NULL OR id IN (
+      SELECT min(id) FROM ${this.events} WHERE ${name} IS NOT NULL GROUP BY ${name}))`
+  }
+
+  rows(sql: string, others: readonly string[] = [], readsEvents = true): Promise<Row[]> {
+    return this.duckdb.rows(this.query(sql, others, readsEvents))
+  }
+
+  stream(sql: string): AsyncGenerator<Row[]> {
+    return this.duckdb.stream(this.query(sql))
+  }
+
+  async sessionOf(row: Row): Promise<{ uid: string; session: SessionRow }> {
+    const segment = this.segments.find((segment) => holdsId(segment, row.id as number))
+    if (!segment) throw new Error(`event ${row.id} is in no segment of the plan`)
+    const sessions = await this.sessions.of(segment, this.signal)
+    const session = row.session_id as number
+    return { uid: eventUid(sessions.uidPrefix(session), row.ordinal as number), session: sessions.get(session)! }
+  }
+
+  private query(sql: string, others: readonly string[] = [], readsEvents = true) {
+    const { condition, signal } = this.question
+    const parameters = readsEvents ? condition?.parameters : undefined
+    return { sql, parameters, files: [...this.segments.map(metaPath), ...others], signal }
+  }
+
+  private filterOf(segments: readonly SegmentRow[]): string {
+    const { condition, time1, time2, allVersions } = this.question
+    const terms: string[] = []
+    if (time1 !== undefined || time2 !== undefined) {
+      if (segments.some((segment) => this.isBoundedBy(segment)))
+        terms.push(
+          ...(time1 === undefined ? [] : [`time >= make_timestamptz(${time1}::BIGINT)`]),
+          ...(time2 === undefined ? [] : [`time <= make_timestamptz(${time2}::BIGINT)`]),
+        )
+    }
+    const hidden = allVersions ? [] : segments.flatMap(({ superseded }) => superseded)
+    if (hidden.length > 0) terms.push(`session_id NOT IN (${hidden})`)
+    if (condition) terms.push(`(${condition.sql})`)
+    return terms.join(' AND ')
+  }
+}
+
+/** Rows that hold the plan's files until they were read, or until the reader stops. */
+class HeldRows<T> implements AsyncIterableIterator<T> {
+  private readonly rows: AsyncGenerator<T>
+  private readonly plan: Plan
+  private first: IteratorResult<T> | undefined
+
+  private constructor(rows: AsyncGenerator<T>, plan: Plan) {
+    this.rows = rows
+    this.plan = plan
+  }
+  /** Fetches the first row, so that a fault of the question or of a file shows before an answer is begun. */
+  static async start<T>(rows: AsyncGenerator<T>, plan: Plan): Promise<HeldRows<T>> {
+    const held = new HeldRows(rows, plan)
+    held.first = await held.next()
+    return held
+  }
+  async next(): Promise<IteratorResult<T>> {
+    const { first } = this
+    this.first = undefined
+    if (first) return first
+    try {
+      const result = await this.rows.next()
+      if (result.done) await this.plan.release()
+      return result
+    } catch (error) {
+      await this.plan.release()
+      throw error
+    }
+  }
+  async return(): Promise<IteratorResult<T>> {
+    await this.rows.return(undefined)
+    await this.plan.release()
+    return { done: true, value: undefined }
+  }
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+}
+
+const metaPath = ({ directory, segment }: SegmentRow): string => join(directory, segmentFileName('meta', segment))
+
+const holdsId = ({ id1, id2 }: SegmentRow, id: number): boolean =>
+  id1 !== null && id2 !== null && id1 <= id && id <= id2
+
+function boundsOf({ condition, time1, time2 }: Question) {
+  const starts = [time1, condition?.time1].filter((time) => time !== undefined)
+  const ends = [time2, condition?.time2].filter((time) => time !== undefined)
+  return {
+    needles: condition?.needles ?? [],
+    ...(starts.length > 0 ? { time1: Math.max(...starts) } : {}),
+    ...(ends.length > 0 ? { time2: Math.min(...ends) } : {}),
+  }
+}
+
+/** Segments come in order of id, and their rows too: no sort is needed for that. */
+function orderClause(order: Order): string {
+  if (order === 'id') return ''
+  if (order === '-id') return 'ORDER BY id DESC'
+  return `ORDER BY meta.time ${order === 'time' ? 'ASC' : 'DESC'} NULLS LAST, id`
+}
+
+function limitClause(limit: number | undefined): string {
+  if (limit === undefined) return ''
+  if (!Number.isSafeInteger(limit) || limit < 0)
+    throw new ColdtrailError('E_USAGE', { message: `a limit is a number from 0 on, not ${limit}` })
+  return `LIMIT ${limit}`
+}
+
+function offlineReason(offline: readonly SegmentRow[]): Incompleteness[] {
+  if (offline.length === 0) return []
+  const named = offline.slice(0, 3).map(({ segment }) => segment)
+  const more = offline.length > named.length ? ', …' : ''
+  const detail = `segments that may hold a match are offline or missing: ${named.join(', ')}${more}`
+  return [{ reason: 'offline', count: offline.length, detail }]
+}
+
+async function rejectsReason({ inTime }: Pruned, { allVersions }: Question, duckdb: DuckDb): Promise<Incompleteness[]> {
+  let count = 0
+  for (const segment of inTime) {
+    if (segment.rejects === 0) continue
+    const path = sessionPath(segment)
+    const hidden = allVersions ? [] : segment.superseded
+    if (hidden.length === 0 || !existsSync(path)) count += segment.rejects
+    else {
+      const sql = `SELECT coalesce(sum(rejects), 0) AS n FROM ${parquetFiles([path])} WHERE session_id NOT IN (${hidden})`
+      const [row] = await duckdb.rows({ sql, files: [path] })
+      count += row!.n as number
+    }
+  }
+  const detail = 'records that their format refused cannot be matched by column; `coldtrail rejects` lists them'
+  return count === 0 ? [] : [{ reason: 'rejects', count, detail }]
+}
+
+function objectReasons(objects: readonly PendingObject[]): Incompleteness[] {
+  const count = (wanted: PendingObject['state']) => objects.filter(({ state }) => state === wanted).length
+  const reasons: Incompleteness[] = [
+    { reason: 'quarantined', count: count('quarantined'), detail: 'objects were refused whole' },
+    { reason: 'pending', count: count('pending'), detail: 'objects could not be fetched yet' },
+  ]
+  return reasons.filter(({ count }) => count > 0)
+}

@@ -1,0 +1,328 @@
+import assert from 'node:assert/strict'
+import { renameSync, rmSync, truncateSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import fc from 'fast-check'
+import { decodeStream } from '../../src/collect/decode.ts'
+import { ColdtrailError } from '../../src/core/errors.ts'
+import { eventUid, uidPrefix } from '../../src/core/eventUid.ts'
+import type { SegmentRow } from '../../src/store/catalog.ts'
+import { loadKeysetKey } from '../../src/store/keysetKeys.ts'
+import { type Condition, type EventRow, type Order, type Question, StoreReader } from '../../src/store/search.ts'
+import { type KnownEvent, type SampleEvent, type SampleObject, SampleStore } from '../support/sampleStore.ts'
+
+const DAY = 1_688_947_200_000_000
+const code = (expected: string) => (error: unknown) => error instanceof ColdtrailError && error.code === expected
+const OPERATIONS = ['GetObject', 'PutObject', 'CreateUser', 'Größe', '']
+
+const unlimited = { maxBytes: Number.MAX_SAFE_INTEGER, maxRatio: Number.MAX_SAFE_INTEGER }
+const decode = async (received: AsyncIterable<Uint8Array>, size: number) =>
+  (await decodeStream(received, size, unlimited)).decoded
+
+function sampleEvents(count: number, segment: number): SampleEvent[] {
+  return Array.from({ length: count }, (_, i) => ({
+    // Every tenth has no time; times are neither sorted nor disjoint between segments.
+    ...(i % 10 === 9 ? {} : { time: DAY + ((i * 7919) % 5000) * 1e6 + segment * 1e9 }),
+    columns: {
+      api_operation: OPERATIONS[(i * 3 + segment) % OPERATIONS.length]!,
+      actor_user_name: `user${(i + segment * 5) % 17}`,
+      ...(i % 3 === 0 ? {} : { metadata_uid: `event-${i % 40}` }),
+      ...(i % 4 === 0 ? { src_endpoint_port: (i * 31) % 7 } : {}),
+    },
+  }))
+}
+
+const oneOf = (column: string, values: readonly string[]): Condition => ({
+  sql: `coalesce(${column} IN (${values.map((_, i) => `$v${i}`)}), false)`,
+  parameters: Object.fromEntries(values.map((value, i) => [`v${i}`, value])),
+  needles: [{ column, values }],
+})
+
+async function collected<T>(rows: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = []
+  for await (const row of rows) all.push(row)
+  return all
+}
+
+const ids = (rows: readonly EventRow[]) => rows.map(({ id }) => id)
+
+describe('questions to a store of several segments', () => {
+  let store: SampleStore
+  let reader: StoreReader
+  let segments: SegmentRow[]
+  before(async () => {
+    store = await SampleStore.create()
+    // Two segments with a keyset, two without.
+    for (let segment = 0; segment < 4; segment++) {
+      const objects: SampleObject[] = [
+        { key: `a${segment}`, events: sampleEvents(60, segment), codec: 'gzip' },
+        { key: `b${segment}`, events: sampleEvents(30, segment + 10) },
+        { key: `empty${segment}`, events: [] },
+      ]
+      await store.seal(objects, { keyset: segment < 2 ? loadKeysetKey(store.dataDir, '2023') : null })
+    }
+    segments = [...(await store.catalog.segments())]
+    reader = new StoreReader({ catalog: store.catalog, dataDir: store.dataDir, decode })
+  })
+  after(async () => {
+    await reader.close()
+    await store.remove()
+  })
+
+  const operation = ({ columns }: KnownEvent) => columns.api_operation as string
+
+  const questions = fc.record(
+    {
+      operations: fc.uniqueArray(fc.constantFrom(...OPERATIONS, 'Unheard', 'A', 'z'), { minLength: 1, maxLength: 3 }),
+      time1: fc.integer({ min: 0, max: 9000 }).map((seconds) => DAY + seconds * 1e6),
+      time2: fc.integer({ min: 0, max: 9000 }).map((seconds) => DAY + seconds * 1e6),
+      order: fc.constantFrom<Order>('time', '-time', 'id', '-id'),
+      limit: fc.integer({ min: 0, max: 200 }),
+    },
+    { requiredKeys: [] },
+  )
+
+  const naive = (question: { operations?: string[]; time1?: number; time2?: number }): KnownEvent[] =>
+    store.events.filter((event) => {
+      const { time } = event
+      if (question.operations && !question.operations.includes(operation(event))) return false
+      if (question.time1 !== undefined && (time === null || time < question.time1)) return false
+      return question.time2 === undefined || (time !== null && time <= question.time2)
+    })
+
+  test('search, count, values and timeline equal a naive filter, whatever is pruned', async () => {
+    await fc.assert(
+      fc.asyncProperty(questions, async ({ operations, time1, time2, order, limit }) => {
+        const condition = operations && oneOf('api_operation', operations)
+        const question: Question = { condition, time1, time2 }
+        const matches = naive({ operations, time1, time2 })
+        const byTime = (a: KnownEvent, b: KnownEvent) =>
+          a.time === b.time ? a.id - b.id : a.time === null ? 1 : b.time === null ? -1 : a.time - b.time
+        if (order === '-id') matches.sort((a, b) => b.id - a.id)
+        else if (order === '-time') matches.sort((a, b) => (a.time && b.time ? b.time - a.time : 0) || byTime(a, b))
+        else if (order !== 'id') matches.sort(byTime)
+        const found = await reader.search({ ...question, order, limit, columns: ['id', 'time', 'data'] })
+        const expected = matches.slice(0, limit ?? matches.length)
+        assert.deepEqual(
+          await collected(found.rows),
+          expected.map(({ id, time, record }) => ({ id, time, data: record.toString() })),
+        )
+        assert.equal(found.complete, true)
+        assert.equal((await reader.count(question)).count, matches.length)
+
+        const answer = await reader.values({ ...question, field: 'actor_user_name', limit: 5 })
+        const users = Map.groupBy(matches, ({ columns }) => columns.actor_user_name as string)
+        const top = [...users]
+          .map(([value, events]) => {
+            const times = events.flatMap(({ time }) => (time === null ? [] : [time]))
+            const bound = (pick: typeof Math.min) => (times.length > 0 ? pick(...times) : null)
+            return { value, count: events.length, time1: bound(Math.min), time2: bound(Math.max) }
+          })
+          .sort((a, b) => b.count - a.count || (a.value < b.value ? -1 : 1))
+        assert.deepEqual([...answer.values], top.slice(0, 5))
+        assert.equal(answer.distinct, top.length)
+
+        const timeline = await reader.timeline({ ...question, intervalSecs: 600 })
+        const bins = Map.groupBy(
+          matches.filter(({ time }) => time !== null),
+          ({ time }) => Math.floor(time! / 600e6) * 600e6,
+        )
+        assert.deepEqual(
+          [...timeline.bins],
+          [...bins].map(([time, events]) => ({ time, count: events.length })).sort((a, b) => a.time - b.time),
+        )
+        assert.equal(timeline.untimed, matches.filter(({ time }) => time === null).length)
+      }),
+      { numRuns: 40 },
+    )
+  })
+
+  test('distinct counts an event once per value, and events without one each', async () => {
+    const uids = new Set(store.events.flatMap(({ columns }) => columns.metadata_uid ?? []))
+    const without = store.events.filter(({ columns }) => columns.metadata_uid === undefined)
+    assert.equal((await reader.count({ distinct: 'metadata_uid' })).count, uids.size + without.length)
+    const { rows } = await reader.search({ distinct: 'metadata_uid', order: 'id', columns: ['id', 'metadata_uid'] })
+    const seen = new Set()
+    const first = store.events.filter(({ columns: { metadata_uid: uid } }) => {
+      const isNew = uid === undefined || !seen.has(uid)
+      seen.add(uid)
+      return isNew
+    })
+    assert.deepEqual(
+      ids(await collected(rows)),
+      first.map(({ id }) => id),
+    )
+  })
+
+  test('the uid comes from the object alone; show finds an event by id and by uid', async () => {
+    const { rows } = await reader.search({ columns: ['id', 'uid', 'session.key'], order: 'id' })
+    const found = await collected(rows)
+    assert.deepEqual(
+      found,
+      store.events.map(({ id, key, version, ordinal }) => ({
+        id,
+        uid: eventUid(uidPrefix({ source: 's3://logs', bucket: 'logs', key, version }), ordinal),
+        'session.key': key,
+      })),
+    )
+    for (const { id, record } of store.events.filter((_, i) => i % 50 === 7)) {
+      const uid: unknown = found.find((row) => row.id === id)!.uid.uid
+      for (const name of [id, String(id), String(uid)]) {
+        const { event, session } = await reader.show(name)
+        assert.deepEqual([event.id, event.uid, session.source], [id, uid, 's3://logs'])
+        assert.ok((await reader.showRaw(name)).equals(record))
+      }
+    }
+    for (const unknown of [1e9, -1, 'nothing', `${'0'.repeat(32)}`, '1; DROP', 1.5])
+      await assert.rejects(reader.show(unknown), code('E_EVENT_UNKNOWN'))
+  })
+
+  test('says how many segments each stage left before an event file was opened', async () => {
+    const { explanation } = await reader.explain({ condition: oneOf('api_operation', ['zzz']) })
+    assert.deepEqual(explanation.stages, [
+      { stage: 'time', kept: 4 },
+      { stage: 'columns', kept: 0 },
+      { stage: 'index', kept: 0 },
+    ])
+    const inside = await reader.explain({ condition: oneOf('actor_user_name', ['user3x']) })
+    assert.deepEqual(
+      inside.explanation.stages.map(({ kept }) => kept),
+      [4, 4, 0],
+    )
+    assert.equal((await reader.explain({ time2: DAY - 1 })).explanation.opened, 0)
+  })
+
+  test('values of an integer column come from rows', async () => {
+    const { values } = await reader.values({ field: 'src_endpoint_port' })
+    const ports = store.events.flatMap(({ columns }) => columns.src_endpoint_port ?? [])
+    assert.equal(
+      values.reduce((sum, { count }) => sum + count, 0),
+      ports.length,
+    )
+    await assert.rejects(reader.values({ field: 'no_such"; --' }), code('E_USAGE'))
+  })
+
+  test('a missing segment makes an answer incomplete only if it may hold a match', async () => {
+    const [first] = segments
+    const path = join(first!.directory, `meta-${String(first!.segment).padStart(9, '0')}.parquet`)
+    renameSync(path, `${path}.away`)
+    try {
+      const here = await reader.count({})
+      assert.equal(here.complete, false)
+      assert.deepEqual(
+        here.why.map(({ reason, count }) => ({ reason, count })),
+        [{ reason: 'offline', count: 1 }],
+      )
+      assert.equal(here.count, store.events.filter(({ segment }) => segment !== first!.segment).length)
+      assert.equal((await reader.count({ condition: oneOf('api_operation', ['zzz']) })).complete, true)
+      const lost = store.events.find(({ segment }) => segment === first!.segment)!
+      await assert.rejects(reader.show(lost.id), code('E_EVENT_OFFLINE'))
+    } finally {
+      renameSync(`${path}.away`, path)
+    }
+  })
+
+  test('a reader that stops early or is interrupted leaves nothing behind', async () => {
+    const { rows } = await reader.search({})
+    for await (const row of rows) if (row.id !== undefined) break
+    const stop = new AbortController()
+    stop.abort()
+    await assert.rejects(reader.search({ signal: stop.signal }), code('E_INTERRUPTED'))
+    assert.equal((await reader.count({})).count, store.events.length)
+  })
+
+  test('a damaged file is named', async () => {
+    const other = await SampleStore.create()
+    try {
+      const { directory, segment } = await other.seal([{ key: 'x', events: sampleEvents(5, 0) }])
+      const path = join(directory, `meta-${String(segment).padStart(9, '0')}.parquet`)
+      truncateSync(path, 100)
+      const damaged = new StoreReader({ catalog: other.catalog, dataDir: other.dataDir })
+      await assert.rejects(damaged.count({ condition: oneOf('api_operation', [OPERATIONS[0]!]) }), (error) => {
+        assert.ok(error instanceof ColdtrailError && error.code === 'E_SEGMENT_READ')
+        assert.equal(error.values.path, path)
+        return true
+      })
+      await damaged.close()
+    } finally {
+      await other.remove()
+    }
+  })
+})
+
+test('superseded sessions are hidden everywhere unless all versions are asked for', async () => {
+  const store = await SampleStore.create()
+  const reader = new StoreReader({ catalog: store.catalog, dataDir: store.dataDir, decode })
+  try {
+    const old = [{ key: 'k', version: 'v1', lastModified: 1, events: sampleEvents(20, 0), rejects: [Buffer.from('{')] }]
+    await store.seal([...old, { key: 'other', events: sampleEvents(10, 1) }])
+    const before = store.events.filter(({ key }) => key === 'k').map(({ id }) => id)
+    assert.equal((await reader.count({})).why[0]?.reason, 'rejects')
+    await store.seal([{ key: 'k', version: 'v2', lastModified: 2, events: sampleEvents(15, 0) }])
+    const answer = await reader.count({})
+    assert.deepEqual([answer.count, answer.complete], [25, true])
+    assert.equal((await reader.count({ allVersions: true })).count, 45)
+    const seen = ids(await collected((await reader.search({ columns: ['id'] })).rows))
+    assert.deepEqual([seen.length, before.some((id) => seen.includes(id))], [25, false])
+    const total = async (allVersions: boolean) =>
+      (await reader.values({ field: 'api_operation', allVersions })).values.reduce((sum, { count }) => sum + count, 0)
+    assert.deepEqual([await total(false), await total(true)], [25, 45])
+    const bins = (await reader.timeline({ intervalSecs: 1e6 })).bins.reduce((sum, { count }) => sum + count, 0)
+    assert.equal(bins, 25 - 2)
+    await assert.rejects(reader.show(before[0]!), code('E_EVENT_UNKNOWN'))
+    assert.equal((await reader.show(before[0]!, { allVersions: true })).session.version, 'v1')
+    assert.equal((await collected((await reader.rejects()).records)).length, 0)
+    const [reject] = await collected((await reader.rejects({ allVersions: true })).records)
+    assert.deepEqual([reject?.session.key, Buffer.from(reject!.data).toString()], ['k', '{'])
+  } finally {
+    await reader.close()
+    await store.remove()
+  }
+})
+
+test('objects that are pending or quarantined make every answer incomplete', async () => {
+  const store = await SampleStore.create()
+  const reader = new StoreReader({ catalog: store.catalog, dataDir: store.dataDir })
+  try {
+    const object = { source: 's', bucket: 'b', key: 'k', version: '1', size: 1, lastModified: 1 }
+    assert.equal((await reader.count({})).complete, true)
+    const objects = [object, { ...object, key: 'l' }]
+    await store.catalog.claim(store.owner, objects)
+    await store.catalog.giveBack(store.owner, objects[0]!, { state: 'pending', code: 'E_X', reason: 'r' })
+    await store.catalog.giveBack(store.owner, objects[1]!, { state: 'quarantined', code: 'E_Y', reason: 'r' })
+    const { complete, why } = await reader.count({})
+    assert.equal(complete, false)
+    assert.deepEqual(
+      why.map(({ reason, count }) => `${count} ${reason}`),
+      ['1 quarantined', '1 pending'],
+    )
+    assert.equal((await reader.rejects()).objects.length, 2)
+  } finally {
+    await reader.close()
+    await store.remove()
+  }
+})
+
+test('records that are no UTF-8 come back byte for byte from the pack', async () => {
+  const store = await SampleStore.create()
+  const reader = new StoreReader({ catalog: store.catalog, dataDir: store.dataDir, decode })
+  try {
+    const records = [Buffer.from([0x61, 0xff, 0xfe, 0x62]), Buffer.from('a real \ufffd and \u0000 and \u{1f600}')]
+    for (const codec of ['plain', 'gzip'] as const)
+      await store.seal([
+        { key: `first-${codec}`, events: [{ record: Buffer.from('x'.repeat(100_000)) }], codec },
+        { key: `second-${codec}`, events: records.map((record) => ({ record })), codec },
+      ])
+    for (const { id, record } of store.events) assert.ok((await reader.showRaw(id)).equals(record))
+    const bare = new StoreReader({ catalog: store.catalog, dataDir: store.dataDir })
+    const { id, segment } = store.events[1]!
+    await assert.rejects(bare.showRaw(id), code('E_RECORD_BYTES'))
+    await bare.close()
+    const { directory } = await store.segment(segment)
+    rmSync(join(directory, `log-${String(segment).padStart(9, '0')}.pack`))
+    await assert.rejects(reader.showRaw(id), code('E_RECORD_BYTES'))
+  } finally {
+    await reader.close()
+    await store.remove()
+  }
+})
