@@ -200,9 +200,10 @@ class Checker {
 
   private time(comparison: Comparison, test: (wanted: Test) => Condition): Condition {
     const { operator } = comparison
+    const isEquality = operator === '==' || operator === 'in'
+    if (!isEquality && !ORDERS.has(operator)) throw this.noOperator(comparison, 'a time')
     const values = comparison.values.map((literal) => this.instant(literal, comparison))
-    if (operator === '==' || operator === 'in') return test({ kind: 'integers', values })
-    if (!ORDERS.has(operator)) throw this.noOperator(comparison, 'a time')
+    if (isEquality) return test({ kind: 'integers', values })
     return test({ kind: 'integer', order: operator as Order, value: values[0]! })
   }
 

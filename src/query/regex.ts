@@ -43,9 +43,9 @@ export function matchesRegex(regex: RegExp, text: string): boolean {
 
 // --- internal ---
 
-const PATTERN_LENGTH = 20_000
+const PATTERN_LENGTH = 200_000
 /** Parts after expansion of repeats: keeps RE2 below its memory limit, which would end the statement. */
-const SIZE = 20_000
+const SIZE = 60_000
 const REPEAT = 1_000
 const NESTING = 100
 
@@ -214,17 +214,20 @@ class RegexParser {
     const negated = this.peek() === '^'
     if (negated) this.at++
     let body = ''
+    let size = negated ? 10 : 1
     for (let first = true; this.peek() !== ']' || first; first = false) {
       const c = this.peek()
       if (c === undefined) throw this.fault('this set is not closed', start)
       if (c === ']') throw this.fault('an empty set (write \\\\] for the character)', start)
       if (c === '[' && /[:.=]/.test(this.characters[this.at + 1] ?? ''))
         throw this.fault('named classes are not supported')
-      body += this.setItem()
+      const item = this.setItem()
+      body += item
+      size += ASCII_ITEM.test(item) ? 1 : 6
     }
     this.at++
     const text = `[${negated ? '^' : ''}${body}]`
-    return { js: text.replace(RE2_HEX, '\\u{$1}'), re2: text, size: negated ? 10 : 2 + body.length / 4, repeats: 1 }
+    return { js: text.replace(RE2_HEX, '\\u{$1}'), re2: text, size, repeats: 1 }
   }
 
   private setItem(): string {
@@ -262,6 +265,7 @@ class RegexParser {
   }
 }
 
+const ASCII_ITEM = /^(\\x\{[0-9a-f]{1,2}\}-?|[\w-])+$/
 const RE2_HEX = /\\x\{([0-9a-f]+)\}/g
 
 function code(character: number): string {

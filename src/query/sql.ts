@@ -159,14 +159,19 @@ class SqlWriter {
         return whenNumber(
           oneOf(
             number,
-            test.values.map((value) => `${this.param(value)}::DOUBLE`),
+            test.values.map((value) => this.double(value)),
           ),
         )
       case 'number':
-        return whenNumber(`${number} ${test.order} ${this.param(test.value)}::DOUBLE`)
+        return whenNumber(`${number} ${test.order} ${this.double(test.value)}`)
       default:
         return `(CASE WHEN json_type(v) = 'VARCHAR' THEN ${this.textual(text, test, true)} ELSE FALSE END)`
     }
+  }
+
+  /** As text: the driver would bind 1e300, an integer to JavaScript, as a 64-bit integer. */
+  private double(value: number): string {
+    return `${this.param(String(value))}::DOUBLE`
   }
 
   private param(value: SqlValue): string {

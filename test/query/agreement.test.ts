@@ -8,6 +8,7 @@ import { ipKey } from '../../src/core/ipAddress.ts'
 import { fold } from '../../src/query/caseFolding.ts'
 import { compile, type EventAccess, type Expression } from '../../src/query/expression.ts'
 import { parseJson } from '../../src/query/jsonText.ts'
+import { RegexFault, sharedRegex } from '../../src/query/regex.ts'
 
 type Row = Readonly<Record<string, string | number | null>>
 
@@ -297,6 +298,36 @@ test('predicate and SQL agree, and every match satisfies needles and range', asy
   assert.ok(matched > 100, 'the world is small enough for matches')
 })
 
+test('hostile records read alike', async () => {
+  const rows: Row[] = MALFORMED.map((one) => ({ data: one }))
+  await store(rows)
+  const texts = ['a', 'b', 'a.0', '0.a', '0', 'a.a', 'q'].flatMap((path) =>
+    [
+      'exists',
+      "== 'x'",
+      '== 1',
+      "!= 'x'",
+      '> -1e308',
+      '< 1e300',
+      "contains ''",
+      "== 'Alice'",
+      '== true',
+      "regexp '.b'",
+    ].map((rest) => `data.${path} ${rest}`),
+  )
+  for (const found of [
+    ...texts,
+    "data contains 'A'",
+    "data contains cased 'plain root text a'",
+    "data startswith '{'",
+  ]) {
+    const compiled = compile(found)
+    assert.deepEqual(await bySql(compiled, rows.length), byPredicate(compiled, rows), found)
+  }
+  const first = compile('data.a == 1')
+  assert.equal(first.predicate(access({ data: '{"a":1,"a":"x"}' })), true, 'of equal keys the first counts')
+})
+
 test('long lists agree with short ones', async () => {
   const rows: Row[] = TEXTS.map((value, i) => ({
     actor_user_name: value,
@@ -350,6 +381,132 @@ test('what is JSON is JSON for both', async () => {
     }),
     { numRuns: 30 },
   )
+})
+
+test('every accepted regular expression means the same to both engines, and none ends a statement', async () => {
+  const character = fc.constantFrom(
+    'a',
+    'k',
+    'K',
+    'é',
+    'ß',
+    'ſ',
+    '\u212a',
+    '😀',
+    '\n',
+    ' ',
+    '\v',
+    '\u00a0',
+    '_',
+    '7',
+    '-',
+    ']',
+    '\u0130',
+    'Σ',
+    'ς',
+  )
+  const item = fc.constantFrom(
+    'a',
+    'K',
+    'é',
+    '.',
+    '^',
+    '$',
+    '\\d',
+    '\\W',
+    '\\s',
+    '\\S',
+    '\\b',
+    '\\B',
+    '\\n',
+    '\\.',
+    '[a-z]',
+    '[^k]',
+    '[\\s_-]',
+    '[\\w]',
+    '[^\\d\\]]',
+    '(?:a|k)',
+    '(é)',
+    '😀',
+    '\\x{df}',
+    '[À-ÿ]',
+    '(',
+    ')',
+    '[',
+    '|',
+    '(?i)',
+    '(?=a)',
+    '\\1',
+    '{',
+    '-',
+    '&&',
+    '[a&&b]',
+    '[a--b]',
+    '[~]',
+    '\\Q',
+    '\\pL',
+    '(?P<x>a)',
+    '\\A',
+    '\\z',
+  )
+  const repeat = fc.constantFrom('', '', '', '*', '+', '?', '{2}', '{0,3}', '{1,}', '*?', '{,2}', '{1000}', '++')
+  const pattern = fc.array(fc.tuple(item, repeat), { maxLength: 6 }).map((parts) => parts.flat().join(''))
+  const subject = fc.oneof(
+    fc.array(character, { maxLength: 6 }).map((parts) => parts.join('')),
+    fc.string(),
+  )
+  let accepted = 0
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(pattern, { minLength: 20, maxLength: 20 }),
+      fc.array(subject, { minLength: 20, maxLength: 20 }),
+      fc.boolean(),
+      async (patterns, subjects, ignoreCase) => {
+        const list = subjects.map((_, i) => `($${i + 2})`).join(', ')
+        for (const one of patterns) {
+          const shared = sharedRegex(one, ignoreCase)
+          if (shared instanceof RegexFault) {
+            assert.ok(shared.at >= 0 && shared.at <= one.length, one)
+            continue
+          }
+          accepted++
+          const sql = `SELECT regexp_matches(v, $1) FROM (VALUES ${list}) t(v)`
+          const reader = await duckdb.runAndReadAll(sql, [shared.re2, ...subjects])
+          const answers = subjects.map((found, i) => [one, found, reader.getRows()[i]![0]])
+          assert.deepEqual(
+            subjects.map((found) => [one, found, shared.js.test(found)]),
+            answers,
+          )
+        }
+      },
+    ),
+    { numRuns: 40 },
+  )
+  assert.ok(accepted > 100)
+})
+
+test('a regular expression that is accepted is never too large for RE2', async () => {
+  for (const one of [
+    '[^a]{1000}',
+    '(?:[^a]{10}){100}',
+    '[^a]{1000}'.repeat(2),
+    '\\S{900}\\W{900}',
+    'a'.repeat(19_000),
+    '(?:a|b){1000}(?:[^é]|😀){500}',
+    '.{1000}.{1000}',
+    '[\u00e0-\u1fff\u2001-\ufffe]{1000}'.repeat(4),
+    '[^\u00e0-\u1fff]{1000}'.repeat(3),
+    '.{1000}'.repeat(7),
+  ]) {
+    const shared = sharedRegex(one, true)
+    if (shared instanceof RegexFault) continue
+    await duckdb.run('SELECT regexp_matches(v, $1) FROM (VALUES ($2)) t(v)', [shared.re2, 'ab'])
+  }
+  const long = compile(`data contains '${'É/k'.repeat(330)}'`)
+  await store([{ data: '{"a":"\\u00e9"}' }])
+  assert.deepEqual(await bySql(long, 1), [false])
+  for (const one of ['(?:a{1000}){1000}', '(?:[^a]{100}){11}', 'a{1001}'])
+    assert.ok(sharedRegex(one, false) instanceof RegexFault, one)
 })
 
 test('parameters take a prefix, so that an expression fits into a larger statement', async () => {
