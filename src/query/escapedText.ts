@@ -20,7 +20,12 @@ export function escapedText(value: string, folded: boolean): EscapedText | undef
   const pattern = characters.map((character) => forms(character, folded)).join('')
   const regex = sharedRegex(pattern, false)
   if (regex instanceof RegexFault) return undefined
-  return { regex, mark: characters.some((character) => SHORT[character] !== undefined) ? '\\' : '\\u' }
+  return { regex, mark: escapeMark(value) }
+}
+
+/** What stands in every JSON text that writes `value` with an escape: `\`, or `\u` when none of it has a short form. */
+export function escapeMark(value: string): string {
+  return [...value].some((character) => SHORT[character] !== undefined) ? '\\' : '\\u'
 }
 
 // --- internal ---

@@ -3,6 +3,7 @@
  * parameter. A test of a column is `"c" IS NOT NULL AND …`, which is FALSE for NULL and still lets DuckDB skip row groups.
  */
 import type { Condition, Field, Test } from './condition.ts'
+import { escapeMark } from './escapedText.ts'
 import { isIndex } from './jsonText.ts'
 
 export type SqlValue = string | number | bigint | boolean | null
@@ -25,6 +26,8 @@ export function sql(condition: Condition, prefix = ''): SqlText {
 
 /** Longer lists travel as one JSON parameter. */
 const LIST_PARAMETERS = 64
+/** More values than these are not looked for in the record's text first. */
+const GUARDED_VALUES = 4
 
 class SqlWriter {
   readonly params: SqlValue[] = []
@@ -119,20 +122,27 @@ class SqlWriter {
 
   /**
    * DuckDB ends the statement at malformed JSON, so only valid JSON is looked into. First the cheap ways out: a record
-   * without the last key has no such place (unless the key is written with escapes), and a place that is reached without
-   * passing an array is read directly.
+   * without the last key, or without the value asked for, has no match (unless it writes them with escapes); and a place
+   * that is reached without passing an array is read directly.
    */
   private json(segments: readonly string[], test: Test): string {
-    const last = segments.findLast((segment) => !isIndex(segment))
     const guards = ['"data" IS NOT NULL']
-    if (last !== undefined)
-      guards.push(`(contains("data", ${this.param(JSON.stringify(last))}) OR contains("data", '\\'))`)
+    const last = segments.findLast((segment) => !isIndex(segment))
+    if (last !== undefined) guards.push(this.holds([last], JSON.stringify))
+    if (test.kind === 'texts' && !test.folded && test.values.length <= GUARDED_VALUES)
+      guards.push(this.holds(test.values, String))
     guards.push('json_valid("data")')
     const direct = `json_extract("data", ${this.param(segments.map(pointer).join(''))})`
     const values =
       `CASE WHEN json_type(${direct}) IS NULL THEN ${this.walked(segments)} ` + `ELSE ${unfolded(`[${direct}]`)} END`
     const passes = `len(list_filter(${values}, lambda v: ${this.jsonTest(test)})) > 0`
     return `(CASE WHEN ${guards.join(' AND ')} THEN ${passes} ELSE FALSE END)`
+  }
+
+  /** The record has one of these texts as `plain` writes it, or may have it with escapes. */
+  private holds(texts: readonly string[], plain: (text: string) => string): string {
+    const wanted = new Set(texts.flatMap((text) => [plain(text), escapeMark(text)]))
+    return `(${[...wanted].map((text) => `contains("data", ${this.param(text)})`).join(' OR ')})`
   }
 
   private walked(segments: readonly string[]): string {
