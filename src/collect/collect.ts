@@ -10,12 +10,13 @@ import type { Log } from '../core/log.ts'
 import type { SourceObject } from '../core/sourceObject.ts'
 import { type Death, Foreman } from '../engine/foreman.ts'
 import { unpackError } from '../engine/messages.ts'
+import { writeDurably } from '../platform/files.ts'
 import type { Catalog, Owner } from '../store/catalog.ts'
 import type { KeysetKey } from '../store/keysetKeys.ts'
 import { EVENT_IDS_PER_SEGMENT, SESSION_IDS_PER_SEGMENT, type SealedSegment } from '../store/segment.ts'
 import type { DecodeLimits } from './decode.ts'
 import { BATCH_BYTES, BATCH_OBJECTS, Dispatch } from './dispatch.ts'
-import { writeMetrics } from './metrics.ts'
+import { metricsText } from './metricsText.ts'
 import { openSource, type SourceDeclaration } from './openSource.ts'
 import { type CollectProgress, type CollectSummary, increment, Tally } from './summary.ts'
 import {
@@ -125,7 +126,8 @@ const METRICS_MILLISECONDS = 10_000
 const NUMBERS_AT_ONCE = 8
 /** Event ids of a segment that holds one large object: 16 GiB of two-byte records. */
 const LARGE_EVENT_IDS = 2 ** 33
-const MAX_SEAL_DEATHS = 3
+/** Deaths in a row without a commit or a culprit: it is not the objects. */
+const MAX_VAIN_DEATHS = 6
 const BUFFER_BYTES = 256 * 2 ** 20
 
 /** What a worker has in its hands. */
@@ -165,7 +167,7 @@ class CollectRun {
   private nextNumber = 0
   /** Answers of the catalog that are still awaited. */
   private underWay = 0
-  private sealDeaths = 0
+  private vainDeaths = 0
   private error: ColdtrailError | undefined
   /** Nothing more is begun, and what is open is dropped. */
   private hasFailed = false
@@ -220,7 +222,7 @@ class CollectRun {
   /** Figures that cannot be written are no reason to stop collecting. */
   private writeMetrics(path: string): void {
     try {
-      writeMetrics(path, this.summary(), new Date())
+      writeDurably(path, metricsText(this.summary()))
     } catch (error) {
       this.log('warn', 'the metrics file cannot be written', { path, reason: asColdtrailError(error).message })
     }
@@ -388,7 +390,7 @@ class CollectRun {
     holding.tasks += 1
     holding.objects += items.length
     holding.bytes += bytesOf(items)
-    return { kind: 'objects', items }
+    return { kind: 'objects', items, isTest: holding.isTesting }
   }
 
   private done(worker: number, task: CollectTask, { outcomes, again, counts, requests, pid }: TaskResult): void {
@@ -416,9 +418,12 @@ class CollectRun {
     this.tally.add(counts, -1)
     this.log('warn', 'a worker died; what it had not committed is done again', { worker, reason, objects: items.size })
     this.waiting.forgetWorker(worker)
-    if (this.hasFailed) return
-    if (tasks.some(({ kind }) => kind === 'seal') && ++this.sealDeaths >= MAX_SEAL_DEATHS)
-      this.fail(new ColdtrailError('E_WORKER_START', { reason }))
+    if (this.hasFailed) {
+      this.abandon([...items.values()])
+      return
+    }
+    this.vainDeaths = isTesting ? 0 : this.vainDeaths + 1
+    if (this.vainDeaths >= MAX_VAIN_DEATHS) this.fail(new ColdtrailError('E_WORKER_START', { reason }))
     const inProgress = tasks.flatMap((task) => (task.kind === 'objects' ? task.items : []))
     for (const item of inProgress) {
       // Committed meanwhile, or queued again already.
@@ -492,6 +497,7 @@ class CollectRun {
     const { rows, rejects, raw_bytes } = segment
     const committed = { objects: items.length, received: sizes, decoded: raw_bytes, events: rows, rejects }
     addCounts(holding.counts, { ...emptyCounts(), ...committed }, -1)
+    this.vainDeaths = 0
     tally.segments += 1
     tally.objects += items.length
     tally.settled += items.length

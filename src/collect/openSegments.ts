@@ -21,6 +21,8 @@ export class OpenSegments {
   /** Numbers asked for in advance, so that opening a segment rarely waits. */
   private reserve: Promise<SegmentNumbers> | undefined
   private readonly unused: SegmentNumbers[] = []
+  /** Set while a suspect is tried. */
+  mayNotSeal = false
 
   constructor(place: SegmentPlace, limits: SegmentLimits, ask: Ask) {
     this.place = place
@@ -45,10 +47,7 @@ export class OpenSegments {
     this.open.set(key, segment)
     segment.objects.push(object)
     segment.used = Date.now()
-    const { writer } = segment
-    const { maxRows, maxBytes, maxSessions, maxOpen } = this.limits
-    if (writer.rows >= maxRows || writer.rawBytes >= maxBytes || writer.sessions >= maxSessions) this.seal(key)
-    else if (this.open.size > maxOpen) this.seal(this.open.keys().next().value!)
+    if (!this.mayNotSeal) this.sealFull(key, segment)
     this.trim()
   }
 
@@ -124,6 +123,12 @@ export class OpenSegments {
       this.large.delete(segment)
       throw error instanceof ColdtrailError ? error : new BrokenSegment(error, segment)
     }
+  }
+
+  private sealFull(key: string, { writer }: OpenSegment): void {
+    const { maxRows, maxBytes, maxSessions, maxOpen } = this.limits
+    if (writer.rows >= maxRows || writer.rawBytes >= maxBytes || writer.sessions >= maxSessions) this.seal(key)
+    else if (this.open.size > maxOpen) this.seal(this.open.keys().next().value!)
   }
 
   private seal(key: string): void {

@@ -45,8 +45,13 @@ export interface Item {
   readonly replaces: boolean
 }
 
-/** `seal`: make everything open durable and committed; done when it is. */
-export type CollectTask = { readonly kind: 'objects'; readonly items: readonly Item[] } | { readonly kind: 'seal' }
+/**
+ * `seal`: make everything open durable and committed; done when it is. `isTest`: one suspect alone, and no segment is
+ * sealed meanwhile, so that a death is its doing.
+ */
+export type CollectTask =
+  | { readonly kind: 'objects'; readonly items: readonly Item[]; readonly isTest: boolean }
+  | { readonly kind: 'seal' }
 
 /** What became of an object that is in no segment. */
 export type Outcome = { readonly number: number } & (

@@ -1,6 +1,8 @@
 /** The collect job as a whole: real files and a real S3 server, worker processes, catalog and segments on disk. */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -248,6 +250,35 @@ test('a worker killed by the system: its objects are done again, each event is t
   assert.ok(summary.requests.GetObject! >= 150)
 })
 
+test('the whole program killed at random times and at fault points: the next run leaves every event there once', async () => {
+  const { put, run, events, logs, catalog, root } = await site()
+  const expected: string[] = []
+  for (let n = 0; n < 120; n++) {
+    const some = lines(`n${n}`, 10)
+    expected.push(...some)
+    put(key(1 + (n % 2), `${n}.json`), some.join('\n'))
+  }
+  const faults = ['segment.files-durable:2', 'commit.link-written:2', 'commit.done:3', 'claim.committed', '', '', '']
+  for (const [turn, fault] of faults.entries()) {
+    const script = join(import.meta.dirname, '../support/collectRun.ts')
+    const child = spawn(process.execPath, [script, join(root, 'data'), logs], {
+      env: { ...process.env, COLDTRAIL_FAULT: fault },
+      stdio: 'ignore',
+    })
+    const ended = once(child, 'close')
+    const timer = setTimeout(() => child.kill('SIGKILL'), fault ? 5000 : 150 + turn * 100)
+    await ended
+    clearTimeout(timer)
+  }
+  const last = await run()
+  assert.equal(last.failed + last.left + last.busy, 0)
+  assert.deepEqual(await events(), expected.sort())
+  assert.ok((await catalog.verifyChain()).every(({ faults: found }) => found.length === 0))
+  const committed = new Set((await catalog.segments()).map(({ segment }) => segment))
+  for (const name of readdirSync(join(root, 'data/collections/main')))
+    assert.ok(committed.has(Number(/\d{9}/.exec(name)![0])), `${name} is an orphan`)
+})
+
 test('an object that kills its worker twice is quarantined, its neighbours are collected', async () => {
   const { put, run, catalog } = await site()
   for (let n = 0; n < 20; n++) put(key(1, `${n}.json`), lines(`n${n}`, 2).join('\n'))
@@ -344,7 +375,7 @@ test('following: what arrives is collected and sealed when idle; an interruption
   const summary = await running
   assert.deepEqual(await events(), ['{"a":1}', '{"b":1}', '{"c":1}'])
   assert.deepEqual([summary.objects, summary.interrupted, summary.error], [3, true, undefined])
-  assert.match(readFileSync(metricsFile, 'utf8'), /^coldtrail_collect_objects_total\{outcome="collected"\} 3$/m)
+  assert.match(readFileSync(metricsFile, 'utf8'), /^coldtrail_collect_objects\{outcome="collected"\} 3$/m)
 })
 
 test('an interrupted run ends soon, and the next one goes on', async () => {
