@@ -20,6 +20,8 @@ afterEach(async () => {
   for (const step of undo.splice(0).reverse()) await step()
 })
 
+const RUN = join(import.meta.dirname, '../support/collectRun.ts')
+
 interface Site {
   readonly root: string
   readonly logs: string
@@ -260,8 +262,7 @@ test('the whole program killed at random times and at fault points: the next run
   }
   const faults = ['segment.files-durable:2', 'commit.link-written:2', 'commit.done:3', 'claim.committed', '', '', '']
   for (const [turn, fault] of faults.entries()) {
-    const script = join(import.meta.dirname, '../support/collectRun.ts')
-    const child = spawn(process.execPath, [script, join(root, 'data'), logs], {
+    const child = spawn(process.execPath, [RUN, join(root, 'data'), logs], {
       env: { ...process.env, COLDTRAIL_FAULT: fault },
       stdio: 'ignore',
     })
@@ -289,6 +290,20 @@ test('an object that kills its worker twice is quarantined, its neighbours are c
   assert.deepEqual(summary.errors, { E_WORKER_DIED: 1 })
   assert.deepEqual([summary.objects, summary.failed, summary.worker_deaths], [20, 1, 2])
   assert.match((await catalog.pending())[0]!.reason, /more than its limit of 150 MiB/)
+})
+
+test('standard input: each stream is an object of its own, in the partition of its first event', async () => {
+  const { root, events, catalog } = await site()
+  for (const line of lines('piped', 2)) {
+    const child = spawn(process.execPath, [RUN, join(root, 'data'), '-'], { stdio: ['pipe', 'ignore', 'inherit'] })
+    child.stdin.end(gzipSync(line))
+    assert.deepEqual(await once(child, 'close'), [0, null])
+  }
+  assert.deepEqual(await events(), lines('piped', 2))
+  assert.deepEqual(
+    (await catalog.segments()).map(({ day }) => day),
+    ['2023-07-10', '2023-07-10'],
+  )
 })
 
 test('a listing that fails fails the run, after what was listed is collected', async () => {

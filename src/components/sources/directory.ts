@@ -198,7 +198,9 @@ function standardInput(): Source {
     name,
     async *list(_range, listed) {
       listed.objects += 1
-      yield [{ source: name, bucket: '-', key: '-', version: 'unread', size: 0, lastModified: Date.now() * 1000 }]
+      // What comes through a pipe is no new version of what came before: each stream is an object of its own.
+      const now = Date.now()
+      yield [{ source: name, bucket: '-', key: `stdin-${now}`, version: 'unread', size: 0, lastModified: now * 1000 }]
     },
     open: async () => take(),
     async read() {

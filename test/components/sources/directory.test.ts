@@ -191,11 +191,11 @@ test('standard input is one object, readable once', () => {
       let size = 0
       for await (const chunk of await source.open(page[0])) size += chunk.length
       const again = await source.open(page[0]).then(() => 'read twice', (error) => error.code)
-      console.log(page.length, page[0].key, size, again)
+      console.log(page.length, page[0].key.replace(/\\d+/, 'N'), size, again)
     }`
   const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
     input: Buffer.alloc(1_000_000, 'x'),
     encoding: 'utf8',
   })
-  assert.equal(stdout.trim(), '1 - 1000000 E_FILE_READ', stderr)
+  assert.equal(stdout.trim(), '1 stdin-N 1000000 E_FILE_READ', stderr)
 })
