@@ -9,7 +9,10 @@ import { isIndex } from './jsonText.ts'
 export type SqlValue = string | number | bigint | boolean | null
 
 export interface SqlText {
-  /** A boolean expression; parameters are `$<prefix>1`, `$<prefix>2`, … */
+  /**
+   * A boolean expression; parameters are `$<prefix>1`, `$<prefix>2`, …. DuckDB does not mix numbered with named ones, so
+   * a statement with other named parameters needs a prefix.
+   */
   readonly text: string
   readonly params: readonly SqlValue[]
   /** The same values by name, without the `$`. */
