@@ -140,10 +140,10 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
 
   return {
     config,
-    async collect({ sources = [], settings, metricsFile, ...request } = {}) {
+    async collect({ sources = [], settings, ...request } = {}) {
       const declarations = resolveSources(config, sources, settings)
       const { collect } = await import('./collect/collect.ts')
-      const summary = await collect({
+      return collect({
         ...request,
         catalog: await catalog(),
         sources: declarations,
@@ -158,11 +158,6 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
         segmentLimits: segmentLimits(config),
         log,
       })
-      if (metricsFile !== undefined) {
-        const { metricsText } = await import('./collect/metricsText.ts')
-        writeDurably(metricsFile, metricsText(summary))
-      }
-      return summary
     },
     listSource: (request, statistics) => listSource(config, log, request, statistics),
     catSource: (request) => catSource(config, log, request),

@@ -295,12 +295,12 @@ export const ERRORS = {
   ),
   E_OBJECT_TOO_LARGE: row(
     'It decodes to more than {limit} bytes.',
-    'Raise collect.max_object_bytes if it is genuine, then collect with --retry-quarantined.',
+    'Raise collect.max_object_bytes if it is genuine, then collect with --retry.',
     EXIT.partial,
   ),
   E_OBJECT_RATIO: row(
     'It decodes to more than {limit} times its size, as a decompression bomb does ({received} bytes received).',
-    'Raise collect.max_ratio if it is genuine, then collect with --retry-quarantined.',
+    'Raise collect.max_ratio if it is genuine, then collect with --retry.',
     EXIT.partial,
   ),
   E_OBJECT_CODEC: row(
@@ -315,7 +315,7 @@ export const ERRORS = {
   ),
   E_WORKER_DIED: row(
     'Twice a worker process died while it read this object: {reason}.',
-    'Look at the object; collect with --retry-quarantined after a change of limits or of the program.',
+    'Look at the object; collect with --retry after a change of limits or of the program.',
     EXIT.partial,
   ),
   E_WORKER_START: row(

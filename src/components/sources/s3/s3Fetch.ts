@@ -126,7 +126,10 @@ function collect(body: Readable, expected: number, guard: Guard): Promise<Buffer
       else resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, received))
     })
     body.on('error', fail)
-    body.on('close', () => fail(new TruncatedBody(received, expected)))
+    // After `end` this is too late to matter; and an error with its stack is not made for every body.
+    body.on('close', () => {
+      if (received !== expected) reject(new TruncatedBody(received, expected))
+    })
     guard.signal.addEventListener('abort', () => body.destroy(), { once: true })
   })
 }
