@@ -13,7 +13,6 @@ import type { Log } from './core/log.ts'
 import type { SourceObject } from './core/sourceObject.ts'
 import { type Check, examine, type Probe } from './doctor.ts'
 import { type KeyRing, keyRing } from './keys.ts'
-import { writeDurably } from './platform/files.ts'
 import {
   columnNamed,
   openReader,
