@@ -89,16 +89,8 @@ export function parseInterval(given: string): number {
 }
 
 export async function openReader(config: Config, catalog: () => Promise<Catalog>): Promise<StoreReader> {
-  const [{ StoreReader }, { decodeStream }] = await Promise.all([
-    import('./store/search.ts'),
-    import('./collect/decode.ts'),
-  ])
-  const limits = { maxBytes: config.collect.max_object_bytes, maxRatio: config.collect.max_ratio }
-  return new StoreReader({
-    catalog: await catalog(),
-    dataDir: config.data_dir,
-    decode: async (received, size) => (await decodeStream(received, size, limits)).decoded,
-  })
+  const { StoreReader } = await import('./store/search.ts')
+  return new StoreReader({ catalog: await catalog(), dataDir: config.data_dir })
 }
 
 // --- internal ---

@@ -355,11 +355,6 @@ export const ERRORS = {
     'Restore those segments, then ask again.',
     EXIT.incomplete,
   ),
-  E_RECORD_BYTES: row(
-    'The exact bytes of event {id} cannot be given: {cause}.',
-    'Its text, with U+FFFD for what is no UTF-8, is in `show`; restore {path} for the bytes.',
-    EXIT.store,
-  ),
   E_MANIFEST_FORMAT: row(
     '{where} is no manifest: {reason}.',
     'Restore the file from its copy in the history; `coldtrail verify` names every damaged file.',

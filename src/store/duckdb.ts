@@ -7,7 +7,7 @@
  */
 import { existsSync } from 'node:fs'
 import { type DuckDBConnection, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api'
-import { ColdtrailError } from '../core/errors.ts'
+import { ColdtrailError, printable } from '../core/errors.ts'
 import { makeDirectory } from '../platform/files.ts'
 
 export interface DuckDbOptions {
@@ -144,17 +144,22 @@ function throwIfAborted(signal: AbortSignal | undefined): void {
     : new ColdtrailError('E_INTERRUPTED', { signal: 'a request to stop' }, { cause: signal.reason })
 }
 
+/** Characters of a message of DuckDB that are told. */
+const MAX_MESSAGE = 1_000
+
 function readError(thrown: unknown, { files = [], signal }: Query): unknown {
   if (thrown instanceof ColdtrailError) return thrown
   throwIfAborted(signal)
-  const cause = (thrown instanceof Error ? thrown.message : String(thrown)).split('\n\nLINE ')[0]!
-  const options = { cause: thrown }
-  if (/^Out of Memory Error/.test(cause)) return new ColdtrailError('E_QUERY_MEMORY', { cause }, options)
+  const message = (thrown instanceof Error ? thrown.message : String(thrown)).split('\n\nLINE ')[0]!
+  // Its messages quote whole values, and those are megabytes of a log.
+  const cause = printable(message, MAX_MESSAGE)
+  const options = { cause: new Error(cause) }
+  if (/^Out of Memory Error/.test(message)) return new ColdtrailError('E_QUERY_MEMORY', { cause }, options)
   const gone = files.find((file) => !existsSync(file))
   if (gone !== undefined) return new ColdtrailError('E_SEGMENT_GONE', { path: gone }, options)
-  const named = files.find((file) => cause.includes(file)) ?? (files.length === 1 ? files[0] : undefined)
+  const named = files.find((file) => message.includes(file)) ?? (files.length === 1 ? files[0] : undefined)
   if (named !== undefined) return new ColdtrailError('E_SEGMENT_READ', { path: named, cause }, options)
-  if (files.length > 0 && /^(IO|Invalid Input|TProtocol|Serialization|INTERNAL) ?(Exception|Error)/i.test(cause))
+  if (files.length > 0 && /^(IO|Invalid Input|TProtocol|Serialization|INTERNAL) ?(Exception|Error)/i.test(message))
     return new ColdtrailError('E_SEGMENT_READ', { path: `one of ${files.length} segments`, cause }, options)
   return new ColdtrailError('E_QUERY', { cause }, options)
 }

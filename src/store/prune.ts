@@ -48,6 +48,8 @@ export interface Pruned {
   readonly total: number
   /** How many segments each stage left. */
   readonly stages: readonly { readonly stage: PruneStage; readonly kept: number }[]
+  /** Needles that the indexes of all segments left together narrow down to one text: every match has it. */
+  readonly pinned: readonly { readonly column: string; readonly value: string }[]
 }
 
 export async function prune(
@@ -57,9 +59,10 @@ export async function prune(
 ): Promise<Pruned> {
   const inTime = all.filter((segment) => meetsTime(segment, bounds))
   const inColumns = inTime.filter((segment) => bounds.needles.every((needle) => meetsColumn(segment, needle)))
-  const segments = await meetingIndex(inColumns, bounds.needles, index)
+  const { segments, pinned } = await meetingIndex(inColumns, bounds.needles, index)
   return {
     segments,
+    pinned,
     inTime,
     total: all.length,
     stages: [
@@ -78,17 +81,17 @@ export function keysetFilters({ catalog, dataDir }: { catalog: Catalog; dataDir:
   let keys: readonly KeysetKey[] | undefined
   return cachedFilters((segment) => {
     if (!segment.files.some(({ manifest }) => manifest.keyset)) return undefined
-    keys ??= listKeysetKeys(dataDir)
     const beside = join(segment.directory, segmentFileName('index', segment.segment), 'keyset.ks')
     const copy = join(catalog.manifestDirectory(segment.collection), keysetCopyName(segment.segment))
     const path = existsSync(beside) ? beside : copy
     try {
+      keys ??= listKeysetKeys(dataDir)
       const bytes = readFileSync(path)
       const keyset = openKeyset(bytes, path)
       const key = keys.find(({ id }) => id === keyset.keyId)
       return key && { bytes: bytes.length, mayHold: (column, value) => mayHold(keyset, key, column, value) }
     } catch {
-      // Missing or damaged: it tells nothing.
+      // Missing or damaged, the keyset or a key: it tells nothing.
       return undefined
     }
   }, KEYSET_CACHE_BYTES)
@@ -166,23 +169,30 @@ async function meetingIndex(
   segments: readonly SegmentRow[],
   needles: readonly Needle[],
   { duckdb, filters }: { duckdb: DuckDb; filters: ColumnFilters },
-): Promise<readonly SegmentRow[]> {
+): Promise<Pick<Pruned, 'segments' | 'pinned'>> {
   let kept = segments
+  const pinned: { column: string; value: string }[] = []
   for (const { column, values } of needles) {
     const texts = values.filter((value) => typeof value === 'string')
     if (texts.length < values.length) continue
     const unsure: SegmentRow[] = []
+    const possible = new Set<string>()
     const survivors = kept.filter((segment) => {
       const filter = filters(segment)
       const answers = texts.map((value) => filter?.mayHold(column, value))
       if (answers.every((answer) => answer === false)) return false
       if (answers.includes(undefined)) unsure.push(segment)
+      texts.forEach((value, i) => {
+        if (answers[i] !== false) possible.add(value)
+      })
       return true
     })
     const absent = await absentFromValues(unsure, column, texts, duckdb)
     kept = survivors.filter((segment) => !absent.has(segment))
+    const [value, ...others] = possible
+    if (value !== undefined && others.length === 0) pinned.push({ column, value })
   }
-  return kept
+  return { segments: kept, pinned }
 }
 
 /** Segments whose values.parquet proves that none of the values is there. */

@@ -15,7 +15,7 @@ import { COLUMN_BY_NAME, EVENT_COLUMNS, type EventColumn } from '../core/columns
 import { ColdtrailError } from '../core/errors.ts'
 import { eventUid, parseEventUid } from '../core/eventUid.ts'
 import type { Catalog, Hold, PendingObject, SegmentRow } from './catalog.ts'
-import { DuckDb, type Parameters, parquetFiles, type Row, sqlName } from './duckdb.ts'
+import { DuckDb, type Parameters, parquetFiles, type Row, sqlName, sqlText } from './duckdb.ts'
 import {
   type ColumnFilters,
   keysetFilters,
@@ -26,7 +26,6 @@ import {
   prune,
   valuesPath,
 } from './prune.ts'
-import { type Decode, recordBytes } from './recordBytes.ts'
 import { type SessionRow, segmentFileName } from './segment.ts'
 import { SessionCache, sessionPath } from './sessions.ts'
 
@@ -114,8 +113,6 @@ export interface RejectedRecord {
 export interface StoreReaderOptions {
   readonly catalog: Catalog
   readonly dataDir: string
-  /** Undoes the codec of an object as received; without it `showRaw` cannot give records that are no UTF-8. */
-  readonly decode?: Decode
   /** Bytes DuckDB may take; default 1 GiB. */
   readonly memoryLimit?: number
   readonly threads?: number
@@ -136,6 +133,8 @@ export class StoreReader {
   /** What DuckDB may read is fixed once it is open: another one when segments lie elsewhere. The last is in use. */
   private readonly engines: { readonly directories: ReadonlySet<string>; readonly engine: Promise<Engine> }[] = []
   private readonly holds = new Set<Hold>()
+  /** Live segments per collection, as of the last commit to any collection (which may supersede sessions of others). */
+  private readonly live = new Map<string, { readonly commits: string; readonly segments: readonly SegmentRow[] }>()
 
   constructor(options: StoreReaderOptions) {
     this.options = options
@@ -232,19 +231,12 @@ export class StoreReader {
     return { event, session }
   }
 
-  /**
-   * The record's own bytes. They are the text of `data`, unless that has U+FFFD: then the record may not have been UTF-8,
-   * and its bytes come from the pack. E_RECORD_BYTES when they are needed and not there.
-   */
+  /** The record's own bytes: formats refuse records that are no UTF-8, so its text is them. */
   async showRaw(
     id: number | string,
     question: Pick<Question, 'collection' | 'allVersions' | 'signal'> = {},
   ): Promise<Buffer> {
-    const { event, session, segments } = await this.find(id, question)
-    const data = event.data as string
-    if (!data.includes('\ufffd')) return Buffer.from(data)
-    const pack = segments.find(({ segment }) => segment === session.pack_segment)
-    return recordBytes({ event, session, packDirectory: pack?.directory, decode: this.options.decode })
+    return Buffer.from((await this.find(id, question)).record)
   }
 
   /** Refused records in order of session and offset, and objects that were refused whole or not collected yet. */
@@ -283,7 +275,7 @@ export class StoreReader {
     const list = [...selected].map((name) => (name === 'time' ? 'epoch_us(time) AS time' : sqlName(name))).join(', ')
     const events = distinct === undefined ? plan.events : plan.distinctEvents(eventColumn(distinct).name)
     const needsSession = columns.some((name) => name === 'uid' || name.startsWith('session.'))
-    const sql = `SELECT ${list} FROM ${events} AS meta ${orderClause(order)} ${limitClause(limit)}`
+    const sql = `SELECT ${list} FROM ${events} AS meta ${orderClause(order, plan.segments)} ${limitClause(limit)}`
     for await (const chunk of plan.stream(sql))
       for (const row of chunk) {
         const session = needsSession ? await plan.sessionOf(row) : undefined
@@ -322,7 +314,7 @@ export class StoreReader {
   private async find(
     id: number | string,
     question: Pick<Question, 'collection' | 'allVersions' | 'signal'>,
-  ): Promise<{ event: EventRow; session: SessionRow; segments: readonly SegmentRow[] }> {
+  ): Promise<{ event: EventRow; session: SessionRow; record: Uint8Array }> {
     const unknown = () => new ColdtrailError('E_EVENT_UNKNOWN', { id })
     const uid = typeof id === 'string' ? parseEventUid(id) : undefined
     const local = typeof id === 'string' && /^\d{1,15}$/.test(id) ? Number(id) : id
@@ -339,12 +331,15 @@ export class StoreReader {
         const where = owners
           ? `session_id IN (${owners.map(({ session_id }) => session_id)}) AND ordinal = ${uid!.ordinal}`
           : `id = ${local}`
-        const sql = `SELECT * REPLACE (epoch_us(time) AS time) FROM ${plan.eventsOf([segment])} WHERE ${where}`
-        const [row] = await plan.rows(sql)
-        if (!row) continue
+        // The bytes apart: a byte order mark is lost where a text is read.
+        const sql = `SELECT * REPLACE (epoch_us(time) AS time), encode(data) AS record
+          FROM ${plan.eventsOf([segment])} WHERE ${where}`
+        const [found] = await plan.rows(sql)
+        if (!found) continue
+        const { record, ...row } = found
         const session = sessions.get(row.session_id as number)!
         const event = { ...row, uid: eventUid(sessions.uidPrefix(session.session_id), row.ordinal as number) }
-        return { event: event as EventRow, session, segments: plan.all }
+        return { event: event as EventRow, session, record: record as Uint8Array }
       }
       const offline = plan.answer.why.find(({ reason }) => reason === 'offline')
       throw offline ? new ColdtrailError('E_EVENT_OFFLINE', { id, detail: offline.detail }) : unknown()
@@ -382,9 +377,8 @@ export class StoreReader {
       if (this.holds.delete(hold)) await hold.release()
     }
     try {
-      const all = await catalog.segments({ collection: question.collection ?? 'main' })
-      const live = all.filter(({ state }) => state === 'live')
-      const { duckdb, sessions } = await this.engineFor(all)
+      const live = await this.liveSegments(question.collection ?? 'main')
+      const { duckdb, sessions } = await this.engineFor(live)
       const bounds = boundsOf(question)
       const pruned = await prune(live, bounds, { duckdb, filters: this.filters })
       const here: SegmentRow[] = []
@@ -406,11 +400,24 @@ export class StoreReader {
         explanation: { segments: total, stages, opened: here.length },
       }
       here.sort((a, b) => (a.id1 ?? 0) - (b.id1 ?? 0))
-      return new Plan({ question, segments: here, all, answer, duckdb, sessions, release })
+      return new Plan({ question, segments: here, pinned: pruned.pinned, answer, duckdb, sessions, release })
     } catch (error) {
       await release()
       throw error
     }
+  }
+
+  /** The catalog is asked again only after a commit: reading manifests takes longer than finding a needle. */
+  private async liveSegments(collection: string): Promise<readonly SegmentRow[]> {
+    const { catalog } = this.options
+    // The heads first: what is committed in between is then read once more.
+    const heads = (await catalog.collections()).map(async (name) => `${name}:${await catalog.head(name)}`)
+    const commits = (await Promise.all(heads)).join()
+    const held = this.live.get(collection)
+    if (held?.commits === commits) return held.segments
+    const segments = await catalog.segments({ collection, state: 'live' })
+    this.live.set(collection, { commits, segments })
+    return segments
   }
 
   private engineFor(segments: readonly SegmentRow[]): Promise<Engine> {
@@ -448,17 +455,17 @@ const NO_EVENTS = `(SELECT ${EVENT_COLUMNS.map(({ name, type }) => `NULL::${SQL_
 /** Segments to read, and how: relations over them with everything hidden that the question does not ask for. */
 class Plan {
   readonly segments: readonly SegmentRow[]
-  readonly all: readonly SegmentRow[]
   readonly answer: Answer
   readonly duckdb: DuckDb
   readonly sessions: SessionCache
   readonly release: () => Promise<void>
   private readonly question: Question
+  private readonly pinned: Pruned['pinned']
 
   constructor(parts: {
     question: Question
     segments: readonly SegmentRow[]
-    all: readonly SegmentRow[]
+    pinned: Pruned['pinned']
     answer: Answer
     duckdb: DuckDb
     sessions: SessionCache
@@ -466,7 +473,7 @@ class Plan {
   }) {
     this.question = parts.question
     this.segments = parts.segments
-    this.all = parts.all
+    this.pinned = parts.pinned
     this.answer = parts.answer
     this.duckdb = parts.duckdb
     this.sessions = parts.sessions
@@ -519,16 +526,20 @@ class Plan {
   }
 
   async sessionOf(row: Row): Promise<{ uid: string; session: SessionRow }> {
-    const segment = this.segments.find((segment) => holdsId(segment, row.id as number))
-    if (!segment) throw new Error(`event ${row.id} is in no segment of the plan`)
-    const sessions = await this.sessions.of(segment, this.signal)
-    const session = row.session_id as number
-    return { uid: eventUid(sessions.uidPrefix(session), row.ordinal as number), session: sessions.get(session)! }
+    const id = row.session_id as number
+    // A compacted segment's range may enclose segments of other partitions.
+    for (const segment of this.segments) {
+      if (!holdsId(segment, row.id as number)) continue
+      const sessions = await this.sessions.of(segment, this.signal)
+      const session = sessions.get(id)
+      if (session) return { uid: eventUid(sessions.uidPrefix(id), row.ordinal as number), session }
+    }
+    throw new Error(`event ${row.id} is in no segment of the plan`)
   }
 
   private query(sql: string, others: readonly string[] = [], readsEvents = true) {
     const { condition, signal } = this.question
-    const parameters = readsEvents ? condition?.parameters : undefined
+    const parameters = readsEvents && this.segments.length > 0 ? condition?.parameters : undefined
     return { sql, parameters, files: [...this.segments.map(metaPath), ...others], signal }
   }
 
@@ -544,6 +555,10 @@ class Plan {
     }
     const hidden = allVersions ? [] : segments.flatMap(({ superseded }) => superseded)
     if (hidden.length > 0) terms.push(`session_id NOT IN (${hidden})`)
+    // An equality is pushed into the scan, which then decodes the other columns of few rows; most conditions are not.
+    if (condition)
+      for (const { column, value } of this.pinned)
+        if (!value.includes('\0')) terms.push(`${sqlName(column)} = ${sqlText(value)}`)
     if (condition) terms.push(`(${condition.sql})`)
     return terms.join(' AND ')
   }
@@ -603,9 +618,11 @@ function boundsOf({ condition, time1, time2 }: Question) {
   }
 }
 
-/** Segments come in order of id, and their rows too: no sort is needed for that. */
-function orderClause(order: Order): string {
-  if (order === 'id') return ''
+/** Segments come in order of their first id, and their rows too: no sort is needed for that unless ranges overlap. */
+function orderClause(order: Order, segments: readonly SegmentRow[]): string {
+  const ranges = segments.filter(({ id1 }) => id1 !== null)
+  const isSorted = ranges.every(({ id1 }, i) => i === 0 || id1! > ranges[i - 1]!.id2!)
+  if (order === 'id') return isSorted ? '' : 'ORDER BY id'
   if (order === '-id') return 'ORDER BY id DESC'
   return `ORDER BY meta.time ${order === 'time' ? 'ASC' : 'DESC'} NULLS LAST, id`
 }
