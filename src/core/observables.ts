@@ -152,10 +152,11 @@ export function collectOfToken(token: string, emit: EmitObservable): void {
     for (const [name] of token.matchAll(NAME)) if (name.includes('.')) collectOfName(name, emit)
   }
   if (token.length >= 16) {
-    for (const [word] of token.matchAll(WORD)) {
-      const type = hashType(word)
-      if (type) emit(type, word.toLowerCase())
-      else if (ACCESS_KEY.test(word)) emit('aws_access_key', word)
+    for (let start = 0; start + 16 <= token.length; ) {
+      let end = start
+      while (end < token.length && isAlphanumeric(token.charCodeAt(end))) end++
+      if (end - start >= 16) collectOfWord(token.slice(start, end), emit)
+      start = end + 1
     }
   }
   if (token.includes(':')) {
@@ -197,7 +198,6 @@ export function isKnownSuffix(label: string): boolean {
 
 const TOKEN = /[A-Za-z0-9._:/@%+=-]+/g
 const NAME = /[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*/g
-const WORD = /[A-Za-z0-9]{16,}/g
 const TRAILING = '.:/@%+=-'
 const ACCESS_KEY = /^(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{12,28}$/
 const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/
@@ -222,6 +222,16 @@ const CLASSIFY_ORDER = [
   'aws_access_key',
   'domain',
 ] as const satisfies readonly ObservableType[]
+
+/** A hash or an access key: a maximal run of 16 or more letters and digits. */
+function collectOfWord(word: string, emit: EmitObservable): void {
+  const type = hashType(word)
+  if (type) emit(type, word.toLowerCase())
+  else if (ACCESS_KEY.test(word)) emit('aws_access_key', word)
+}
+
+const isAlphanumeric = (code: number): boolean =>
+  (code >= 48 && code <= 57) || (code >= 65 && code <= 90) || (code >= 97 && code <= 122)
 
 const suffixes = new Map<string, boolean>()
 
