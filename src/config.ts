@@ -40,9 +40,10 @@ const segmentSchema = z
       .describe('Bytes at which a segment is sealed.'),
     idle_secs: z.int().min(1).default(60).describe('collect --follow seals a segment that got nothing for so long.'),
     max_open: z.int().min(1).default(32).describe('Segments open at once; one more seals the one longest idle.'),
+    compact: z.boolean().default(true).describe('Merge small segments of one day and format into larger ones.'),
   })
   .prefault({})
-  .describe('When segments are sealed.')
+  .describe('When segments are sealed and merged.')
 
 const sourceSchemas = SOURCES.map((component) =>
   (component.config as z.ZodObject).safeExtend({

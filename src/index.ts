@@ -150,6 +150,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
         maxWorkers: request.maxWorkers ?? config.collect.max_workers,
         processes: config.collect.processes ?? availableParallelism(),
         follow: request.follow ? { pollSeconds: config.collect.poll_secs } : undefined,
+        compact: config.segment.compact,
         keepLog: config.keep_log,
         keyset: config.keyset ? await currentKey(dataDir) : null,
         producer: `coldtrail/${VERSION}`,

@@ -76,7 +76,7 @@ export const collectCommand = defineCommand({
 
 /** What a run came to, in words. */
 export function summaryLines(summary: CollectSummary): string[] {
-  const { objects, known, replaced, events, rejects, failed, quarantined, busy, left } = summary
+  const { objects, known, replaced, compacted, events, rejects, failed, quarantined, busy, left } = summary
   const count = (n: number, noun: string): string => `${n.toLocaleString('en-US')} ${noun}${n === 1 ? '' : 's'}`
   const skipped = Object.entries(summary.skipped).map(([reason, n]) => `${n} ${printable(reason)}`)
   if (summary.dry_run) {
@@ -91,6 +91,7 @@ export function summaryLines(summary: CollectSummary): string[] {
   return [
     `Collected ${count(objects, 'object')} (${bytesText(summary.bytes)}) with ${count(events, 'event')} ` +
       `in ${count(summary.segments, 'segment')}, ${seconds}. ${count(known, 'object')} known already.`,
+    ...(compacted > 0 ? [`${count(compacted, 'small segment')} merged into larger ones.`] : []),
     ...(replaced > 0 ? [`${count(replaced, 'object')} came in a new version; the old one is kept, and hidden.`] : []),
     ...(skipped.length > 0 ? [`Passed over: ${skipped.join(', ')}.`] : []),
     ...(rejects > 0 ? [`${count(rejects, 'record')} refused by their format: ./coldtrail rejects lists them.`] : []),

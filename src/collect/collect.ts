@@ -14,6 +14,7 @@ import { writeDurably } from '../platform/files.ts'
 import type { Catalog, Owner } from '../store/catalog.ts'
 import type { KeysetKey } from '../store/keysetKeys.ts'
 import { EVENT_IDS_PER_SEGMENT, SESSION_IDS_PER_SEGMENT, type SealedSegment } from '../store/segment.ts'
+import { Compaction } from './compaction.ts'
 import type { DecodeLimits } from './decode.ts'
 import { BATCH_BYTES, BATCH_OBJECTS, Dispatch } from './dispatch.ts'
 import { metricsText } from './metricsText.ts'
@@ -48,6 +49,8 @@ export interface CollectOptions {
   /** List again after so many seconds, until `signal`. */
   readonly follow?: { readonly pollSeconds: number }
   readonly retryQuarantined?: boolean
+  /** Merge small segments at the end, and between two listings of `follow`. */
+  readonly compact?: boolean
   readonly keepLog?: boolean
   readonly keyset?: KeysetKey | null
   readonly producer: string
@@ -84,6 +87,7 @@ export async function collect(options: CollectOptions): Promise<CollectSummary> 
     await owner.release()
     // What workers left unfinished bears numbers of an owner that is gone now.
     await catalog.sweep()
+    await catalog.closeLedgerDays()
   }
 }
 
@@ -122,6 +126,7 @@ const MAX_WAITING = 20_000
 const MAX_SESSIONS = 100_000
 const PROGRESS_MILLISECONDS = 500
 const METRICS_MILLISECONDS = 10_000
+const CLOSE_DAYS_MILLISECONDS = 3_600_000
 /** Numbers are drawn for so many segments at once. */
 const NUMBERS_AT_ONCE = 8
 /** Event ids of a segment that holds one large object: 16 GiB of two-byte records. */
@@ -168,6 +173,14 @@ class CollectRun {
   /** Answers of the catalog that are still awaited. */
   private underWay = 0
   private vainDeaths = 0
+  private readonly compaction: Compaction | undefined
+  /** Segments committed when compaction last came to its end. */
+  private compactedAt = -1
+  /** What goes on between listings. */
+  private tending: Promise<void> = Promise.resolve()
+  private isTending = false
+  /** When old days of the ledger were last closed while following. */
+  private daysClosed = Date.now()
   private error: ColdtrailError | undefined
   /** Nothing more is begun, and what is open is dropped. */
   private hasFailed = false
@@ -182,6 +195,14 @@ class CollectRun {
     this.downloads = Math.max(1, Math.ceil((options.maxWorkers ?? 16) / this.processes))
     this.holdings = Array.from({ length: this.processes }, newHolding)
     this.sources = options.sources.map(() => undefined)
+    if (options.compact && !options.dryRun)
+      this.compaction = new Compaction({
+        ...{ catalog: options.catalog, owner, collection: options.collection, producer: options.producer },
+        limits: { ...this.sealLimits(), maxSessions: MAX_SESSIONS },
+        log: this.log,
+        signal: this.halt.signal,
+        memoryBytes: this.workerMemoryBytes,
+      })
   }
 
   async run(): Promise<CollectSummary> {
@@ -209,9 +230,11 @@ class CollectRun {
       clearInterval(metricsTimer)
       signal?.removeEventListener('abort', interrupt)
       await this.foreman?.stop()
+      await this.tending
       for (const source of this.sources) await source?.close()
     }
     await this.until(() => this.underWay === 0)
+    await this.compact()
     onProgress?.(this.tally.progress(false))
     const unsettled = this.holdings.reduce((sum, { items }) => sum + items.size, 0)
     this.tally.left += unsettled + this.waiting.size + this.suspects.length
@@ -325,7 +348,7 @@ class CollectRun {
         module: new URL(import.meta.url.endsWith('.ts') ? './collectWorker.ts' : './collectWorker.js', import.meta.url),
         init: this.workerInit(workers),
         workers,
-        memoryBytes: options.workerMemoryBytes ?? 2 * 2 ** 30,
+        memoryBytes: this.workerMemoryBytes,
         timeoutMilliseconds: options.workerTimeoutMilliseconds ?? 15 * 60_000,
       },
       {
@@ -342,7 +365,7 @@ class CollectRun {
 
   private workerInit(workers: number): WorkerInit {
     const { options, catalog } = this
-    const { maxRows = 1_000_000, maxBytes = 512 * 2 ** 20, maxOpen = 32 } = options.segmentLimits ?? {}
+    const { maxOpen = 32 } = options.segmentLimits ?? {}
     return {
       sources: options.sources,
       place: {
@@ -353,8 +376,7 @@ class CollectRun {
         producer: options.producer,
       },
       segmentLimits: {
-        maxRows,
-        maxBytes,
+        ...this.sealLimits(),
         maxSessions: MAX_SESSIONS,
         maxOpen: Math.max(1, Math.floor(maxOpen / workers)),
         bufferBytes: Math.max(48 * 2 ** 20, BUFFER_BYTES / workers),
@@ -363,6 +385,15 @@ class CollectRun {
       decodeLimits: { ...DECODE_LIMITS, ...options.decodeLimits },
       downloads: this.downloads,
     }
+  }
+
+  private sealLimits(): { maxRows: number; maxBytes: number } {
+    const { maxRows = 1_000_000, maxBytes = 512 * 2 ** 20 } = this.options.segmentLimits ?? {}
+    return { maxRows, maxBytes }
+  }
+
+  private get workerMemoryBytes(): number {
+    return this.options.workerMemoryBytes ?? 2 * 2 ** 30
   }
 
   private next(worker: number): CollectTask | undefined {
@@ -602,10 +633,39 @@ class CollectRun {
       })
   }
 
+  // --- between listings, and at the end ---
+
+  private async compact(): Promise<void> {
+    const { tally, compaction } = this
+    if (!compaction || this.halt.signal.aborted || tally.segments === this.compactedAt) return
+    const { segments } = tally
+    const { replaced, isDone } = await compaction.call()
+    tally.compacted += replaced
+    if (isDone) this.compactedAt = segments
+  }
+
+  /** What a run that ends does once: small segments are merged, files without use removed, old days of the ledger closed. */
+  private async tend(): Promise<void> {
+    this.isTending = true
+    try {
+      await this.compact()
+      await this.catalog.sweep()
+      if (Date.now() - this.daysClosed >= CLOSE_DAYS_MILLISECONDS) {
+        this.daysClosed = Date.now()
+        await this.catalog.closeLedgerDays()
+      }
+    } catch (error) {
+      this.log('warn', 'tidying the store failed', { reason: asColdtrailError(error).message })
+    } finally {
+      this.isTending = false
+    }
+  }
+
   /** False when the run has been ended meanwhile. */
   private async pause(seconds: number): Promise<boolean> {
     const { signal } = this.halt
     if (signal.aborted) return false
+    if (!this.isTending) this.tending = this.tend()
     await new Promise<void>((resolve) => {
       const end = (): void => {
         clearTimeout(timer)

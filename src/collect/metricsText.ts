@@ -19,6 +19,7 @@ export function metricsText(summary: CollectSummary): string {
     ...gauge('received_bytes', 'Bytes as received.', { '': summary.bytes }),
     ...gauge('decoded_bytes', 'Bytes after decompression.', { '': summary.decoded_bytes }),
     ...gauge('segments', 'Segments committed.', { '': summary.segments }),
+    ...gauge('compacted_segments', 'Small segments merged into larger ones.', { '': summary.compacted }),
     ...gauge('errors', 'Failed objects by error code.', labelled('code', summary.errors)),
     ...gauge('requests', 'Requests to the sources by operation.', labelled('operation', summary.requests)),
     ...gauge('request_errors', 'Failed attempts of requests by code.', labelled('code', summary.request_errors)),

@@ -30,6 +30,8 @@ export interface CollectSummary {
   readonly bytes: number
   readonly decoded_bytes: number
   readonly segments: number
+  /** Small segments that were merged into larger ones. */
+  readonly compacted: number
   readonly seconds: number
   /** Failed objects by error code. */
   readonly errors: Readonly<Record<string, number>>
@@ -103,6 +105,7 @@ export class Tally {
   bytes = 0
   decodedBytes = 0
   segments = 0
+  compacted = 0
   deaths = 0
   private readonly sources = new Map<string, SourceCounts>()
   private readonly rates: { at: number; decoded: number }[] = []
@@ -163,6 +166,7 @@ export class Tally {
       bytes: this.bytes,
       decoded_bytes: this.decodedBytes,
       segments: this.segments,
+      compacted: this.compacted,
       seconds: round((performance.now() - this.started) / 1000),
       errors: Object.fromEntries(this.errors),
       requests: Object.fromEntries(merged(sources.map(({ requests }) => requests))),

@@ -3,9 +3,20 @@ import { type EventColumn, INDEXED_COLUMNS } from '../core/columns.ts'
 import { ObservableExtractor } from '../core/observableExtractor.ts'
 import { sipKey } from '../core/sipHash.ts'
 import type { ValueObserver } from './eventBuilder.ts'
-import { columnHash, describeKeyset, encodeKeyset, KeysetBuilder } from './keyset.ts'
+import { columnHash, describeKeyset, encodeKeyset, KeysetBuilder, type KeysetContent } from './keyset.ts'
 import type { KeysetKey } from './keysetKeys.ts'
 import type { Manifest } from './manifest.ts'
+
+/** A keyset as its file's bytes, and what the manifest says of it. */
+export interface EncodedKeyset {
+  readonly bytes: Buffer
+  readonly description: NonNullable<Manifest['keyset']>
+}
+
+export const encodedKeyset = (content: KeysetContent): EncodedKeyset => ({
+  bytes: encodeKeyset(content),
+  description: { file: 'keyset.ks', ...describeKeyset(content) },
+})
 
 export class SegmentKeyset implements ValueObserver {
   private readonly builder: KeysetBuilder
@@ -35,8 +46,7 @@ export class SegmentKeyset implements ValueObserver {
     if (end - start > kept) this.builder.incomplete('a reject longer than its kept bytes')
   }
 
-  encode(): { bytes: Buffer; description: NonNullable<Manifest['keyset']> } {
-    const content = this.builder.finish()
-    return { bytes: encodeKeyset(content), description: { file: 'keyset.ks', ...describeKeyset(content) } }
+  encode(): EncodedKeyset {
+    return encodedKeyset(this.builder.finish())
   }
 }

@@ -14,16 +14,17 @@ import { type ColumnValue, EventBuilder, META_COLUMNS } from './eventBuilder.ts'
 import type { KeysetKey } from './keysetKeys.ts'
 import { directoryDigest, MANIFEST_FORMAT, type Manifest, serializeManifest } from './manifest.ts'
 import { BytesPageBuilder, type ParquetColumn, ParquetFileWriter } from './parquet/fileWriter.ts'
-import { dictionaryOf, RowTable } from './parquet/rowTable.ts'
+import { type Cell, dictionaryOf, RowTable } from './parquet/rowTable.ts'
 import {
   type FileKind,
   REJECT_BYTES,
+  type RejectRow,
   type SealedSegment,
   type SegmentFile,
   type SessionRow,
   segmentFileName,
 } from './segment.ts'
-import { SegmentKeyset } from './segmentKeyset.ts'
+import { type EncodedKeyset, SegmentKeyset } from './segmentKeyset.ts'
 
 export interface SegmentWriterOptions {
   /** Directory of the collection's segments. */
@@ -144,22 +145,40 @@ export class SegmentWriter {
     return session
   }
 
+  /** A session that another segment has sealed, as it is: its object stays in the pack it lies in. By session id. */
+  carrySession(session: SessionRow): void {
+    this.sealed.push(session)
+    this.rawBytes += session.decoded_size
+  }
+
+  /** A reject of a carried session. */
+  carryReject({ session_id, offset, length, reason, data }: RejectRow): void {
+    this.addReject([session_id, offset, length, reason, Buffer.from(data)], data.length)
+  }
+
   /** Writes the buffered row group early, to free memory. */
   flush(): void {
     this.events.flush()
   }
 
-  /** Makes every file durable under its final name. At least one session must have ended. */
-  seal(): SealedSegment {
+  /**
+   * Makes every file durable under its final name. At least one session must have ended or been carried. `keyset`: in
+   * place of what was observed.
+   */
+  seal(keyset: EncodedKeyset | undefined = this.keyset?.encode()): SealedSegment {
     const { options, events, sealed } = this
     events.flush()
     this.metaParquet.finish()
     const files: SegmentFile[] = []
     const common = this.commonManifest()
     const quantiles = events.timeQuantiles()
-    const packed = this.log ? { packetId1: common.session1, packetId2: common.session2 } : {}
-    const ids = events.rows > 0 ? { id1: options.firstEventId, id2: options.firstEventId + events.rows - 1 } : {}
-    const owned = events.rows > 0 ? { metaId1: ids.id1!, metaId2: ids.id2! } : {}
+    const columns = events.columnSummaries()
+    const withLog = sealed.filter(({ pack_segment }) => pack_segment !== null)
+    const packed =
+      withLog.length > 0 ? { packetId1: withLog[0]!.session_id, packetId2: withLog.at(-1)!.session_id } : {}
+    const { min: id1, max: id2 } = columns.id as { min?: number; max?: number }
+    const ids = id1 === undefined ? {} : { id1, id2: id2! }
+    const owned = id1 === undefined ? {} : { metaId1: id1, metaId2: id2! }
     const sessionIds = { id1: common.session1, id2: common.session2 }
     const posix = (us: number) => Math.floor(us / 1e6)
 
@@ -190,7 +209,7 @@ export class SegmentWriter {
               },
             }
           : {}),
-        columns: events.columnSummaries(),
+        columns,
       }),
     )
     if (this.log) files.push(this.publish('log', this.log, { ...common, ...sessionIds, ...packed }))
@@ -199,7 +218,7 @@ export class SegmentWriter {
       this.rejectFile.parquet.finish()
       files.push(this.publish('reject', this.rejectFile.file, { ...common, ...sessionIds, compression: 'zstd' }))
     }
-    files.push(this.writeIndex({ ...common, ...sessionIds }))
+    files.push(this.writeIndex({ ...common, ...sessionIds }, keyset))
     syncDirectory(options.directory)
     faultPoint('segment.files-durable')
     return {
@@ -209,8 +228,8 @@ export class SegmentWriter {
       day: options.day,
       files,
       sessions: sealed,
-      id1: ids.id1 ?? null,
-      id2: ids.id2 ?? null,
+      id1: id1 ?? null,
+      id2: id2 ?? null,
       session1: common.session1,
       session2: common.session2,
       time1: events.time1,
@@ -253,7 +272,7 @@ export class SegmentWriter {
   }
 
   private commonManifest() {
-    const { collection, segment, format, day, producer, firstSessionId } = this.options
+    const { collection, segment, format, day, producer } = this.options
     const { time1, time2, rows } = this.events
     return {
       v: MANIFEST_FORMAT as typeof MANIFEST_FORMAT,
@@ -263,8 +282,8 @@ export class SegmentWriter {
       day,
       fileTime: Math.floor(this.opened / 1000),
       sealTime: Math.floor(Date.now() / 1000),
-      session1: firstSessionId,
-      session2: firstSessionId + Math.max(0, this.sealed.length - 1),
+      session1: this.sealed[0]!.session_id,
+      session2: this.sealed.at(-1)!.session_id,
       ...(time1 === null ? {} : { time1: Math.floor(time1 / 1e6), time2: Math.floor(time2! / 1e6) }),
       rows,
       rejects: this.rejectCount,
@@ -289,7 +308,10 @@ export class SegmentWriter {
     return { kind: manifest.kind, name, size: manifest.size, sha256: manifest.sha256, manifest }
   }
 
-  private writeIndex(facts: Omit<Manifest, 'filename' | 'kind' | 'size' | 'sha256'>): SegmentFile {
+  private writeIndex(
+    facts: Omit<Manifest, 'filename' | 'kind' | 'size' | 'sha256'>,
+    keyset: EncodedKeyset | undefined,
+  ): SegmentFile {
     const name = segmentFileName('index', this.options.segment)
     const directory = join(this.options.directory, name)
     makeDirectory(directory)
@@ -303,34 +325,36 @@ export class SegmentWriter {
     parquet.finish()
     file.publish()
     const parts = [{ name: 'values.parquet', size: file.size, sha256: file.digest() }]
-    let keyset: Manifest['keyset']
-    if (this.keyset) {
-      const { bytes, description } = this.keyset.encode()
+    if (keyset) {
+      const { bytes } = keyset
       writeDurably(join(directory, 'keyset.ks'), bytes)
       parts.push({ name: 'keyset.ks', size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') })
-      keyset = description
     }
     return this.writeManifest(name, {
       ...facts,
       filename: name,
       kind: 'index',
       ...directoryDigest(parts),
-      ...(keyset ? { keyset } : {}),
+      ...(keyset ? { keyset: keyset.description } : {}),
     })
   }
 
   private reject(bytes: Buffer, start: number, end: number, offset: number, reason: string): void {
-    this.rejectCount++
     this.keyset?.reject(bytes, start, end, REJECT_BYTES)
+    const kept = Buffer.from(bytes.subarray(start, Math.min(end, start + REJECT_BYTES)))
+    this.addReject([this.sessionId, offset, end - start, reason, kept], kept.length)
+  }
+
+  private addReject(row: readonly Cell[], bytes: number): void {
+    this.rejectCount++
     if (!this.rejectFile) {
       const file = this.create('reject')
       const parquet = new ParquetFileWriter(file, REJECT_COLUMNS, this.fileMetadata('reject'))
       this.rejectFile = { file, parquet, rows: new RowTable(REJECT_COLUMNS), bytes: 0 }
     }
     const { rows, parquet } = this.rejectFile
-    const kept = Buffer.from(bytes.subarray(start, Math.min(end, start + REJECT_BYTES)))
-    rows.add([this.sessionId, offset, end - start, reason, kept])
-    this.rejectFile.bytes += kept.length
+    rows.add(row)
+    this.rejectFile.bytes += bytes
     if (rows.rows === 8192 || this.rejectFile.bytes > REJECT_BUFFER_BYTES) {
       rows.flush(parquet)
       this.rejectFile.bytes = 0

@@ -1,0 +1,291 @@
+/**
+ * Compaction: one segment in place of several small ones of a partition (collection, format, day). `chooseRun` says
+ * which, `mergeSegments` writes the new one, `catalog.commitReplace` makes it exist. Events, sessions and rejects are
+ * carried as they are, superseded sessions included: event ids, session ids and uids stay. Packs are not rewritten:
+ * session rows go on pointing to them. The new files are what a collector would have written of the same objects, except
+ * that the keyset is the union of the old ones.
+ */
+import { createHash } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { COLUMN_INDEX } from '../core/columns.ts'
+import { ColdtrailError } from '../core/errors.ts'
+import type { SegmentRow } from './catalog.ts'
+import { DuckDb, parquetFiles, type Row, sqlName } from './duckdb.ts'
+import { META_COLUMNS } from './eventBuilder.ts'
+import { type KeysetContent, mergeKeysets, openKeyset } from './keyset.ts'
+import { directoryDigest } from './manifest.ts'
+import type { ParquetColumn } from './parquet/fileWriter.ts'
+import {
+  type FileKind,
+  type RejectRow,
+  type SealedSegment,
+  type SegmentFile,
+  type SessionRow,
+  segmentFileName,
+} from './segment.ts'
+import { encodedKeyset } from './segmentKeyset.ts'
+import { REJECT_COLUMNS, SESSION_COLUMNS, SegmentWriter } from './segmentWriter.ts'
+
+export interface CompactionLimits {
+  /** Events and decoded bytes at which a collector seals a segment; a compacted one does not exceed them. */
+  readonly maxRows: number
+  readonly maxBytes: number
+  readonly maxSessions: number
+}
+
+/** What the choice looks at. */
+export type Candidate = Pick<
+  SegmentRow,
+  'segment' | 'collection' | 'format' | 'day' | 'id1' | 'id2' | 'session1' | 'rows' | 'raw_bytes'
+> & { readonly files: readonly Pick<SegmentFile, 'kind' | 'manifest'>[] }
+
+/**
+ * The oldest run of live segments worth merging, in session order; undefined when there is none. A run is of one
+ * partition and one keyset key, and no other live segment of the partition lies between its segments, neither by event
+ * ids nor by session ids. Each is small: below a quarter of the limit of rows or of bytes. There are at least
+ * RUN_SEGMENTS of them, and none is larger than all others together: so an event is rewritten about log2(n) times while
+ * a partition grows by n segments, and not n times.
+ *
+ * `mayTake`: false for a segment that must stay as it is (its files are elsewhere or damaged). `sessionsOf`: how many
+ * sessions a segment has.
+ */
+export function chooseRun<S extends Candidate>(
+  live: readonly S[],
+  limits: CompactionLimits,
+  { mayTake, sessionsOf }: { mayTake(segment: S): boolean; sessionsOf(segment: S): number },
+): S[] | undefined {
+  const partitions = Map.groupBy(live, ({ collection, format, day }) => JSON.stringify([collection, format, day]))
+  let oldest: S[] | undefined
+  for (const partition of partitions.values()) {
+    if (partition.length < RUN_SEGMENTS) continue
+    const run = runOf(partition, limits, mayTake, sessionsOf)
+    if (run && (!oldest || run[0]!.session1 < oldest[0]!.session1)) oldest = run
+  }
+  return oldest
+}
+
+/** Plain data: it crosses processes. */
+export interface MergeTask {
+  readonly inputs: readonly Pick<SegmentRow, 'segment' | 'directory' | 'files' | 'id1' | 'rows' | 'rejects'>[]
+  /** Of the new segment. */
+  readonly collection: string
+  readonly directory: string
+  readonly segment: number
+  readonly format: string
+  readonly day: string
+  readonly producer: string
+}
+
+/**
+ * Writes the segment that replaces others, every file durable under its final name. Inputs are checked against their
+ * digests first, so that a damaged byte never gets a new, valid one: E_SEGMENT_READ, E_SEGMENT_GONE. After an error
+ * nothing of the new segment is left. Memory: one row group, the distinct values of indexed columns, the keysets.
+ */
+export async function mergeSegments(task: MergeTask): Promise<SealedSegment> {
+  const { inputs, ...place } = task
+  for (const input of inputs) for (const file of input.files) await checkDigest(input.directory, file)
+  const duckdb = await DuckDb.open({
+    directories: [...new Set(inputs.map(({ directory }) => directory))],
+    tempDirectory: join(task.directory, '../../spill'),
+    memoryLimit: DUCKDB_BYTES,
+    threads: 1,
+  })
+  const unused = { formatVersion: 0, firstEventId: 0, firstSessionId: 0 }
+  const writer = new SegmentWriter({ ...place, ...unused, keepLog: false, keyset: null })
+  try {
+    for (const session of await sessionsOf(duckdb, inputs)) writer.carrySession(session)
+    for (const input of inputs.filter(({ rows }) => rows > 0).sort((a, b) => a.id1! - b.id1!))
+      await carryEvents(duckdb, input, writer)
+    for (const input of inputs) if (input.rejects > 0) await carryRejects(duckdb, input, writer)
+    const keyset = unitedKeyset(inputs)
+    const sealed = writer.seal(keyset && encodedKeyset(keyset))
+    const expected = { rows: sum(inputs, 'rows'), rejects: sum(inputs, 'rejects') }
+    if (sealed.rows !== expected.rows || sealed.rejects !== expected.rejects) {
+      const found = `${sealed.rows} events and ${sealed.rejects} rejects`
+      throw new ColdtrailError('E_INTERNAL', { message: `compaction made ${found} of ${JSON.stringify(expected)}` })
+    }
+    return sealed
+  } catch (error) {
+    writer.discard()
+    throw error
+  } finally {
+    duckdb.close()
+  }
+}
+
+// --- internal ---
+
+/** Fewer are not worth a link, a keyset and manifests more in the history. */
+const RUN_SEGMENTS = 4
+const MAX_RUN_SEGMENTS = 64
+/** Below this all segments count as equally small. */
+const LEAST_BYTES = 2 ** 20
+const DUCKDB_BYTES = 512 * 2 ** 20
+/** Buffered bytes at which a row group is written early. */
+const BUFFER_BYTES = 128 * 2 ** 20
+const KEYSETS_AT_ONCE = 8
+
+type Input = MergeTask['inputs'][number]
+
+/** The first run of a partition that meets the rules; of those that begin at one segment the longest. */
+function runOf<S extends Candidate>(
+  partition: readonly S[],
+  { maxRows, maxBytes, maxSessions }: CompactionLimits,
+  mayTake: (segment: S) => boolean,
+  sessionsOf: (segment: S) => number,
+): S[] | undefined {
+  const segments = [...partition].sort((a, b) => a.session1 - b.session1)
+  const byEvents = segments.filter(({ id1 }) => id1 !== null).sort((a, b) => a.id1! - b.id1!)
+  const ranks = new Map(byEvents.map((segment, rank) => [segment, rank]))
+  const isSmall = ({ rows, raw_bytes }: S): boolean => rows < maxRows / 4 || raw_bytes < maxBytes / 4
+  const takes = segments.map((segment) => isSmall(segment) && mayTake(segment))
+  const sessions = segments.map((segment, i) => (takes[i] ? sessionsOf(segment) : 0))
+  for (let first = 0; first + RUN_SEGMENTS <= segments.length; first++) {
+    const total = { rows: 0, bytes: 0, sessions: 0, weight: 0 }
+    let heaviest = 0
+    const ranked = { least: Number.POSITIVE_INFINITY, most: Number.NEGATIVE_INFINITY, count: 0 }
+    let end = first
+    for (let i = first; i < segments.length && i - first < MAX_RUN_SEGMENTS; i++) {
+      const segment = segments[i]!
+      total.rows += segment.rows
+      total.bytes += segment.raw_bytes
+      total.sessions += sessions[i]!
+      const fits = total.rows <= maxRows && total.bytes <= maxBytes && total.sessions <= maxSessions
+      if (!takes[i] || !fits || keysetOf(segment) !== keysetOf(segments[first]!)) break
+      const weight = Math.max(segment.raw_bytes, LEAST_BYTES)
+      total.weight += weight
+      heaviest = Math.max(heaviest, weight)
+      const rank = ranks.get(segment)
+      if (rank !== undefined) {
+        ranked.least = Math.min(ranked.least, rank)
+        ranked.most = Math.max(ranked.most, rank)
+        ranked.count += 1
+      }
+      const isUnbroken = ranked.count === 0 || ranked.most - ranked.least + 1 === ranked.count
+      if (i - first + 1 >= RUN_SEGMENTS && 2 * heaviest <= total.weight && isUnbroken) end = i + 1
+    }
+    if (end > first) return segments.slice(first, end)
+  }
+  return undefined
+}
+
+/** Keysets of different keys have no union. */
+function keysetOf({ files }: Candidate): string {
+  const keyset = files.find(({ kind }) => kind === 'index')?.manifest.keyset
+  return keyset ? `${keyset.extractor} ${keyset.epoch} ${keyset.key}` : ''
+}
+
+/** Of everything that is read again; the pack stays where it is. */
+async function checkDigest(directory: string, { kind, name, sha256 }: SegmentFile): Promise<void> {
+  if (kind === 'log') return
+  const path = join(directory, name)
+  if (!existsSync(path)) throw new ColdtrailError('E_SEGMENT_GONE', { path })
+  const found = kind === 'index' ? await digestOfDirectory(path) : (await digestOfFile(path)).sha256
+  if (found !== sha256)
+    throw new ColdtrailError('E_SEGMENT_READ', { path, cause: 'its SHA-256 is not that of its seal' })
+}
+
+async function digestOfDirectory(path: string): Promise<string> {
+  const parts = []
+  for (const name of readdirSync(path)) parts.push({ name, ...(await digestOfFile(join(path, name))) })
+  return directoryDigest(parts).sha256
+}
+
+async function digestOfFile(path: string): Promise<{ size: number; sha256: string }> {
+  const hash = createHash('sha256')
+  let size = 0
+  const file = await open(path)
+  for await (const chunk of file.createReadStream({ highWaterMark: 2 ** 20 }) as AsyncIterable<Buffer>) {
+    hash.update(chunk)
+    size += chunk.length
+  }
+  return { size, sha256: hash.digest('hex') }
+}
+
+/**
+ * Rows of a Parquet file of ours in their order, column by column as they were written: texts as bytes, for a JavaScript
+ * string would lose a byte order mark; times in microseconds.
+ */
+async function* exactRows(
+  duckdb: DuckDb,
+  { directory, segment }: Input,
+  kind: FileKind,
+  columns: readonly ParquetColumn[],
+): AsyncGenerator<Row[]> {
+  const path = join(directory, segmentFileName(kind, segment))
+  const list = columns.map(({ name, type }) => {
+    const column = sqlName(name)
+    if (type === 'text') return `encode(${column}) AS ${column}`
+    return type === 'time' ? `epoch_us(${column}) AS ${column}` : column
+  })
+  yield* duckdb.stream({ sql: `SELECT ${list.join(', ')} FROM ${parquetFiles([path])}`, files: [path] })
+}
+
+async function sessionsOf(duckdb: DuckDb, inputs: readonly Input[]): Promise<SessionRow[]> {
+  const texts = SESSION_COLUMNS.filter(({ type }) => type === 'text').map(({ name }) => name)
+  const sessions: SessionRow[] = []
+  for (const input of inputs)
+    for await (const chunk of exactRows(duckdb, input, 'session', SESSION_COLUMNS))
+      for (const row of chunk) {
+        for (const name of texts) row[name] = asBuffer(row[name]).toString()
+        sessions.push(row as unknown as SessionRow)
+      }
+  return sessions.sort((a, b) => a.session_id - b.session_id)
+}
+
+/** Columns of an event that are not written by name: given with the record, or derived from others. */
+const GIVEN = new Set(['time', 'data', 'record_offset', 'segment_day'])
+const CARRIED = META_COLUMNS.filter(({ name }) => !name.endsWith('_ip_key'))
+const SET = CARRIED.filter(({ name }) => !GIVEN.has(name)).map(({ name, type }) => {
+  return { name, index: COLUMN_INDEX.get(name)!, isText: type === 'text' }
+})
+
+async function carryEvents(duckdb: DuckDb, input: Input, writer: SegmentWriter): Promise<void> {
+  const { sink } = writer
+  for await (const chunk of exactRows(duckdb, input, 'meta', CARRIED)) {
+    for (const row of chunk) {
+      const data = asBuffer(row.data)
+      sink.begin(data, 0, data.length, row.record_offset as number)
+      for (const { name, index, isText } of SET) {
+        const value = row[name]
+        if (value === null || value === undefined) continue
+        if (isText) {
+          const bytes = asBuffer(value)
+          sink.slice(index, bytes, 0, bytes.length)
+        } else sink.int(index, value as number)
+      }
+      if (row.time !== null) sink.time(row.time as number)
+      sink.commit()
+    }
+    if (writer.bufferedBytes > BUFFER_BYTES) writer.flush()
+  }
+}
+
+async function carryRejects(duckdb: DuckDb, input: Input, writer: SegmentWriter): Promise<void> {
+  for await (const chunk of exactRows(duckdb, input, 'reject', REJECT_COLUMNS))
+    for (const row of chunk)
+      writer.carryReject({ ...(row as unknown as RejectRow), reason: asBuffer(row.reason).toString() })
+}
+
+/** A few at a time, so that they never lie in memory all at once. */
+function unitedKeyset(inputs: readonly Input[]): KeysetContent | undefined {
+  const paths = inputs
+    .filter(({ files }) => files.some(({ manifest }) => manifest.keyset))
+    .map(({ directory, segment }) => join(directory, segmentFileName('index', segment), 'keyset.ks'))
+  let united: KeysetContent | undefined
+  for (let at = 0; at < paths.length; at += KEYSETS_AT_ONCE) {
+    const some = paths.slice(at, at + KEYSETS_AT_ONCE).map((path) => openKeyset(readFileSync(path), path).content())
+    united = mergeKeysets(united ? [united, ...some] : some)
+  }
+  return united
+}
+
+function asBuffer(cell: Row[string] | undefined): Buffer {
+  if (!(cell instanceof Uint8Array)) throw new ColdtrailError('E_INTERNAL', { message: 'a text is missing' })
+  return Buffer.from(cell.buffer, cell.byteOffset, cell.length)
+}
+
+const sum = (inputs: readonly Input[], what: 'rows' | 'rejects'): number =>
+  inputs.reduce((total, input) => total + input[what], 0)
