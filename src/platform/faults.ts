@@ -1,9 +1,13 @@
 /**
  * Named fault points: places where a test kills the process, as a power cut would. `COLDTRAIL_FAULT=name` (or
- * `name:3` for its third passing) makes the process that passes it die by SIGKILL. Unset, a point costs one comparison.
+ * `name:3` for its third passing) makes the process that passes it die by SIGKILL. Workers inherit the variable:
+ * `name@worker` and `name@main` mean only them, or only the process that started them. Unset, a point costs one
+ * comparison.
  */
-const armed = process.env.COLDTRAIL_FAULT
-const [armedName, armedCount] = armed ? [armed.split(':')[0], Number(armed.split(':')[1] ?? 1)] : [undefined, 0]
+const [, armedName, armedRole, armedCount = '1'] =
+  /^([\w.-]+)(?:@(worker|main))?(?::(\d+))?$/.exec(process.env.COLDTRAIL_FAULT ?? '') ?? []
+// A worker has a channel to its foreman.
+const isMeant = armedRole === undefined || armedRole === (process.send ? 'worker' : 'main')
 let passed = 0
 
 /** Every name in use; the crash tests run over this list, so a point cannot be forgotten. */
@@ -26,7 +30,7 @@ export const FAULT_POINTS = [
 export type FaultPoint = (typeof FAULT_POINTS)[number]
 
 export function faultPoint(name: FaultPoint): void {
-  if (armedName !== name) return
+  if (armedName !== name || !isMeant) return
   passed += 1
-  if (passed >= armedCount) process.kill(process.pid, 'SIGKILL')
+  if (passed >= Number(armedCount)) process.kill(process.pid, 'SIGKILL')
 }
