@@ -37,6 +37,7 @@ import { type ManifestMatch, manifestQuery } from './store/history.ts'
 import type { Manifest } from './store/manifest.ts'
 import type { Answer, EventRow, Search, StoreReader, ValueCount } from './store/search.ts'
 import type { SessionRow } from './store/segment.ts'
+import type { VerifyOptions, VerifySummary } from './store/verify.ts'
 import { VERSION } from './version.ts'
 
 export type { CollectProgress, CollectSummary } from './collect/summary.ts'
@@ -50,6 +51,7 @@ export { parseInterval, type QuestionRequest, type Rejects, type SearchChoices, 
 export type { SourceRequest, SourceSettings } from './sources.ts'
 export { printManifest } from './store/manifestText.ts'
 export type { Answer, EventRow, Search, ValueCount } from './store/search.ts'
+export type { Fault, VerifyProgress, VerifySummary } from './store/verify.ts'
 export { VERSION } from './version.ts'
 
 /** The collection that is meant when none is named. */
@@ -81,6 +83,8 @@ export interface CollectRequest {
   readonly onProgress?: (progress: CollectProgress) => void
 }
 
+export type VerifyRequest = Omit<VerifyOptions, 'catalog' | 'dataDir' | 'decode'>
+
 export type ManifestQuery = NonNullable<Parameters<typeof manifestQuery>[1]>
 
 export interface Coldtrail {
@@ -110,6 +114,8 @@ export interface Coldtrail {
   readonly keys: KeyRing
   /** Manifests of every segment ever sealed that overlap a range of POSIX seconds, wherever the data are. */
   manifestQuery(query?: ManifestQuery): readonly ManifestMatch<Manifest>[]
+  /** Reads everything again that the chain vouches for; each fault is told to `onFault`, and none is thrown. */
+  verify(request?: VerifyRequest): Promise<VerifySummary>
   /** A new catalog from segments, manifests, history and chain; the old one is kept beside it. */
   rebuildCatalog(): Promise<RebuildReport>
   doctor(): Promise<readonly Check[]>
@@ -184,6 +190,21 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     rejects: async (request = {}) => (await reader()).rejects(await questionOf(request)),
     keys: keyRing(dataDir),
     manifestQuery: (query = {}) => manifestQuery(historyDirectory, query),
+    async verify(request = {}) {
+      requireData()
+      const [{ verifyStore }, { decodeStream }] = await Promise.all([
+        import('./store/verify.ts'),
+        import('./collect/decode.ts'),
+      ])
+      // What was collected was within its limits then.
+      const limits = { maxBytes: Number.MAX_SAFE_INTEGER, maxRatio: Number.MAX_SAFE_INTEGER }
+      return verifyStore({
+        ...request,
+        catalog: await catalog(),
+        dataDir,
+        decode: async (received, size) => (await decodeStream(received, size, limits)).decoded,
+      })
+    },
     async rebuildCatalog() {
       requireData()
       const { rebuildCatalog } = await import('./store/catalog.ts')

@@ -14,6 +14,7 @@ import { sourceCatCommand } from './sourceCat.ts'
 import { sourceListCommand } from './sourceList.ts'
 import { timelineCommand } from './timeline.ts'
 import { valuesCommand } from './values.ts'
+import { verifyCommand } from './verify.ts'
 
 export const COMMANDS: readonly Command[] = [
   demoCommand,
@@ -27,6 +28,7 @@ export const COMMANDS: readonly Command[] = [
   sourceListCommand,
   sourceCatCommand,
   manifestQueryCommand,
+  verifyCommand,
   catalogRebuildCommand,
   ...KEYS_COMMANDS,
   doctorCommand,

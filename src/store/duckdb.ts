@@ -127,6 +127,14 @@ export const sqlList = (texts: readonly string[]): string => `[${texts.map(sqlTe
 export const parquetFiles = (paths: readonly string[], option?: string): string =>
   `read_parquet(${[sqlList(paths), ...(option ? [option] : [])].join(', ')})`
 
+/** E_INTERRUPTED, or the reason itself when it is one of ours. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (!signal?.aborted) return
+  throw signal.reason instanceof ColdtrailError
+    ? signal.reason
+    : new ColdtrailError('E_INTERRUPTED', { signal: 'a request to stop' }, { cause: signal.reason })
+}
+
 // --- internal ---
 
 function cell(value: DuckDBValue): Cell {
@@ -135,13 +143,6 @@ function cell(value: DuckDBValue): Cell {
   if ('micros' in value && typeof value.micros === 'bigint') return Number(value.micros)
   if ('bytes' in value) return value.bytes
   return String(value)
-}
-
-function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (!signal?.aborted) return
-  throw signal.reason instanceof ColdtrailError
-    ? signal.reason
-    : new ColdtrailError('E_INTERRUPTED', { signal: 'a request to stop' }, { cause: signal.reason })
 }
 
 /** Characters of a message of DuckDB that are told. */

@@ -23,7 +23,7 @@ import { join } from 'node:path'
 import canonicalize from 'canonicalize'
 import { ColdtrailError } from '../core/errors.ts'
 import { makeDirectory, syncDirectory, writeDurably } from '../platform/files.ts'
-import { type SegmentFacts, sha256 } from './chain.ts'
+import { type LinkAction, sha256 } from './chain.ts'
 import { type Manifest, parseManifest, serializeManifest } from './manifest.ts'
 import { segmentNumber } from './segment.ts'
 import { sessionLedgerName } from './sessionLedger.ts'
@@ -58,7 +58,7 @@ export function appendHistory(manifestDirectory: string, entries: readonly Histo
   for (const { segment, manifests, keyset, replaced } of entries) {
     if (existsSync(keyset)) writeDurably(join(manifestDirectory, keysetCopyName(segment)), readFileSync(keyset))
     for (const manifest of manifests) lines.push(serializeManifest(manifest))
-    if (replaced.length) lines.push(Buffer.from(`${canonicalize({ by: segment, replaced })}\n`))
+    if (replaced.length) lines.push(replacedMark(segment, replaced))
   }
   appendLines(join(manifestDirectory, LIVE_LOG), Buffer.concat(lines))
 }
@@ -94,17 +94,22 @@ export interface HistoryFault {
   readonly fault: 'missing' | 'damaged'
 }
 
-/** Checks what the history holds of segments against what their links say of it. */
+/** Checks what the history holds of segments against what their links say of them. */
 export function* verifyHistory(
   historyDirectory: string,
   collection: string,
-  segments: Iterable<SegmentFacts>,
+  actions: Iterable<LinkAction>,
 ): Generator<HistoryFault> {
   const directory = join(historyDirectory, collection)
   const log = join(directory, LIVE_LOG)
   const lines = existsSync(log) ? readFileSync(log, 'utf8').split('\n') : []
+  // What is behind the last end of line is no line yet, for its readers neither.
+  lines.pop()
   const held = new Set(lines.map((line) => sha256(`${line}\n`)))
-  for (const { segment, files, ledger, keyset } of segments) {
+  for (const action of actions) {
+    const { segment, files, ledger, keyset } = action.segment
+    if (action.action === 'replace' && !held.has(sha256(replacedMark(segment, action.replaced))))
+      yield { collection, segment, file: `${LIVE_LOG}: what ${segment} replaces`, fault: 'missing' }
     for (const { name, manifest } of files)
       if (!held.has(manifest)) yield { collection, segment, file: `${LIVE_LOG}: ${name}.manifest`, fault: 'missing' }
     const copies: [string, string | null][] = [
@@ -162,6 +167,9 @@ export function manifestQuery(
 // --- internal ---
 
 const LIVE_LOG = 'manifests.ndjson'
+
+const replacedMark = (by: number, replaced: readonly number[]): Buffer =>
+  Buffer.from(`${canonicalize({ by, replaced })}\n`)
 
 const simple = (seconds: number): string => new Date(seconds * 1000).toISOString().slice(0, 19).replace('T', ' ')
 

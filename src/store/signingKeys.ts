@@ -45,26 +45,43 @@ export function loadSigningKey(dataDir: string): SigningKey {
   return signingKey(id, key)
 }
 
+/** A file of a public key. */
+export interface PublicKeyFile {
+  readonly id: string
+  readonly path: string
+  /** Absent when the file is not the key of its name. */
+  readonly key?: KeyObject
+  /** What is wrong with the file; with a key: harmless to its use, but its bytes were changed. */
+  readonly reason?: string
+}
+
+/** Every public key file of a data directory, by id. */
+export function readPublicKeys(dataDir: string): PublicKeyFile[] {
+  const directory = join(dataDir, 'keys')
+  return keyIds(directory, 'pub').map((id) => {
+    const path = join(directory, `sign-${id}.pub`)
+    const file = readFileSync(path)
+    try {
+      const key = createPublicKey(file)
+      if (keyId(key) !== id) return { id, path, reason: 'it is another key' }
+      const isOwn = file.equals(Buffer.from(key.export({ type: 'spki', format: 'pem' })))
+      return { id, path, key, ...(isOwn ? {} : { reason: 'its bytes are not those it was written with' }) }
+    } catch {
+      return { id, path, reason: 'the file cannot be read as a public key' }
+    }
+  })
+}
+
 /** Every public key of a data directory. A file that is no key of its name is refused: E_SIGNING_KEY. */
 export function loadPublicKeys(dataDir: string): PublicKeys {
-  const directory = join(dataDir, 'keys')
-  const keys = new Map<string, KeyObject>()
-  for (const id of keyIds(directory, 'pub')) {
-    let key: KeyObject
-    try {
-      key = createPublicKey(readFileSync(join(directory, `sign-${id}.pub`)))
-    } catch (error) {
-      throw new ColdtrailError(
-        'E_SIGNING_KEY',
-        { id, reason: 'the file cannot be read as a public key' },
-        { cause: error },
-      )
-    }
-    if (keyId(key) !== id) throw new ColdtrailError('E_SIGNING_KEY', { id, reason: 'it is another key' })
-    keys.set(id, key)
-  }
-  return keys
+  const files = readPublicKeys(dataDir)
+  const refused = files.find(({ key }) => key === undefined)
+  if (refused) throw new ColdtrailError('E_SIGNING_KEY', { id: refused.id, reason: refused.reason })
+  return usableKeys(files)
 }
+
+export const usableKeys = (files: readonly PublicKeyFile[]): PublicKeys =>
+  new Map(files.flatMap(({ id, key }) => (key ? [[id, key]] : [])))
 
 /** Whether the signature is that of the key with this id; undefined when the key is not known. */
 export function verifySignature(

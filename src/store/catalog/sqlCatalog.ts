@@ -16,7 +16,7 @@ import {
 } from '../history.ts'
 import { parseManifest } from '../manifest.ts'
 import type { FileKind, SealedSegment, SegmentFile } from '../segment.ts'
-import { loadPublicKeys } from '../signingKeys.ts'
+import { readPublicKeys, usableKeys } from '../signingKeys.ts'
 import { commitReplace, commitSeal } from './commit.ts'
 import { type CatalogContext, checkedCollection, now } from './context.ts'
 import { repairDerived, takeIntoHistory } from './derived.ts'
@@ -214,7 +214,8 @@ export class SqlCatalog implements Catalog {
 
   async verifyChain(collection?: string): Promise<ChainReport[]> {
     const names = collection === undefined ? await this.collections() : [checkedCollection(collection)]
-    const keys = loadPublicKeys(this.context.dataDir)
+    // A damaged key file is a fault of its own; what it signed then has an unknown key.
+    const keys = usableKeys(readPublicKeys(this.context.dataDir))
     const reports: ChainReport[] = []
     for (const name of names) {
       // The head first: a link committed while we read is above it, and no fault.
@@ -248,7 +249,7 @@ export class SqlCatalog implements Catalog {
       ...verifyHistory(
         this.context.historyDir,
         name,
-        links.map(({ bytes }) => parseLink(bytes, name).body.segment),
+        links.map(({ bytes }) => parseLink(bytes, name).body),
       ),
     ])
   }

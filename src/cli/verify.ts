@@ -1,0 +1,93 @@
+import { EXIT, printable } from '../core/errors.ts'
+import { bytesText } from '../core/terminalText.ts'
+import type { Fault, VerifyProgress, VerifySummary } from '../index.ts'
+import { defineCommand, text } from './command.ts'
+import type { Io } from './io.ts'
+
+export const verifyCommand = defineCommand({
+  name: 'verify',
+  summary: 'Read every file again, and name each that is not as it was committed',
+  details:
+    'Compares segments, manifests, indexes, history and keys with the signed chain, and every object with its digest as ' +
+    'received and decoded. Files that no commit made are told and are no fault; private signing keys vouch for nothing ' +
+    'that was kept and are not read.',
+  options: {
+    collection: text('NAME', 'Only this collection; the default is all.'),
+  },
+  examples: [
+    { line: 'verify', note: 'The whole data directory' },
+    { line: 'verify --collection main --json', note: 'One JSON object per fault, and a summary' },
+  ],
+  exits: ['store'],
+  async run(_args, { collection }, io) {
+    const coldtrail = await io.open()
+    const display = await progressLine(io)
+    const faults: Fault[] = []
+    const orphans: string[] = []
+    let summary: VerifySummary
+    try {
+      summary = await coldtrail.verify({
+        collection,
+        signal: io.signal,
+        onFault(fault) {
+          faults.push(fault)
+          if (io.json) io.emit({ type: 'fault', ...fault })
+        },
+        onOrphan(file) {
+          orphans.push(file)
+          if (io.json) io.emit({ type: 'orphan', file })
+        },
+        onProgress: display.update,
+      })
+    } finally {
+      display.stop()
+    }
+    if (io.json) io.emit({ type: 'summary', ...summary })
+    else {
+      for (const fault of faults) printFault(fault, io)
+      for (const file of orphans) io.print(io.style('dim', `orphan   ${printable(file, 1_000)}`))
+      const { segments, files, bytes, objects, links } = summary
+      const found = faults.length === 0 ? io.style('green', 'no fault') : io.style('red', `${faults.length} faults`)
+      io.print(
+        `${found} in ${segments} segments: ${files} files, ${bytesText(bytes)}, ${objects} objects, ${links} links`,
+      )
+    }
+    return faults.length === 0 ? EXIT.ok : EXIT.store
+  },
+})
+
+// --- internal ---
+
+function printFault({ file, fault, object, detail }: Fault, io: Io): void {
+  io.print(`${io.style('red', fault)}  ${printable(file, 1_000)}`)
+  if (object !== undefined) io.print(`    object ${printable(object, 1_000)}`)
+  io.print(`    ${printable(detail, 1_000)}`)
+}
+
+interface Display {
+  update(progress: VerifyProgress): void
+  stop(): void
+}
+
+async function progressLine(io: Io): Promise<Display> {
+  if (!process.stderr.isTTY || io.json) return { update: () => undefined, stop: () => undefined }
+  const { SingleBar } = await import('cli-progress')
+  const bar = new SingleBar({
+    format: '{bar} {percentage}% | {segments} segments | {faults} faults',
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
+    barsize: 24,
+    hideCursor: true,
+    clearOnComplete: true,
+    stopOnComplete: false,
+    fps: 4,
+  })
+  bar.start(1, 0, { segments: '0', faults: 0 })
+  return {
+    update({ segments, totalSegments, bytes, totalBytes, faults }) {
+      bar.setTotal(Math.max(1, totalBytes))
+      bar.update(Math.min(bytes, totalBytes), { segments: `${segments}/${totalSegments}`, faults })
+    },
+    stop: () => bar.stop(),
+  }
+}
