@@ -55,16 +55,15 @@ export class DuckDb {
       autoload_known_extensions: 'false',
       allow_community_extensions: 'false',
     })
-    const duckdb = new DuckDb(instance)
-    await duckdb.rows({
-      sql: `SET TimeZone = 'UTC';
-        SET parquet_metadata_cache = true;
-        SET validate_external_file_cache = 'NO_VALIDATION';
-        SET allowed_directories = ${sqlList(directories)};
-        SET enable_external_access = false;
-        SET lock_configuration = true`,
-    })
-    return duckdb
+    const connection = await instance.connect()
+    await connection.run(`SET TimeZone = 'UTC';
+      SET parquet_metadata_cache = true;
+      SET validate_external_file_cache = 'NO_VALIDATION';
+      SET allowed_directories = ${sqlList(directories)};
+      SET enable_external_access = false;
+      SET lock_configuration = true`)
+    connection.closeSync()
+    return new DuckDb(instance)
   }
 
   /** The whole answer; for answers known to be small. */
@@ -84,7 +83,10 @@ export class DuckDb {
     signal?.addEventListener('abort', interrupt, { once: true })
     let ended = false
     try {
-      const result = await connection.stream(sql, parameters)
+      // One statement only: a text that holds two is refused.
+      const statement = await connection.prepare(sql)
+      if (parameters) statement.bind(parameters)
+      const result = await statement.stream().finally(() => statement.destroySync())
       const names = result.columnNames()
       for (;;) {
         const chunk = await result.fetchChunk()

@@ -186,8 +186,9 @@ export class Keyset {
       if (firstKey(opened, middle) <= hash48) low = middle
       else high = middle - 1
     }
-    const keys = new Float64Array(BLOCK_KEYS)
-    return keys.subarray(0, decodeBlock(this.where, opened, low, keys, 0)).includes(hash48)
+    const count = decodeBlock(this.where, opened, low, SCRATCH, 0)
+    for (let i = 0; i < count; i++) if (SCRATCH[i] === hash48) return true
+    return false
   }
 
   /**
@@ -446,6 +447,9 @@ function encodeBody(keys: Float64Array): Buffer {
   }
   return body.subarray(0, at)
 }
+
+/** The block looked at last: a search looks into one of every segment. */
+const SCRATCH = new Float64Array(BLOCK_KEYS)
 
 interface OpenSection {
   readonly name: SectionName

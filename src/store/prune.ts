@@ -80,16 +80,18 @@ export async function prune(
 export function keysetFilters({ catalog, dataDir }: { catalog: Catalog; dataDir: string }): ColumnFilters {
   let keys: readonly KeysetKey[] | undefined
   return cachedFilters((segment) => {
-    if (!segment.files.some(({ manifest }) => manifest.keyset)) return undefined
+    const keyId = segment.files.find(({ kind }) => kind === 'index')?.manifest.keyset?.key
+    if (keyId === undefined) return undefined
     const beside = join(segment.directory, segmentFileName('index', segment.segment), 'keyset.ks')
     const copy = join(catalog.manifestDirectory(segment.collection), keysetCopyName(segment.segment))
     const path = existsSync(beside) ? beside : copy
     try {
       keys ??= listKeysetKeys(dataDir)
+      const key = keys.find(({ id }) => id === keyId)
+      if (!key) return undefined
       const bytes = readFileSync(path)
       const keyset = openKeyset(bytes, path)
-      const key = keys.find(({ id }) => id === keyset.keyId)
-      return key && { bytes: bytes.length, mayHold: (column, value) => mayHold(keyset, key, column, value) }
+      return { bytes: bytes.length, mayHold: (column, value) => mayHold(keyset, key, column, value) }
     } catch {
       // Missing or damaged, the keyset or a key: it tells nothing.
       return undefined

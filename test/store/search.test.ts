@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
-import { renameSync, truncateSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import fc from 'fast-check'
 import { ColdtrailError } from '../../src/core/errors.ts'
 import { eventUid, uidPrefix } from '../../src/core/eventUid.ts'
-import type { SegmentRow } from '../../src/store/catalog.ts'
+import { compile } from '../../src/query/expression.ts'
+import { questionOf } from '../../src/questions.ts'
+import type { Catalog, SegmentRow } from '../../src/store/catalog.ts'
 import { loadKeysetKey } from '../../src/store/keysetKeys.ts'
 import { type Condition, type EventRow, type Order, type Question, StoreReader } from '../../src/store/search.ts'
 import { type KnownEvent, type SampleEvent, type SampleObject, SampleStore } from '../support/sampleStore.ts'
@@ -130,6 +132,92 @@ describe('questions to a store of several segments', () => {
       }),
       { numRuns: 40 },
     )
+  })
+
+  test('no segment with a match is ever pruned: random expressions against every event of the store', async () => {
+    const text = (value: string) => `'${value.replaceAll("'", "\\'")}'`
+    const user = fc.nat(60).map((number) => text(`user${number}`))
+    const operations = fc.constantFrom(...OPERATIONS, 'Unheard').map(text)
+    const time = fc.nat(9000).map((seconds) => `'${new Date(DAY / 1000 + seconds * 1000).toISOString().slice(0, 19)}'`)
+    const leaf = fc.oneof(
+      operations.map((value) => `api.operation == ${value}`),
+      fc.array(operations, { minLength: 1, maxLength: 3 }).map((values) => `api.operation in (${values.join(', ')})`),
+      user.map((value) => `actor.user.name == ${value}`),
+      user.map((value) => `actor.user.name != ${value}`),
+      fc.nat(8).map((port) => `src_endpoint.port == ${port}`),
+      fc.tuple(fc.constantFrom('<', '>', '<=', '>='), time).map(([operator, value]) => `time ${operator} ${value}`),
+      fc.constantFrom("actor.user.name contains 'user1'", "metadata.uid == 'event-7'"),
+    )
+    const { expression } = fc.letrec<{ expression: string; joined: string; negated: string }>((tie) => ({
+      expression: fc.oneof({ maxDepth: 3 }, { arbitrary: leaf, weight: 4 }, tie('joined'), tie('negated')),
+      joined: fc
+        .tuple(tie('expression'), fc.constantFrom('and', 'or'), tie('expression'))
+        .map(([left, operator, right]) => `(${left}) ${operator} (${right})`),
+      negated: tie('expression').map((inner) => `not (${inner})`),
+    }))
+    let pruned = 0
+    await fc.assert(
+      fc.asyncProperty(expression, async (expression) => {
+        const compiled = compile(expression)
+        const expected = store.events.filter(({ time, columns, record }) =>
+          compiled.predicate({
+            get: (name) => (name === 'time' ? time : columns[name]),
+            data: () => record.toString(),
+          }),
+        )
+        const question = await questionOf({ expression })
+        const { rows, explanation } = await reader.search({ ...question, order: 'id', columns: ['id'] })
+        pruned += explanation.segments - explanation.opened
+        assert.deepEqual(
+          ids(await collected(rows)),
+          expected.map(({ id }) => id),
+        )
+      }),
+      { numRuns: 150 },
+    )
+    assert.ok(pruned > 50, 'segments are pruned at all')
+  })
+
+  test('a file that goes after the plan was made is planned around once', async () => {
+    const [first] = segments
+    const path = join(first!.directory, `meta-${String(first!.segment).padStart(9, '0')}.parquet`)
+    let plans = 0
+    const catalog: Catalog = Object.assign(Object.create(store.catalog), {
+      pending: async () => {
+        plans += 1
+        if (existsSync(path)) renameSync(path, `${path}.away`)
+        return []
+      },
+    })
+    const other = new StoreReader({ catalog, dataDir: store.dataDir })
+    try {
+      const { count, why } = await other.count({ condition: oneOf('api_operation', ['GetObject']) })
+      const left = store.events.filter((event) => operation(event) === 'GetObject' && event.segment !== first!.segment)
+      assert.deepEqual([plans, count, why.map(({ reason }) => reason)], [2, left.length, ['offline']])
+    } finally {
+      await other.close()
+      renameSync(`${path}.away`, path)
+    }
+  })
+
+  test('a damaged or missing keyset or key tells nothing, and loses no match', async () => {
+    const key = join(store.dataDir, 'keys/keyset-2023.key')
+    const keyset = join(segments[0]!.directory, 'index-000000001/keyset.ks')
+    const question = { condition: oneOf('actor_user_name', ['user3']) }
+    const { count } = await reader.count(question)
+    for (const path of [key, keyset]) {
+      const bytes = readFileSync(path)
+      for (const damage of [() => rmSync(path), () => writeFileSync(path, bytes.subarray(0, -30))]) {
+        damage()
+        const other = new StoreReader({ catalog: store.catalog, dataDir: store.dataDir })
+        try {
+          assert.equal((await other.count(question)).count, count)
+        } finally {
+          await other.close()
+          writeFileSync(path, bytes)
+        }
+      }
+    }
   })
 
   test('distinct counts an event once per value, and events without one each', async () => {
