@@ -2,7 +2,7 @@
  * The one durable-write routine: temporary name, fsync, rename, fsync of the directory. Whatever this returns from is
  * on the disk under its final name; whatever it did not return from is a `.tmp` that nobody reads.
  */
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ColdtrailError } from '../core/errors.ts'
 import { faultPoint } from './faults.ts'
@@ -66,11 +66,17 @@ export function writeDurably(path: string, bytes: Uint8Array | string, mode?: nu
   }
 }
 
-/** Creates a directory and makes its entry durable. */
+/** Creates a directory, and those above it, and makes their entries durable. */
 export function makeDirectory(path: string): void {
   attempt(path, () => {
-    const first = mkdirSync(path, { recursive: true })
-    if (first !== undefined) syncDirectory(dirname(first))
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return
+    const missing = [path]
+    // Step by step: Node's own recursion never ends where the system refuses a directory as missing, as in /proc.
+    for (let above = dirname(path); !existsSync(above); above = dirname(above)) missing.unshift(above)
+    for (const directory of missing) {
+      makeOne(directory)
+      syncDirectory(dirname(directory))
+    }
   })
 }
 
@@ -84,6 +90,15 @@ export function syncDirectory(path: string): void {
 }
 
 // --- internal ---
+
+/** Another process may have been quicker. */
+function makeOne(directory: string): void {
+  try {
+    mkdirSync(directory)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !statSync(directory).isDirectory()) throw error
+  }
+}
 
 function attempt<T>(path: string, action: () => T): T {
   try {
