@@ -46,6 +46,29 @@ test('standard input is collected', () =>
     assert.equal(jsonLines(stdout).at(-1)?.events, 4)
   }))
 
+test('clock nonsense harms nothing: events of the years 1 and 9999 are collected, found and kept through a rebuild', () =>
+  inTemporary(async (cwd) => {
+    const times = ['0001-01-01T00:00:00Z', '2026-03-10T00:00:00Z', '9999-12-31T23:59:59Z']
+    const run = (...args: string[]) => runColdtrail([...args, '--json'], { cwd })
+    writeFileSync(join(cwd, 'a.json'), times.map((time) => `{"time":"${time}"}\n`).join(''))
+    assert.equal((await run('collect', 'a.json')).status, 0)
+    for (const command of [['verify'], ['catalog', 'rebuild']]) {
+      const { status, stderr } = await run(...command)
+      assert.equal(status, 0, stderr)
+      const { stdout } = await run('search', '--columns', 'time')
+      assert.deepEqual(
+        jsonLines(stdout).map(({ time }) => time),
+        times,
+      )
+    }
+    const { stdout } = await run('search', '--count', '--to', '2000-01-01')
+    assert.equal(jsonLines(stdout)[0]?.count, 1)
+    assert.equal(jsonLines((await run('timeline', '--interval', 'day')).stdout).length, 3)
+    assert.equal((await runColdtrail(['timeline'], { cwd })).stdout.trim().split('\n').length, 5)
+    assert.equal((await run('values', 'time_nope')).status, 2)
+    assert.equal((await run('collect', 'a.json')).status, 0)
+  }))
+
 test('a dry run counts objects, bytes and requests, and fetches nothing', () =>
   inTemporary(async (cwd) => {
     writeFileSync(join(cwd, 'a.json'), events(3))

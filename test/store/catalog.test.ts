@@ -95,6 +95,18 @@ for (const dialect of ['sqlite', 'postgres'] as const)
       await catalog.close()
     })
 
+    test('a segment with times of the years 1 and 9999 is read again as it was', () =>
+      withCatalog(async (catalog) => {
+        const owner = await catalog.owner('collect')
+        const object = fakeObject('a')
+        await catalog.claim(owner, [object])
+        const [time1, time2] = [Date.UTC(9999, 11, 31, 23, 59, 59) * -1000, Date.UTC(9999, 11, 31, 23, 59, 59) * 1000]
+        const segment = { ...(await sealObjects(catalog, owner, [object])), time1, time2 }
+        await catalog.commitSeal(owner, segment, [object])
+        const [found] = await catalog.segments()
+        assert.deepEqual([found?.time1, found?.time2], [time1, time2])
+      }))
+
     test('verdicts: claimed, busy, known, quarantined, and what giving back does', () =>
       withCatalog(async (catalog) => {
         const one = await catalog.owner('collect')

@@ -5,6 +5,7 @@
 import { type Dialect, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import { ColdtrailError } from '../../core/errors.ts'
+import { exactNumber } from './exactNumber.ts'
 
 export const isPostgresUrl = (url: string): boolean => /^postgres(ql)?:\/\//.test(url)
 
@@ -56,14 +57,9 @@ export async function connectPostgres(url: string, schema: string): Promise<Post
 
 // --- internal ---
 
-/** int8 as a number: every number of the catalog is below 2^53, and one that is not must not be rounded. */
 function typeParser(oid: number, format?: 'text' | 'binary'): (text: string) => unknown {
   if (oid !== pg.types.builtins.INT8) return pg.types.getTypeParser(oid, format as 'text')
-  return (text) => {
-    const value = Number(text)
-    if (!Number.isSafeInteger(value)) throw new RangeError(`${text} is beyond 2^53`)
-    return value
-  }
+  return (text) => exactNumber(BigInt(text))
 }
 
 /**

@@ -17,6 +17,7 @@ import {
   type TransactionSettings,
 } from 'kysely'
 import { ColdtrailError } from '../../core/errors.ts'
+import { exactNumber } from './exactNumber.ts'
 
 const BUSY_MS = 60_000
 const STATEMENTS_KEPT = 64
@@ -25,7 +26,7 @@ const STATEMENTS_KEPT = 64
 export function sqliteDialect(path: string): Dialect {
   let database: DatabaseSync
   try {
-    database = new DatabaseSync(path, { timeout: 5000, enableForeignKeyConstraints: false })
+    database = new DatabaseSync(path, { timeout: 5000, enableForeignKeyConstraints: false, readBigInts: true })
     database.exec('pragma journal_mode = wal; pragma synchronous = full; pragma busy_timeout = 20')
   } catch (error) {
     throw new ColdtrailError('E_CATALOG_OPEN', { path, cause: (error as Error).message }, { cause: error })
@@ -46,6 +47,14 @@ export const isBusy = (error: unknown): boolean => {
 // --- internal ---
 
 const SQLITE_BUSY = 5
+
+function withNumbers(row: Record<string, unknown>): Record<string, unknown> {
+  for (const name in row) {
+    const value = row[name]
+    if (typeof value === 'bigint') row[name] = exactNumber(value)
+  }
+  return row
+}
 
 class SqliteDriver implements Driver {
   private readonly database: DatabaseSync
@@ -115,7 +124,7 @@ class SqliteConnection implements DatabaseConnection {
       try {
         const statement = this.prepare(text)
         const values = parameters as readonly SQLInputValue[]
-        if (statement.columns().length > 0) return { rows: statement.all(...values) }
+        if (statement.columns().length > 0) return { rows: statement.all(...values).map(withNumbers) }
         return { rows: [], numAffectedRows: BigInt(statement.run(...values).changes) }
       } catch (error) {
         if (!isBusy(error)) throw error
