@@ -235,7 +235,7 @@ export class Foreman<Task> {
   }
 }
 
-const WATCH_MILLISECONDS = 250
+const WATCH_MILLISECONDS = 100
 const MAX_PAUSE_MILLISECONDS = 10_000
 const MAX_FAILED_STARTS = 3
 const OUTPUT_CHARACTERS = 4_096

@@ -286,10 +286,10 @@ test('an object that kills its worker twice is quarantined, its neighbours are c
   const noise = randomBytes(600).toString('base64')
   const rows = Array.from({ length: 70_000 }, (_, i) => `{"i":${i},"noise":"${noise.slice(i % 100)}"}\n`)
   put(key(1, 'greedy.json'), rows.join(''))
-  const summary = await run({ processes: 1, workerMemoryBytes: 150 * 2 ** 20 })
+  const summary = await run({ processes: 1, workerMemoryBytes: 125 * 2 ** 20 })
   assert.deepEqual(summary.errors, { E_WORKER_DIED: 1 })
   assert.deepEqual([summary.objects, summary.failed, summary.worker_deaths], [20, 1, 2])
-  assert.match((await catalog.pending())[0]!.reason, /more than its limit of 150 MiB/)
+  assert.match((await catalog.pending())[0]!.reason, /more than its limit of 125 MiB/)
 })
 
 test('standard input: each stream is an object of its own, in the partition of its first event', async () => {
