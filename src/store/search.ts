@@ -236,7 +236,7 @@ export class StoreReader {
     id: number | string,
     question: Pick<Question, 'collection' | 'allVersions' | 'signal'> = {},
   ): Promise<Buffer> {
-    return Buffer.from((await this.find(id, question)).record)
+    return (await this.find(id, question)).record
   }
 
   /** Refused records in order of session and offset, and objects that were refused whole or not collected yet. */
@@ -272,12 +272,13 @@ export class StoreReader {
     if (plan.segments.length === 0) return
     const wanted = columns.filter((name) => COLUMN_BY_NAME.has(name))
     const selected = new Set(['id', 'session_id', 'ordinal', ...wanted])
-    const list = [...selected].map((name) => (name === 'time' ? 'epoch_us(time) AS time' : sqlName(name))).join(', ')
+    const list = [...selected].map((name) => AS_READ[name] ?? sqlName(name)).join(', ')
     const events = distinct === undefined ? plan.events : plan.distinctEvents(eventColumn(distinct).name)
     const needsSession = columns.some((name) => name === 'uid' || name.startsWith('session.'))
     const sql = `SELECT ${list} FROM ${events} AS meta ${orderClause(order, plan.segments)} ${limitClause(limit)}`
     for await (const chunk of plan.stream(sql))
       for (const row of chunk) {
+        if (row.data instanceof Uint8Array) row.data = Buffer.from(row.data).toString()
         const session = needsSession ? await plan.sessionOf(row) : undefined
         yield Object.fromEntries(
           columns.map((name) => {
@@ -314,7 +315,7 @@ export class StoreReader {
   private async find(
     id: number | string,
     question: Pick<Question, 'collection' | 'allVersions' | 'signal'>,
-  ): Promise<{ event: EventRow; session: SessionRow; record: Uint8Array }> {
+  ): Promise<{ event: EventRow; session: SessionRow; record: Buffer }> {
     const unknown = () => new ColdtrailError('E_EVENT_UNKNOWN', { id })
     const uid = typeof id === 'string' ? parseEventUid(id) : undefined
     const local = typeof id === 'string' && /^\d{1,15}$/.test(id) ? Number(id) : id
@@ -331,15 +332,14 @@ export class StoreReader {
         const where = owners
           ? `session_id IN (${owners.map(({ session_id }) => session_id)}) AND ordinal = ${uid!.ordinal}`
           : `id = ${local}`
-        // The bytes apart: a byte order mark is lost where a text is read.
-        const sql = `SELECT * REPLACE (epoch_us(time) AS time), encode(data) AS record
-          FROM ${plan.eventsOf([segment])} WHERE ${where}`
-        const [found] = await plan.rows(sql)
-        if (!found) continue
-        const { record, ...row } = found
+        const sql = `SELECT * REPLACE (${Object.values(AS_READ)}) FROM ${plan.eventsOf([segment])} WHERE ${where}`
+        const [row] = await plan.rows(sql)
+        if (!row) continue
+        const record = Buffer.from(row.data as Uint8Array)
         const session = sessions.get(row.session_id as number)!
-        const event = { ...row, uid: eventUid(sessions.uidPrefix(session.session_id), row.ordinal as number) }
-        return { event: event as EventRow, session, record: record as Uint8Array }
+        const known = eventUid(sessions.uidPrefix(session.session_id), row.ordinal as number)
+        const event = { ...row, data: record.toString(), uid: known }
+        return { event: event as EventRow, session, record }
       }
       const offline = plan.answer.why.find(({ reason }) => reason === 'offline')
       throw offline ? new ColdtrailError('E_EVENT_OFFLINE', { id, detail: offline.detail }) : unknown()
@@ -447,6 +447,9 @@ function eventColumn(name: string): EventColumn {
   if (!column) throw new ColdtrailError('E_USAGE', { message: `"${name}" is no column of events` })
   return column
 }
+
+/** Columns that are not read as they are. A record's text would lose a byte order mark on the way, so it comes as bytes. */
+const AS_READ: Readonly<Record<string, string>> = { time: 'epoch_us(time) AS time', data: 'encode(data) AS data' }
 
 const SQL_TYPES = { text: 'VARCHAR', ip: 'VARCHAR', int: 'BIGINT', time: 'TIMESTAMPTZ' } as const
 /** A relation with the columns of events and no rows. */

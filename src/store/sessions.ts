@@ -65,13 +65,19 @@ export class SessionCache {
   }
 }
 
-/** Every session of a segment, in order of id. */
+/** What an event's uid is made of. */
+const IDENTITY = ['source', 'bucket', 'key', 'version'] as const
+
+/** Every session of a segment, in order of id. The identity comes as bytes: read as a text, it loses a byte order mark. */
 export async function readSessions(
   duckdb: DuckDb,
   segment: Pick<SegmentRow, 'directory' | 'segment'>,
   signal?: AbortSignal,
 ): Promise<SessionRow[]> {
   const path = sessionPath(segment)
-  const rows = await duckdb.rows({ sql: `FROM ${parquetFiles([path])}`, files: [path], signal })
+  const identity = IDENTITY.map((name) => `encode(${name}) AS ${name}`).join(', ')
+  const sql = `SELECT * REPLACE (${identity}) FROM ${parquetFiles([path])}`
+  const rows = await duckdb.rows({ sql, files: [path], signal })
+  for (const row of rows) for (const name of IDENTITY) row[name] = Buffer.from(row[name] as Uint8Array).toString()
   return rows as unknown as SessionRow[]
 }

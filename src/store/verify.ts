@@ -318,7 +318,7 @@ class Verification {
     const sum = (count: (session: SessionRow) => number) =>
       sessions.reduce((total, session) => total + count(session), 0)
     const ids = sessions.map(({ session_id }) => session_id)
-    const found = [sum(({ events }) => events), sum(({ rejects }) => rejects), Math.min(...ids), Math.max(...ids)]
+    const found = [sum(({ events }) => events), sum(({ rejects }) => rejects), ids[0] ?? null, ids.at(-1) ?? null]
     const { rows, rejects, session1, session2 } = segment
     this.equal(
       segment,

@@ -52,7 +52,7 @@ describe('questions to a store of several segments', () => {
     // Two segments with a keyset, two without.
     for (let segment = 0; segment < 4; segment++) {
       const objects: SampleObject[] = [
-        { key: `a${segment}`, events: sampleEvents(60, segment), codec: 'gzip' },
+        { key: `\ufeffa${segment}`, events: sampleEvents(60, segment), codec: 'gzip' },
         { key: `b${segment}`, events: sampleEvents(30, segment + 10) },
         { key: `empty${segment}`, events: [] },
       ]
@@ -393,6 +393,12 @@ test('a record comes back byte for byte', async () => {
     const texts = ['\ufeffa mark', 'a real \ufffd, a \u0000 and \u{1f600}', ' \r', '"x"'.repeat(100_000)]
     await store.seal([{ key: 'k', events: texts.map((text) => ({ record: Buffer.from(text) })) }])
     for (const { id, record } of store.events) assert.ok((await reader.showRaw(id)).equals(record), String(record))
+    const found = await collected((await reader.search({ columns: ['data'], order: 'id' })).rows)
+    assert.deepEqual(
+      found.map(({ data }) => data),
+      texts,
+    )
+    for (const [i, { id }] of store.events.entries()) assert.equal((await reader.show(id)).event.data, texts[i])
   } finally {
     await reader.close()
     await store.remove()

@@ -7,6 +7,7 @@ import fc from 'fast-check'
 import { decodeStream } from '../../src/collect/decode.ts'
 import { ColdtrailError } from '../../src/core/errors.ts'
 import { openCatalog } from '../../src/store/catalog.ts'
+import { mergeSegments } from '../../src/store/compact.ts'
 import { loadKeysetKey } from '../../src/store/keysetKeys.ts'
 import { type Fault, type VerifyOptions, verifyStore } from '../../src/store/verify.ts'
 import { type SampleEvent, SampleStore } from '../support/sampleStore.ts'
@@ -209,4 +210,46 @@ test('an object that its codec does not undo is named, and an interruption ends 
     verified({ signal: stop.signal }),
     (error) => error instanceof ColdtrailError && error.code === 'E_INTERRUPTED',
   )
+})
+
+test('after a compaction: objects lie in packs of segments that were replaced', async () => {
+  const other = await SampleStore.create()
+  const { catalog, dataDir, owner } = other
+  const check = () => verified({ catalog, dataDir })
+  try {
+    const parts = [
+      await other.seal([{ key: 'a', events: events(30) }]),
+      await other.seal([{ key: 'b', events: events(20) }]),
+    ]
+    const segment = await catalog.draw(owner, 'segment', 1)
+    const place = { segment, collection: 'main', directory: catalog.collectionDirectory('main') }
+    const { format, day } = parts[0]!
+    const merged = await mergeSegments({ ...place, inputs: parts, format, day, producer: 'coldtrail/test' })
+    await catalog.commitReplace(
+      owner,
+      merged,
+      parts.map((part) => part.segment),
+    )
+    assert.deepEqual((await check()).faults, [])
+    await catalog.sweep({ graceMs: 0 })
+    const { summary, faults, orphans } = await check()
+    assert.deepEqual([summary.segments, summary.objects, faults, orphans], [1, 2, [], []])
+
+    const pack = join(dataDir, MAIN, 'log-000000002.pack')
+    const bytes = readFileSync(pack)
+    bytes[30]! ^= 1
+    writeFileSync(pack, bytes)
+    const log = join(dataDir, HISTORY, 'manifests.ndjson')
+    writeFileSync(log, readFileSync(log, 'utf8').replace('"replaced":[1,2]', '"replaced":[1,3]'))
+    assert.deepEqual(
+      (await check()).faults.map(({ file, object }) => [relative(dataDir, file), object]),
+      [
+        [`${HISTORY}/manifests.ndjson`, undefined],
+        [`${MAIN}/log-000000002.pack`, undefined],
+        [`${MAIN}/log-000000002.pack`, 'b'],
+      ],
+    )
+  } finally {
+    await other.remove()
+  }
 })
