@@ -351,6 +351,18 @@ test('an answer that is no listing is an error, not an empty bucket', async () =
   }
 })
 
+test('a GET that is answered with something else than the listed object is refused', async () => {
+  const server = await serve({})
+  const bucket = server.bucket('logs')
+  bucket.put('k', Buffer.from('{"n":1}\n'))
+  const source = await connect(server, { max_attempts: 1 })
+  const object = await only(source)
+  server.fail({ operation: 'GetObject', times: 2, action: { kind: 'garbage', body: '<html>Sorry</html>' } })
+  await assert.rejects(source.read(object), coded('E_S3_RESPONSE'))
+  await assert.rejects(source.open(object), coded('E_S3_RESPONSE'))
+  assert.equal((await source.read(object)).toString(), '{"n":1}\n')
+})
+
 const LARGE = Buffer.alloc(3_000_000, 'abcdefghij\n')
 
 test('a large body cut, reset or stalled again and again is resumed to the exact bytes', async () => {

@@ -21,6 +21,7 @@ export function readObject(
     object.key,
     async (client, guard) => {
       const answer = await client.send(getCommand(object, options, 0), { abortSignal: guard.signal })
+      requireObject(answer, object, 0)
       return collect(answer.Body as Readable, answer.ContentLength ?? object.size, guard)
     },
     signal,
@@ -41,6 +42,7 @@ export async function openObject(
       async (client, guard) => {
         const answer = await client.send(getCommand(object, options, offset), { abortSignal: guard.signal })
         if (offset > 0 && !answer.ContentRange?.startsWith(`bytes ${offset}-`)) throw new Error('Range was ignored')
+        requireObject(answer, object, offset)
         return answer
       },
       signal,
@@ -61,6 +63,19 @@ function getCommand(object: SourceObject, { requesterPays }: FetchOptions, offse
     ...(offset > 0 && { Range: `bytes=${offset}-` }),
     ...(requesterPays && { RequestPayer: 'requester' }),
   })
+}
+
+/** A proxy may answer 200 with a page of its own, and a server may not know If-Match: neither is the listed object. */
+function requireObject(answer: GetObjectCommandOutput, { version, size }: SourceObject, offset: number): void {
+  const { ETag, ContentLength } = answer
+  const refuse = (code: string, message: string): never => {
+    ;(answer.Body as Readable).destroy()
+    throw Object.assign(new Error(message), { code })
+  }
+  const etag = ETag?.replace(/^(?:W\/)?"?|"$/g, '')
+  if (etag !== undefined && etag !== version) refuse('PreconditionFailed', `the answer has the ETag ${etag}`)
+  if (ContentLength !== undefined && ContentLength !== size - offset)
+    refuse('WrongLength', `the answer has ${ContentLength} bytes instead of ${size - offset}`)
 }
 
 async function* resuming(
