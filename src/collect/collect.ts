@@ -81,20 +81,34 @@ export async function collect(options: CollectOptions): Promise<CollectSummary> 
   const { catalog } = options
   await catalog.repairDerived()
   const owner = await catalog.owner('collect')
+  let summary: CollectSummary
   try {
-    return await new CollectRun(options, owner).run()
-  } finally {
-    await owner.release()
-    // What workers left unfinished bears numbers of an owner that is gone now.
-    await catalog.sweep()
-    await catalog.closeLedgerDays()
+    summary = await new CollectRun(options, owner).run()
+  } catch (error) {
+    await tidyUp(catalog, owner)
+    throw error
   }
+  const error = await tidyUp(catalog, owner)
+  return error && !summary.error ? { ...summary, error } : summary
 }
 
 /** Decoded size and ratio above which an object is quarantined. */
 export const DECODE_LIMITS: DecodeLimits = { maxBytes: 16 * 2 ** 30, maxRatio: 200 }
 
 // --- internal ---
+
+/** Answers its first fault: what the run came to must still be said. What is not done here the next run does. */
+async function tidyUp(catalog: Catalog, owner: Owner): Promise<ColdtrailError | undefined> {
+  try {
+    await owner.release()
+    // What workers left unfinished bears numbers of an owner that is gone now.
+    await catalog.sweep()
+    await catalog.closeLedgerDays()
+    return undefined
+  } catch (error) {
+    return asColdtrailError(error)
+  }
+}
 
 /** Faults of the source as a whole: no other object of it would fare better. */
 const SOURCE_FAULTS: ReadonlySet<string> = new Set<ErrorCode>([
@@ -521,7 +535,10 @@ class CollectRun {
   private async commit(holding: Holding, segment: SealedSegment, numbers: readonly number[]): Promise<void> {
     const items = numbers.map((number) => take(holding.items, number))
     const objects = items.map(({ object }) => object)
-    const { historyError } = await this.catalog.commitSeal(this.owner, segment, objects)
+    const { historyError } = await this.catalog.commitSeal(this.owner, segment, objects).catch((error: unknown) => {
+      this.abandon(items)
+      throw error
+    })
     if (historyError) this.log('warn', 'the history will be written by the next run', { reason: historyError.message })
     const { tally } = this
     const sizes = segment.sessions.reduce((sum, { size }) => sum + size, 0)

@@ -4,14 +4,15 @@
  */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
+import { DECODE_LIMITS } from '../../src/collect/collect.ts'
+import { decodeStream } from '../../src/collect/decode.ts'
 import { awsLogSet } from '../../src/demo/awsLogs.ts'
 import { type Catalog, openCatalog, rebuildCatalog, type SegmentRow } from '../../src/store/catalog.ts'
-import { directoryDigest, serializeManifest } from '../../src/store/manifest.ts'
+import { verifyStore } from '../../src/store/verify.ts'
 import { LAUNCHER } from '../cli/runColdtrail.ts'
 import { duckdb, type Row } from './readParquet.ts'
 
@@ -68,7 +69,7 @@ export const SOUND: Findings = { duplicates: [], lost: [], faults: [] }
 export interface Findings {
   readonly duplicates: readonly string[]
   readonly lost: readonly string[]
-  /** Of chain, history, files and manifests; and what lies in the directory without belonging to anything. */
+  /** What `verify` finds; and files that no commit made. */
   readonly faults: readonly string[]
 }
 
@@ -102,9 +103,11 @@ export interface SiteOptions {
   readonly dataDir?: string
   /** Few make many segments, so that a short run commits often; more make small ones, which are merged. */
   readonly maxRows?: number
+  /** Lines of the configuration file after these. */
+  readonly config?: string
 }
 
-export function crashSite({ url, dataDir: place, maxRows = 150 }: SiteOptions = {}): CrashSite {
+export function crashSite({ url, dataDir: place, maxRows = 150, config: more = '' }: SiteOptions = {}): CrashSite {
   const root = mkdtempSync(join(tmpdir(), 'coldtrail-crash-'))
   const dataDir = place ?? join(root, 'data')
   const logs = join(root, 'logs')
@@ -112,7 +115,8 @@ export function crashSite({ url, dataDir: place, maxRows = 150 }: SiteOptions = 
   writeFileSync(
     config,
     `data_dir: ${JSON.stringify(dataDir)}\ncollect: { processes: 2 }\nsegment: { max_rows: ${maxRows}, max_open: 4 }\n` +
-      (url ? `catalog_url: ${url}\n` : ''),
+      (url ? `catalog_url: ${url}\n` : '') +
+      more,
   )
   const launch = (
     args: readonly string[],
@@ -199,15 +203,13 @@ async function findings(catalog: Catalog, dataDir: string, known: KnownLogs): Pr
   const events = await texts(segments, 'meta')
   const rejects = await texts(segments, 'reject')
   const faults: string[] = []
-  const sealed = new Set<number>()
-  for (const { collection, links, faults: found } of await catalog.verifyChain()) {
-    for (const { link } of links) sealed.add(link.body.segment.segment)
-    for (const { number, fault, detail } of found) faults.push(`${collection} link ${number}: ${fault} ${detail}`)
-  }
-  for (const fault of await catalog.verifyHistory()) faults.push(`history: ${JSON.stringify(fault)}`)
-  for (const segment of segments) faults.push(...fileFaults(segment))
-  const present = new Set((await catalog.segments()).map(({ segment }) => segment))
-  faults.push(...strays(dataDir, 'collections', present), ...strays(dataDir, 'history', sealed))
+  await verifyStore({
+    catalog,
+    dataDir,
+    decode: async (received, size) => (await decodeStream(received, size, DECODE_LIMITS)).decoded,
+    onFault: ({ file, fault, detail }) => faults.push(`${file} is ${fault}: ${detail}`),
+    onOrphan: (file) => faults.push(`${file} is an orphan`),
+  })
   const eventsCompared = compared(known.events, events)
   const rejectsCompared = compared(known.rejects, rejects)
   return {
@@ -241,36 +243,4 @@ function compared(wanted: readonly string[], found: readonly string[]): { duplic
   }
   const lost = [...left].flatMap(([text, count]) => Array<string>(count).fill(text))
   return { duplicates, lost }
-}
-
-/** Every file against the digest of its commit, and its manifest against the bytes that were sealed. */
-function fileFaults({ directory, files }: SegmentRow): string[] {
-  return files.flatMap(({ name, size, sha256, manifest }) => {
-    const path = join(directory, name)
-    if (!existsSync(path)) return [`${name} is missing`]
-    const found = statSync(path).isDirectory()
-      ? directoryDigest(readdirSync(path).map((part) => ({ name: part, ...digestOf(join(path, part)) })))
-      : digestOf(path)
-    const isManifest = serializeManifest(manifest).equals(readFileSync(`${path}.manifest`))
-    return [
-      ...(found.size === size && found.sha256 === sha256 ? [] : [`${name} is not as sealed`]),
-      ...(isManifest ? [] : [`${name}.manifest is not as sealed`]),
-    ]
-  })
-}
-
-function digestOf(path: string): { size: number; sha256: string } {
-  const bytes = readFileSync(path)
-  return { size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }
-}
-
-/** Temporary files, and files under segment numbers to which nothing was committed. */
-function strays(dataDir: string, part: 'collections' | 'history', numbers: ReadonlySet<number>): string[] {
-  if (!existsSync(join(dataDir, part))) return []
-  return readdirSync(join(dataDir, part), { recursive: true }).flatMap((entry) => {
-    const path = join(part, String(entry))
-    const number = /(?:session|meta|reject|log|index)-(\d{9})/.exec(path)?.[1]
-    if (path.endsWith('.tmp')) return [`temporary file ${path}`]
-    return number !== undefined && !numbers.has(Number(number)) ? [`orphan ${path}`] : []
-  })
 }

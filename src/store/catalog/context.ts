@@ -80,14 +80,10 @@ export class CatalogContext {
     }
   }
 
-  /** What users can do something about has a code; anything else stays as it is. */
+  /** A lost connection has a code of its own; SQLite's faults have theirs already. */
   private named(error: unknown): unknown {
     if (!(error instanceof Error) || error instanceof ColdtrailError) return error
-    const { errcode, code } = error as { errcode?: number; code?: string }
-    const path = join(this.dataDir, 'catalog.db')
-    if (errcode === SQLITE_FULL) return new ColdtrailError('E_DISK_FULL', { path }, { cause: error })
-    if (errcode === SQLITE_CORRUPT || errcode === SQLITE_NOTADB)
-      return new ColdtrailError('E_CATALOG_OPEN', { path, cause: error.message }, { cause: error })
+    const { code } = error as { code?: string }
     if (this.dialect === 'postgres' && (code === undefined ? LOST_MESSAGE.test(error.message) : LOST_CODE.test(code)))
       return new ColdtrailError('E_CATALOG_CONNECTION', { cause: error.message }, { cause: error })
     return error
@@ -130,6 +126,3 @@ const SERIALIZATION_FAILURE = '40001'
 /** SQLSTATE 08: connection exception, 57P: the server is stopping; and what a broken socket says. */
 const LOST_CODE = /^(08|57P|ECONN|EPIPE|ETIMEDOUT|EHOST|ENET|ENOTFOUND|EAI_)/
 const LOST_MESSAGE = /connection|connect|terminated/i
-const SQLITE_CORRUPT = 11
-const SQLITE_FULL = 13
-const SQLITE_NOTADB = 26

@@ -11,6 +11,7 @@ import { makeDirectory } from '../../platform/files.ts'
 import { hashNumber } from './objectId.ts'
 import type { PostgresServer } from './postgres.ts'
 import { isBusy } from './sqliteDialect.ts'
+import { sqliteFault } from './sqliteFault.ts'
 
 export interface Lock {
   /** True once the lock was lost while the process lives (a connection broke). */
@@ -85,6 +86,8 @@ class FileLock implements Lock {
     } catch (error) {
       database?.close()
       if (isBusy(error)) return undefined
+      const fault = sqliteFault(error, path)
+      if (fault instanceof ColdtrailError) throw fault
       throw new ColdtrailError('E_CATALOG_OPEN', { path, cause: (error as Error).message }, { cause: error })
     }
   }

@@ -18,6 +18,7 @@ import {
 } from 'kysely'
 import { ColdtrailError } from '../../core/errors.ts'
 import { exactNumber } from './exactNumber.ts'
+import { sqliteFault } from './sqliteFault.ts'
 
 const BUSY_MS = 60_000
 const STATEMENTS_KEPT = 64
@@ -29,10 +30,12 @@ export function sqliteDialect(path: string): Dialect {
     database = new DatabaseSync(path, { timeout: 5000, enableForeignKeyConstraints: false, readBigInts: true })
     database.exec('pragma journal_mode = wal; pragma synchronous = full; pragma busy_timeout = 20')
   } catch (error) {
+    const fault = sqliteFault(error, path)
+    if (fault instanceof ColdtrailError) throw fault
     throw new ColdtrailError('E_CATALOG_OPEN', { path, cause: (error as Error).message }, { cause: error })
   }
   return {
-    createDriver: () => new SqliteDriver(database),
+    createDriver: () => new SqliteDriver(database, path),
     createQueryCompiler: () => new SqliteQueryCompiler(),
     createAdapter: () => new SqliteAdapter(),
     createIntrospector: (db) => new SqliteIntrospector(db),
@@ -63,9 +66,9 @@ class SqliteDriver implements Driver {
   private turn: Promise<void> = Promise.resolve()
   private endTurn: () => void = () => {}
 
-  constructor(database: DatabaseSync) {
+  constructor(database: DatabaseSync, path: string) {
     this.database = database
-    this.connection = new SqliteConnection(database)
+    this.connection = new SqliteConnection(database, path)
   }
 
   async init(): Promise<void> {}
@@ -103,10 +106,12 @@ class SqliteDriver implements Driver {
 
 class SqliteConnection implements DatabaseConnection {
   private readonly database: DatabaseSync
+  private readonly path: string
   private readonly statements = new Map<string, StatementSync>()
 
-  constructor(database: DatabaseSync) {
+  constructor(database: DatabaseSync, path: string) {
     this.database = database
+    this.path = path
   }
 
   async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
@@ -127,7 +132,7 @@ class SqliteConnection implements DatabaseConnection {
         if (statement.columns().length > 0) return { rows: statement.all(...values).map(withNumbers) }
         return { rows: [], numAffectedRows: BigInt(statement.run(...values).changes) }
       } catch (error) {
-        if (!isBusy(error)) throw error
+        if (!isBusy(error)) throw sqliteFault(error, this.path)
         if (Date.now() > deadline)
           throw new ColdtrailError('E_CATALOG_BUSY', { cause: 'another process holds its lock' }, { cause: error })
         await sleep(pause)
