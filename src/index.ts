@@ -2,7 +2,7 @@
  * The library: `open(config)` joins the halves below. CLI, daemon and UI use nothing else; what they cannot do through
  * it is missing from it. Layers are loaded when they are first needed, so that a search does not wait for the AWS SDK.
  */
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { CollectProgress, CollectSummary } from './collect/summary.ts'
@@ -133,14 +133,18 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     return opened
   }
   const requireData = (): void => {
-    if (!existsSync(dataDir)) throw new ColdtrailError('E_DATA_MISSING', { path: dataDir })
+    if (!statSync(dataDir, { throwIfNoEntry: false })?.isDirectory())
+      throw new ColdtrailError('E_DATA_MISSING', { path: dataDir })
   }
 
   let reading: Promise<StoreReader> | undefined
-  const reader = (): Promise<StoreReader> => {
+  const reader = async ({ collection = MAIN_COLLECTION }: { collection?: string } = {}): Promise<StoreReader> => {
     requireData()
     reading ??= openReader(config, catalog)
-    return reading
+    const answering = await reading
+    // A misspelt name must not answer "no events", and be complete.
+    if (collection !== MAIN_COLLECTION) requireCollection(collection, await (await catalog()).collections())
+    return answering
   }
 
   return {
@@ -174,22 +178,25 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
         limit,
         distinct: distinct === undefined ? undefined : columnNamed(distinct),
       }
-      if (mode === 'plaso') return plasoSearch(await reader(), request, choices)
+      if (mode === 'plaso') return plasoSearch(await reader(request), request, choices)
       const question = await questionOf(request)
-      return (await reader()).search({ ...question, ...choices })
+      return (await reader(request)).search({ ...question, ...choices })
     },
     exportParquet: async (found, path) => (await import('./store/parquet/exportEvents.ts')).exportEvents(found, path),
     count: async ({ distinct, ...request } = {}) =>
-      (await reader()).count({ ...(await questionOf(request)), distinct: distinct && columnNamed(distinct) }),
+      (await reader(request)).count({ ...(await questionOf(request)), distinct: distinct && columnNamed(distinct) }),
     values: async ({ field, limit, ...request }) =>
-      (await reader()).values({ ...(await questionOf(request)), field: columnNamed(field), limit }),
+      (await reader(request)).values({ ...(await questionOf(request)), field: columnNamed(field), limit }),
     timeline: async ({ intervalSecs, ...request }) =>
-      (await reader()).timeline({ ...(await questionOf(request)), intervalSecs }),
-    show: async (id, request) => (await reader()).show(id, request),
-    showRaw: async (id, request) => (await reader()).showRaw(id, request),
-    rejects: async (request = {}) => (await reader()).rejects(await questionOf(request)),
-    keys: keyRing(dataDir),
-    manifestQuery: (query = {}) => manifestQuery(historyDirectory, query),
+      (await reader(request)).timeline({ ...(await questionOf(request)), intervalSecs }),
+    show: async (id, request) => (await reader(request)).show(id, request),
+    showRaw: async (id, request) => (await reader(request)).showRaw(id, request),
+    rejects: async (request = {}) => (await reader(request)).rejects(await questionOf(request)),
+    keys: keyRing(dataDir, requireData),
+    manifestQuery(query = {}) {
+      if (!existsSync(historyDirectory)) requireData()
+      return manifestQuery(historyDirectory, query)
+    },
     async verify(request = {}) {
       requireData()
       const [{ verifyStore }, { decodeStream }] = await Promise.all([
@@ -223,6 +230,11 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
 }
 
 // --- internal ---
+
+function requireCollection(name: string, known: readonly string[]): void {
+  if (!known.includes(name))
+    throw new ColdtrailError('E_COLLECTION_UNKNOWN', { name, known: known.join(', ') || 'none' })
+}
 
 async function currentKey(dataDir: string) {
   const { keysetEpoch, loadKeysetKey } = await import('./store/keysetKeys.ts')

@@ -10,12 +10,19 @@ export interface KeyRing {
   import(path: string): Promise<Pick<KeysetKey, 'epoch' | 'id'>>
 }
 
-export function keyRing(dataDir: string): KeyRing {
+/** `requireData`: throws when there is no data directory; only an import makes one. */
+export function keyRing(dataDir: string, requireData: () => void): KeyRing {
   const module = () => import('./store/keysetKeys.ts')
   const named = ({ epoch, id }: KeysetKey) => ({ epoch, id })
   return {
-    list: async () => (await module()).listKeysetKeys(dataDir).map(named),
-    export: async (epoch, path) => named((await module()).exportKeysetKey(dataDir, epoch, path)),
+    async list() {
+      requireData()
+      return (await module()).listKeysetKeys(dataDir).map(named)
+    },
+    async export(epoch, path) {
+      requireData()
+      return named((await module()).exportKeysetKey(dataDir, epoch, path))
+    },
     import: async (path) => named((await module()).importKeysetKey(dataDir, path)),
   }
 }

@@ -78,7 +78,7 @@ export const collectCommand = defineCommand({
 export function summaryLines(summary: CollectSummary): string[] {
   const { objects, known, replaced, compacted, events, rejects, failed, quarantined, busy, left } = summary
   const count = (n: number, noun: string): string => `${n.toLocaleString('en-US')} ${noun}${n === 1 ? '' : 's'}`
-  const skipped = Object.entries(summary.skipped).map(([reason, n]) => `${n} ${printable(reason)}`)
+  const skipped = Object.entries(summary.skipped).map(([reason, n]) => `${n} (${printable(reason)})`)
   if (summary.dry_run) {
     const { get_requests = 0, get_bytes = 0, list_requests } = summary
     return [
@@ -95,10 +95,17 @@ export function summaryLines(summary: CollectSummary): string[] {
     ...(replaced > 0 ? [`${count(replaced, 'object')} came in a new version; the old one is kept, and hidden.`] : []),
     ...(skipped.length > 0 ? [`Passed over: ${skipped.join(', ')}.`] : []),
     ...(rejects > 0 ? [`${count(rejects, 'record')} refused by their format: ./coldtrail rejects lists them.`] : []),
-    ...(quarantined > 0 ? [`${count(quarantined, 'object')} in quarantine: collect --retry tries them again.`] : []),
+    ...(quarantined > 0
+      ? [`${count(quarantined, 'object')} in quarantine since an earlier run: collect --retry tries them again.`]
+      : []),
     ...(busy > 0 ? [`${count(busy, 'object')} in the hands of another collector.`] : []),
     ...(left > 0 ? [`${count(left, 'object')} left for the next run.`] : []),
-    ...(failed > 0 ? [`${count(failed, 'object')} failed: ${reasons(summary)}. The next run tries again.`] : []),
+    ...(failed > 0
+      ? [
+          `${count(failed, 'object')} failed: ${reasons(summary)}. ./coldtrail rejects gives the reasons: what is ` +
+            'pending is tried again by the next run, what is quarantined by collect --retry.',
+        ]
+      : []),
   ]
 }
 

@@ -2,6 +2,7 @@ import { closeSync, openSync, writeSync } from 'node:fs'
 import { extname } from 'node:path'
 import { ColdtrailError } from '../core/errors.ts'
 import type { EventRow, Search } from '../index.ts'
+import { attempt } from '../platform/files.ts'
 import { choice, choiceOr, defineCommand, flag, integer, text } from './command.ts'
 import { csvEvent, csvLine, eventJson, eventTable } from './eventOutput.ts'
 import type { Io } from './io.ts'
@@ -51,6 +52,8 @@ export const searchCommand = defineCommand({
     const { mode } = options
     if (options.count && mode === 'plaso')
       throw new ColdtrailError('E_USAGE', { message: '--count needs --mode strict.' })
+    if (options.count && options.out !== undefined)
+      throw new ColdtrailError('E_USAGE', { message: '--count prints one number; --out is for events.' })
     if (options.count) {
       const answer = await coldtrail.count({ ...request, distinct: options.distinct })
       const { count, complete, why, explanation } = answer
@@ -100,8 +103,8 @@ async function printTable(found: Search, limit: number | undefined, io: Io): Pro
 }
 
 async function writeLines(found: Search, format: Format, out: string | undefined, io: Io): Promise<void> {
-  const file = out === undefined ? undefined : openSync(out, 'w')
-  const put = file === undefined ? io.print : (line: string) => writeSync(file, `${line}\n`)
+  const file = out === undefined ? undefined : attempt(out, () => openSync(out, 'w'))
+  const put = file === undefined ? io.print : (line: string) => attempt(out!, () => writeSync(file, `${line}\n`))
   let count = 0
   try {
     if (format === 'csv') put(csvLine(found.columns))

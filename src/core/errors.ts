@@ -345,6 +345,7 @@ export const ERRORS = {
     'Raise --memory-limit, ask for fewer columns or a shorter time, or give --limit.',
     EXIT.fault,
   ),
+  E_COLLECTION_UNKNOWN: row('There is no collection {name}.', 'Collections here: {known}.', EXIT.usage),
   E_EVENT_UNKNOWN: row(
     'There is no event {id}.',
     'Ids are printed by search; an event of a replaced object is shown with --all-versions.',

@@ -19,7 +19,11 @@ export interface DurableFile {
 
 export function createDurableFile(path: string, mode = 0o644): DurableFile {
   const temporary = `${path}.tmp`
-  const descriptor = attempt(path, () => openSync(temporary, 'w', mode))
+  const descriptor = attempt(path, () => {
+    // A rename over /dev/null or a pipe would take it away from everybody.
+    if (statSync(path, { throwIfNoEntry: false })?.isFile() === false) throw new Error('it is no regular file')
+    return openSync(temporary, 'w', mode)
+  })
   let size = 0
   let open = true
   return {
@@ -89,8 +93,6 @@ export function syncDirectory(path: string): void {
   }
 }
 
-// --- internal ---
-
 /** Another process may have been quicker. */
 function makeOne(directory: string): void {
   try {
@@ -100,7 +102,8 @@ function makeOne(directory: string): void {
   }
 }
 
-function attempt<T>(path: string, action: () => T): T {
+/** Runs what writes to `path`; its faults become E_DISK_FULL or E_FILE_WRITE. */
+export function attempt<T>(path: string, action: () => T): T {
   try {
     return action()
   } catch (error) {

@@ -1,6 +1,17 @@
 /** The commands that ask: search, values, timeline, show, rejects, manifest query, keys, catalog rebuild. */
 import assert from 'node:assert/strict'
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -177,6 +188,45 @@ test('a data directory that is not there is an error, not an empty answer', asyn
   assert.equal(status, 2)
   assert.match(stderr, /E_DATA_MISSING/)
   assert.equal(existsSync(join(home, 'nowhere')), false)
+})
+
+test('a collection that is not there is an error, not an empty answer', async () => {
+  for (const args of [
+    ['search'],
+    ['values', 'user'],
+    ['timeline'],
+    ['show', '1'],
+    ['rejects'],
+    ['search', '--count'],
+  ]) {
+    const { status, stderr } = await ask(...args, '--collection', 'mian')
+    assert.deepEqual([status, /E_COLLECTION_UNKNOWN[\s\S]*main/.test(stderr)], [2, true], args.join(' '))
+  }
+  assert.equal((await ask('search', '--collection', 'main', '--count')).stdout, '12\n')
+})
+
+test('neither manifests nor keys are looked for in a data directory that is not there', async () => {
+  for (const args of [
+    ['manifest', 'query'],
+    ['keys', 'list'],
+  ]) {
+    for (const place of ['nowhere', 'logs/trail.json']) {
+      const { status, stderr } = await ask(...args, '--data-dir', place)
+      assert.deepEqual([status, /E_DATA_MISSING/.test(stderr)], [2, true], `${args} ${place}`)
+    }
+  }
+})
+
+test('an output that cannot be written is named, and a device stays what it is', async () => {
+  for (const out of ['no/such/folder.csv', 'no/such/folder.parquet']) {
+    const { status, stderr } = await ask('search', '--out', out)
+    assert.deepEqual([status, /E_FILE_WRITE/.test(stderr)], [6, true], stderr)
+  }
+  symlinkSync('/dev/null', join(home, 'null.parquet'))
+  assert.equal((await ask('search', '--out', 'null.parquet')).status, 6)
+  assert.ok(lstatSync(join(home, 'null.parquet')).isSymbolicLink())
+  assert.equal((await ask('search', '--format', 'csv', '--out', '/dev/null')).status, 0)
+  assert.equal((await ask('search', '--count', '--out', 'a.csv')).status, 2)
 })
 
 test('keyset keys are listed without secrets, exported once with mode 0600, and imported', async () => {
