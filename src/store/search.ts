@@ -270,11 +270,11 @@ export class StoreReader {
     columns: readonly string[],
   ): AsyncGenerator<EventRow> {
     if (plan.segments.length === 0) return
+    const needsSession = columns.some((name) => name === 'uid' || name.startsWith('session.'))
     const wanted = columns.filter((name) => COLUMN_BY_NAME.has(name))
-    const selected = new Set(['id', 'session_id', 'ordinal', ...wanted])
+    const selected = new Set(['id', ...(needsSession ? ['session_id', 'ordinal'] : []), ...wanted])
     const list = [...selected].map((name) => AS_READ[name] ?? sqlName(name)).join(', ')
     const events = distinct === undefined ? plan.events : plan.distinctEvents(eventColumn(distinct).name)
-    const needsSession = columns.some((name) => name === 'uid' || name.startsWith('session.'))
     const sql = `SELECT ${list} FROM ${events} AS meta ${orderClause(order, plan.segments)} ${limitClause(limit)}`
     for await (const chunk of plan.stream(sql))
       for (const row of chunk) {
