@@ -661,3 +661,30 @@ test('an abort ends listing, reading and streaming at once, with its own reason'
     /stopped/,
   )
 })
+
+test('a service that lists one page for ever, or sends more than it listed, is refused', async () => {
+  const page = (truncated: boolean) =>
+    `<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>${truncated}</IsTruncated>` +
+    `${truncated ? '<NextContinuationToken>again</NextContinuationToken>' : ''}<Contents><Key>a/k</Key><Size>3</Size>` +
+    '<ETag>"e"</ETag><LastModified>2023-07-10T11:00:00.000Z</LastModified></Contents></ListBucketResult>'
+  const server = createServer((request, response) => {
+    if (request.url!.includes('list-type')) return response.end(page(request.url!.includes('endless')))
+    // Without a length, and without an end.
+    const more = () => response.write(Buffer.alloc(65_536)) && setImmediate(more)
+    response.on('drain', more)
+    return more()
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()))
+  closers.push(
+    () => server.closeAllConnections(),
+    () => server.close(),
+  )
+  const { port } = server.address() as AddressInfo
+  const open = (bucket: string) =>
+    s3.create(s3.config.parse({ bucket, endpoint: `http://127.0.0.1:${port}`, region: 'us-east-1', ...KEYS }), context)
+  await assert.rejects(listed(await open('endless')), coded('E_S3_RESPONSE', /page before/))
+  const source = await open('logs')
+  const object = await only(source)
+  await assert.rejects(source.read(object), coded('E_S3_RESPONSE', /more than 3 bytes/))
+  await assert.rejects(stream(source, object), coded('E_S3_RESPONSE', /more than 3 bytes/))
+})

@@ -22,7 +22,7 @@ export function readObject(
     async (client, guard) => {
       const answer = await client.send(getCommand(object, options, 0), { abortSignal: guard.signal })
       requireObject(answer, object, 0)
-      return collect(answer.Body as Readable, answer.ContentLength ?? object.size, guard)
+      return collect(answer.Body as Readable, object.size, guard)
     },
     signal,
   )
@@ -47,7 +47,7 @@ export async function openObject(
       },
       signal,
     )
-  return resuming(calls, object.key, await request(0), request, signal)
+  return resuming(calls, object, await request(0), request, signal)
 }
 
 // --- internal ---
@@ -80,12 +80,11 @@ function requireObject(answer: GetObjectCommandOutput, { version, size }: Source
 
 async function* resuming(
   calls: S3Calls,
-  key: string,
+  { key, size }: SourceObject,
   first: GetObjectCommandOutput,
   request: (offset: number) => Promise<GetObjectCommandOutput>,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array> {
-  const size = first.ContentLength
   let answer = first
   let offset = 0
   let failures = 0
@@ -98,16 +97,17 @@ async function* resuming(
     try {
       for await (const chunk of body as AsyncIterable<Uint8Array>) {
         offset += chunk.length
+        if (offset > size) throw tooLong(size)
         guard.pause()
         yield chunk
         guard.touch()
       }
-      if (size !== undefined && offset !== size) throw new TruncatedBody(offset, size)
+      if (offset !== size) throw new TruncatedBody(offset, size)
       return
     } catch (thrown) {
       signal?.throwIfAborted()
       const explained = guard.explain(thrown)
-      const cut = size !== undefined && offset < size && isReset(explained)
+      const cut = offset < size && isReset(explained)
       const error = calls.fault('GetObject', key, cut ? new TruncatedBody(offset, size) : explained)
       if (offset - failedAt >= PROGRESS_BYTES) failures = 0
       failures += 1
@@ -132,8 +132,13 @@ function collect(body: Readable, expected: number, guard: Guard): Promise<Buffer
     let received = 0
     const fail = (error: Error) => reject(isReset(error) ? new TruncatedBody(received, expected) : error)
     body.on('data', (chunk: Buffer) => {
-      chunks.push(chunk)
       received += chunk.length
+      if (received > expected) {
+        reject(tooLong(expected))
+        body.destroy()
+        return
+      }
+      chunks.push(chunk)
       guard.touch()
     })
     body.on('end', () => {
@@ -147,6 +152,11 @@ function collect(body: Readable, expected: number, guard: Guard): Promise<Buffer
     })
     guard.signal.addEventListener('abort', () => body.destroy(), { once: true })
   })
+}
+
+/** Without a Content-Length a body may go on for ever; one that is longer than listed is not the listed object. */
+function tooLong(size: number): Error {
+  return Object.assign(new Error(`the answer has more than ${size} bytes`), { code: 'WrongLength' })
 }
 
 function isReset(error: unknown): boolean {

@@ -105,7 +105,9 @@ export class S3Listing {
         signal,
       )
       statistics.milliseconds += performance.now() - started
-      token = answer.IsTruncated ? answer.NextContinuationToken : undefined
+      const next = answer.IsTruncated ? answer.NextContinuationToken : undefined
+      if (next !== undefined && next === token) throw this.#calls.fault('ListObjectsV2', query.prefix, REPEATED_PAGE)
+      token = next
       yield this.#page(answer)
     } while (token !== undefined)
   }
@@ -149,6 +151,9 @@ export class S3Listing {
 /** An AWS tree is looked for this deep below the prefix, where no level has more folders than this. */
 const MAX_OUTSIDE_DEPTH = 2
 const MAX_OUTSIDE_CHILDREN = 20
+
+/** A broken service that answers the same page for ever must not be listed for ever. */
+const REPEATED_PAGE = Object.assign(new Error('the next page is the page before'), { code: 'RepeatedPage' })
 
 interface Dated {
   readonly prefix: string
