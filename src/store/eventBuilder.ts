@@ -23,6 +23,8 @@ export const META_COLUMNS: readonly ParquetColumn[] = EVENT_COLUMNS.map(({ name,
 }))
 
 const ROW_GROUP_ROWS = 32_768
+/** Page size of a column whose values hardly repeat. */
+const VALUE_PAGE_BYTES = 131_072
 /** Distinct values of one indexed column that a segment counts; beyond, `values` of that column comes from the rows. */
 const COUNTED_VALUES = 262_144
 /** And their bytes together. */
@@ -374,7 +376,7 @@ class TextColumn {
     }
     // A dictionary of nearly as many values as rows only costs: write the values themselves.
     if (dictionary.count > 1000 && dictionary.count > used * 0.6) {
-      const pages = new BytesPageBuilder(this.column.nullable)
+      const pages = new BytesPageBuilder(this.column.nullable, VALUE_PAGE_BYTES)
       for (let i = 0; i < rows; i++) {
         if (ids[i]! < 0) pages.addNull()
         else {

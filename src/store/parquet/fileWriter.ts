@@ -164,8 +164,9 @@ export class ParquetFileWriter {
 /** Collects the values of a byte column and closes a page whenever it is full, so that a row group is never held whole. */
 export class BytesPageBuilder {
   private readonly nullable: boolean
+  private readonly pageBytes: number
   /** The values, after a gap into which levels and lengths are put when the page closes. */
-  private readonly text = new ByteWriter(GAP + PAGE_BYTES + 65_536)
+  private readonly text: ByteWriter
   private lengths = new Int32Array(4096)
   private levels = new Uint8Array(4096)
   private rows = 0
@@ -175,8 +176,11 @@ export class BytesPageBuilder {
   /** Uncompressed bytes waiting plus compressed pages held. */
   buffered = 0
 
-  constructor(nullable: boolean) {
+  /** Large pages compress best; small ones let a search for few rows decompress little. */
+  constructor(nullable: boolean, pageBytes = PAGE_BYTES) {
     this.nullable = nullable
+    this.pageBytes = pageBytes
+    this.text = new ByteWriter(GAP + pageBytes + 65_536)
     this.text.length = GAP
   }
 
@@ -185,7 +189,7 @@ export class BytesPageBuilder {
     this.lengths[this.present++] = end - start
     this.text.slice(bytes, start, end)
     this.buffered += end - start
-    if (this.text.length >= GAP + PAGE_BYTES) this.closePage()
+    if (this.text.length >= GAP + this.pageBytes) this.closePage()
   }
 
   addNull(): void {
@@ -229,7 +233,7 @@ export class BytesPageBuilder {
     this.pages.push({ rows: this.rows, uncompressedSize: raw.length, compressed })
     text.length = GAP
     // A page may have grown for one huge record; do not keep that much.
-    if (text.buffer.length > 8 * PAGE_BYTES) text.buffer = Buffer.allocUnsafeSlow(GAP + PAGE_BYTES + 65_536)
+    if (text.buffer.length > 8 * PAGE_BYTES) text.buffer = Buffer.allocUnsafeSlow(GAP + this.pageBytes + 65_536)
     this.rows = 0
     this.present = 0
   }
