@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { isMap, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml'
+import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml'
 import { z } from 'zod'
 import { SOURCES } from './components/sources/all.ts'
 import { ColdtrailError } from './core/errors.ts'
@@ -138,7 +138,8 @@ export function parseConfig(
     },
   })
 
-  const result = configSchema.safeParse(document.toJS() ?? {})
+  const given = plainValue(document, at(0))
+  const result = configSchema.safeParse(given ?? {})
   if (result.success) return result.data
   const issue = result.error.issues[0]!
   const path = issue.path.map((part) => (typeof part === 'number' ? part : String(part)))
@@ -146,7 +147,7 @@ export function parseConfig(
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0]!
     const pair = isMap(node) ? node.items.find((item) => isScalar(item.key) && item.key.value === key) : undefined
-    const known = knownKeys(path, document.toJS())
+    const known = knownKeys(path, given)
     const guess = nearest(key, known)
     throw new ColdtrailError('E_CONFIG_KEY', {
       where: at((pair?.key as Node | undefined)?.range?.[0] ?? 0),
@@ -155,7 +156,8 @@ export function parseConfig(
       known: known.join(', '),
     })
   }
-  const secretPath = hidden.has(node as Node) || SECRET_KEYS.has(String(path.at(-1)))
+  // A file that is no configuration at all may be anything, a key file too.
+  const secretPath = path.length === 0 || hidden.has(node as Node) || SECRET_KEYS.has(String(path.at(-1)))
   const value = isScalar(node) ? node.value : undefined
   throw new ColdtrailError('E_CONFIG_VALUE', {
     where: at(node?.range?.[0] ?? 0),
@@ -163,7 +165,7 @@ export function parseConfig(
     value: secretPath
       ? 'a hidden value'
       : isScalar(node)
-        ? JSON.stringify(value)
+        ? withoutLogin(JSON.stringify(value))
         : node
           ? 'not what is needed'
           : 'absent',
@@ -190,6 +192,18 @@ export function redacted(value: unknown): unknown {
 }
 
 // --- internal ---
+
+/** Aliases are resolved here: one without its anchor, or more of them than any person writes, is a fault of the file. */
+function plainValue(document: Document, where: string): unknown {
+  try {
+    return document.toJS()
+  } catch (error) {
+    throw new ColdtrailError('E_CONFIG_SYNTAX', { where, cause: (error as Error).message }, { cause: error })
+  }
+}
+
+/** A URL without the user and password in it. */
+const withoutLogin = (text: string): string => text.replace(/\/\/[^/\s]*@/, '//(hidden)@')
 
 interface SchemaNode {
   readonly properties?: Readonly<Record<string, SchemaNode>>

@@ -59,6 +59,22 @@ test('the environment fills values, and a secret is never shown', () => {
   assert.throws(() => parse('segment: {max_rows: "${PG}"}', { PG: 'hunter2' }), hides)
 })
 
+test('an endpoint with a login is refused without showing it, and so is a file that is something else', () => {
+  const hides = (error: unknown) => error instanceof ColdtrailError && !JSON.stringify(error).includes('hunter2')
+  for (const key of ['endpoint', 'sts_endpoint']) {
+    const text = `sources: [{name: a, type: s3, bucket: b, ${key}: "http://u:hunter2@h/"}]`
+    refused(text, 'E_CONFIG_VALUE', `sources.0.${key}`, 'http://(hidden)@h/', 'secret_access_key')
+    assert.throws(() => parse(text), hides)
+  }
+  assert.throws(() => parse('hunter2'), hides)
+})
+
+test('aliases without an anchor, and more of them than a person writes, are faults of the file', () => {
+  refused('data_dir: *nowhere', 'E_CONFIG_SYNTAX', 'c.yaml:1', 'nowhere')
+  const bomb = ['a', 'b', 'c', 'd'].map((name, at, all) => `${name}: &${name} [${`*${all[at - 1]},`.repeat(10)}]`)
+  refused(['x: &x [1]', ...bomb].join('\n').replaceAll('*undefined', '*x'), 'E_CONFIG_SYNTAX', 'alias')
+})
+
 test('paths are relative to the file, and --data-dir to the current directory', () => {
   const home = mkdtempSync(join(tmpdir(), 'coldtrail-config-'))
   try {

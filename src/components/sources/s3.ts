@@ -5,6 +5,13 @@ import { SELECTION_FIELDS } from './selection.ts'
 
 const secret = { secret: true } as const
 
+/** Endpoints are named in errors and logs. */
+const endpointUrl = z
+  .url()
+  .refine((url) => !URL.canParse(url) || new URL(url).username + new URL(url).password === '', {
+    message: 'an endpoint has no user and password; give access_key_id and secret_access_key',
+  })
+
 const config = z
   .strictObject({
     bucket: z.string().min(1).describe('Name of the bucket.'),
@@ -13,7 +20,7 @@ const config = z
       .string()
       .optional()
       .describe('Region of the bucket. Default: of the environment or profile, and found out.'),
-    endpoint: z.url().optional().describe('URL of an S3-compatible service instead of AWS.'),
+    endpoint: endpointUrl.optional().describe('URL of an S3-compatible service instead of AWS.'),
     path_style: z
       .boolean()
       .optional()
@@ -28,7 +35,7 @@ const config = z
     external_id: z.string().optional().describe('External id that the role asks for.'),
     role_session_name: z.string().default('coldtrail').describe('Name of the role session, as CloudTrail shows it.'),
     web_identity_token_file: z.string().optional().describe('File with an OIDC token to exchange for role_arn (IRSA).'),
-    sts_endpoint: z.url().optional().describe('URL of the token service instead of that of AWS.'),
+    sts_endpoint: endpointUrl.optional().describe('URL of the token service instead of that of AWS.'),
     layout: z
       .enum(['auto', 'aws', 'flat'])
       .default('auto')
