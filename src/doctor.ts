@@ -108,8 +108,9 @@ function newestFile(directory: string): number {
 function keyFiles({ data_dir }: Config): Check[] {
   const directory = join(data_dir, 'keys')
   if (!existsSync(directory)) return []
-  const open = readdirSync(directory).filter((name) => (statSync(join(directory, name)).mode & 0o077) !== 0)
-  const secretOnes = open.filter((name) => name.endsWith('.key'))
+  const isOpen = (name: string): boolean =>
+    ((statSync(join(directory, name), { throwIfNoEntry: false })?.mode ?? 0) & 0o077) !== 0
+  const secretOnes = readdirSync(directory).filter((name) => name.endsWith('.key') && isOpen(name))
   if (secretOnes.length === 0) return [{ name: 'keys', status: 'ok', message: 'readable by this user only' }]
   const message = `${secretOnes.join(', ')} can be read by other users`
   return [{ name: 'keys', status: 'failed', message, hint: `chmod 600 ${join(directory, '*.key')}` }]

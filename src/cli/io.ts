@@ -103,7 +103,7 @@ function createLog(options: GlobalOptions, note: (line: string) => void): Log {
 }
 
 /** Ends quietly when the reader of standard output has gone (`| head`). */
-export function endOnClosedOutput(): void {
+export function endOnClosedOutput(json: boolean): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0)
     const path = 'standard output'
@@ -111,7 +111,7 @@ export function endOnClosedOutput(): void {
       error.code === 'ENOSPC'
         ? new ColdtrailError('E_DISK_FULL', { path })
         : new ColdtrailError('E_FILE_WRITE', { path, cause: error.message })
-    process.stderr.write(errorText(fault, false) + EOL)
+    process.stderr.write(errorText(fault, json) + EOL)
     process.exit(fault.exit)
   })
 }

@@ -2,5 +2,5 @@
 import { endOnClosedOutput } from './io.ts'
 import { runLine } from './runLine.ts'
 
-endOnClosedOutput()
+endOnClosedOutput(process.argv.includes('--json'))
 process.exitCode = await runLine(process.argv.slice(2))

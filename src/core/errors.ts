@@ -427,7 +427,7 @@ export const ERRORS = {
   ),
   E_SIGNING_KEY: row(
     'Signing key {id}: {reason}.',
-    'Restore it into the keys folder of the data directory with `coldtrail keys import`.',
+    'Run as the user who collects; a damaged file in the keys folder of the data directory is restored from a copy.',
     EXIT.store,
   ),
 
@@ -448,7 +448,7 @@ export const ERRORS = {
   ),
   E_KEYSET_KEY: row(
     'Keyset key {epoch}: {reason}.',
-    'Restore it into the keys folder of the data directory with `coldtrail keys import`.',
+    '`coldtrail keys list` shows what is here; a lost key comes back with `coldtrail keys import` of an exported one.',
     EXIT.store,
   ),
 } as const satisfies Record<string, ErrorRow>

@@ -17,6 +17,7 @@ import {
   readdirSync,
   readFileSync,
   readSync,
+  statSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -119,7 +120,9 @@ export function* verifyHistory(
     for (const [file, digest] of copies) {
       if (digest === null) continue
       const path = join(directory, file)
-      if (!existsSync(path)) yield { collection, segment, file, fault: 'missing' }
+      const found = statSync(path, { throwIfNoEntry: false })
+      if (found === undefined) yield { collection, segment, file, fault: 'missing' }
+      else if (!found.isFile()) yield { collection, segment, file, fault: 'damaged' }
       else if (sha256(readFileSync(path)) !== digest) yield { collection, segment, file, fault: 'damaged' }
     }
   }

@@ -41,7 +41,8 @@ export function listKeysetKeys(dataDir: string): KeysetKey[] {
 /** Copies the key of an epoch to a new file (0600) for another installation. An existing file is not replaced. */
 export function exportKeysetKey(dataDir: string, epoch: string, path: string): KeysetKey {
   const key = readKey(keyPath(dataDir, epoch), epoch)
-  if (!publishNew(path, serialize(epoch, key.key))) throw keyFault(epoch, 'the file to export to exists already')
+  if (!publishNew(path, serialize(epoch, key.key)))
+    throw new ColdtrailError('E_FILE_WRITE', { path, cause: 'it exists already, and a key is never replaced' })
   return key
 }
 
@@ -90,12 +91,14 @@ function publishNew(path: string, text: string): boolean {
 
 /** `epoch`: what the file's name says. Errors never carry its content. */
 function readKey(path: string, epoch?: string): KeysetKey {
-  const label = epoch ?? 'to import'
+  const label = epoch ?? `in ${path}`
   let bytes: Buffer
   try {
     bytes = readFileSync(path)
-  } catch (cause) {
-    throw keyFault(label, 'its file cannot be read', cause)
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (epoch === undefined) throw new ColdtrailError('E_FILE_READ', { path, cause: message }, { cause: error })
+    throw keyFault(label, code === 'ENOENT' ? 'it is not here' : `its file cannot be read: ${code}`, error)
   }
   const file = bytes.length > MAX_KEY_FILE_BYTES ? undefined : parseKeyFile(bytes.toString())
   if (!file) throw keyFault(label, 'its file is no keyset key')

@@ -35,11 +35,9 @@ export function loadSigningKey(dataDir: string): SigningKey {
   try {
     key = createPrivateKey(readFileSync(join(directory, `sign-${id}.key`)))
   } catch (error) {
-    throw new ColdtrailError(
-      'E_SIGNING_KEY',
-      { id, reason: 'the file cannot be read as a private key' },
-      { cause: error },
-    )
+    const isDenied = (error as NodeJS.ErrnoException).code === 'EACCES'
+    const reason = isDenied ? 'this user may not read the file' : 'the file cannot be read as a private key'
+    throw new ColdtrailError('E_SIGNING_KEY', { id, reason }, { cause: error })
   }
   if (keyId(createPublicKey(key)) !== id) throw new ColdtrailError('E_SIGNING_KEY', { id, reason: 'it is another key' })
   return signingKey(id, key)
@@ -60,8 +58,8 @@ export function readPublicKeys(dataDir: string): PublicKeyFile[] {
   const directory = join(dataDir, 'keys')
   return keyIds(directory, 'pub').map((id) => {
     const path = join(directory, `sign-${id}.pub`)
-    const file = readFileSync(path)
     try {
+      const file = readFileSync(path)
       const key = createPublicKey(file)
       if (keyId(key) !== id) return { id, path, reason: 'it is another key' }
       const isOwn = file.equals(Buffer.from(key.export({ type: 'spki', format: 'pem' })))

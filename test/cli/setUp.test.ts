@@ -1,6 +1,6 @@
 /** The commands that prepare: init, doctor, source list. */
 import assert from 'node:assert/strict'
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { test } from 'node:test'
 import { gzipSync } from 'node:zlib'
@@ -47,6 +47,7 @@ test('doctor names an open key file and a source that is not there', () =>
     mkdirSync(join(cwd, 'coldtrail-data/keys'), { recursive: true })
     writeFileSync(join(cwd, 'coldtrail-data/keys/keyset-1.key'), 'x')
     chmodSync(join(cwd, 'coldtrail-data/keys/keyset-1.key'), 0o644)
+    symlinkSync('nowhere', join(cwd, 'coldtrail-data/keys/keyset-2.key'))
     writeFileSync(join(cwd, 'coldtrail.yaml'), 'sources: [{name: gone, type: directory, path: nowhere}]\n')
     const { status, stdout } = await runColdtrail(['doctor', '--json'], { cwd })
     assert.equal(status, 1)

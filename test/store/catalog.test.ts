@@ -1,7 +1,7 @@
 /** The catalog's contract, the same on SQLite and PostgreSQL. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -493,6 +493,9 @@ for (const dialect of ['sqlite', 'postgres'] as const)
             ['session-000000002.ledger', 'missing'],
           ],
         )
+        rmSync(join(directory, 'keyset-000000001.ks'))
+        mkdirSync(join(directory, 'keyset-000000001.ks'))
+        assert.equal((await catalog.verifyHistory('main'))[1]?.fault, 'damaged')
       }))
 
     test('a lost catalog is refused, and made again from disk with nothing lost or doubled', async () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -32,4 +32,7 @@ test('a key file that is another key or none is refused', () => {
   renameSync(join(keys, `sign-${other}.pub`), join(keys, `sign-${id}.pub`))
   writeFileSync(join(keys, `sign-${id}.key`), 'not a key')
   assert.throws(() => loadSigningKey(dataDir), /cannot be read/)
+  rmSync(join(keys, `sign-${id}.pub`))
+  mkdirSync(join(keys, `sign-${id}.pub`))
+  assert.throws(() => loadPublicKeys(dataDir), { code: 'E_SIGNING_KEY' })
 })

@@ -47,7 +47,12 @@ async function directorySource(options: DirectoryConfig, context: SourceContext)
       for await (const key of files) {
         signal?.throwIfAborted()
         const object = await describe(name, root, key)
-        if (!object) skip(listed, 'gone')
+        if (!object && key.includes('\ufffd')) {
+          skip(listed, 'name that is not UTF-8')
+          context.warn('Passing over a file whose name is not UTF-8; rename it to collect it.', {
+            path: join(root, key),
+          })
+        } else if (!object) skip(listed, 'gone')
         else if (keep(object)) page.push(object)
         if (page.length < PAGE) continue
         yield page

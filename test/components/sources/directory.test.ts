@@ -199,3 +199,13 @@ test('standard input is one object, readable once', () => {
   })
   assert.equal(stdout.trim(), '1 stdin-N 1000000 E_FILE_READ', stderr)
 })
+
+test('a file whose name is not UTF-8 is told, since it cannot be opened by its name', async () => {
+  const root = folder({ 'a.log': 'x' })
+  writeFileSync(Buffer.concat([Buffer.from(`${root}/b`), Buffer.from([0xff]), Buffer.from('.log')]), 'hidden')
+  const statistics = counts()
+  warnings.length = 0
+  assert.deepEqual(keysOf(await listed(await sourceOf(root), {}, statistics)), ['a.log'])
+  assert.deepEqual([...statistics.skipped], [['name that is not UTF-8', 1]])
+  assert.match(warnings.join(), /not UTF-8/)
+})
