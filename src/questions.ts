@@ -1,5 +1,6 @@
 /** From what a person asks (an expression, times, a field name) to a question to the store. */
-
+import { setImmediate } from 'node:timers/promises'
+import { createContext, runInContext } from 'node:vm'
 import type { Config } from './config.ts'
 import { COLUMN_BY_NAME, EVENT_COLUMNS } from './core/columns.ts'
 import { ColdtrailError } from './core/errors.ts'
@@ -49,18 +50,31 @@ export async function plasoSearch(
   const compiled = compile(expression, { mode: 'plaso' })
   const found = await reader.search({ ...request, ...choices, time1: from, time2: to, columns: PLASO_COLUMNS })
   const shown = columns ?? found.columns
+  const test = (row: EventRow) => compiled.predicate({ get: (name) => row[name], data: () => String(row.data) })
+  let undecided = 0
   async function* matches(): AsyncGenerator<EventRow> {
     let count = 0
-    if (limit > 0) {
-      for await (const row of found.rows) {
-        if (!compiled.predicate({ get: (name) => row[name], data: () => String(row.data) })) continue
-        yield Object.fromEntries(shown.map((name) => [name, row[name] ?? null]))
-        count += 1
-        if (count >= limit) return
-      }
+    if (limit <= 0) return
+    for await (const { row, verdict } of decided(found.rows, test, request.signal)) {
+      if (verdict === undefined) undecided += 1
+      if (!verdict) continue
+      yield Object.fromEntries(shown.map((name) => [name, row[name] ?? null]))
+      count += 1
+      if (count >= limit) return
     }
   }
-  return { ...found, columns: shown, rows: matches() }
+  const detail = `the regular expression took longer than ${EVENT_MS / 1_000} s`
+  return {
+    ...found,
+    columns: shown,
+    rows: matches(),
+    get complete() {
+      return found.complete && undecided === 0
+    },
+    get why() {
+      return undecided === 0 ? found.why : [...found.why, { reason: 'undecided' as const, count: undecided, detail }]
+    },
+  }
 }
 
 /** A column by its name, its dotted path or an alias; `uid` and `session.…` as they are. E_USAGE. */
@@ -94,6 +108,65 @@ export async function openReader(config: Config, catalog: () => Promise<Catalog>
 }
 
 // --- internal ---
+
+/**
+ * Expressions of the original are matched by backtracking, which a hostile record can draw out for ages, and nothing
+ * interrupts it but a time limit of V8. Setting one takes a thread: a whole batch shares it, and only of a batch that
+ * took too long each event is tried by itself. `verdict` is undefined where there was none in time.
+ */
+async function* decided(
+  rows: AsyncIterable<EventRow>,
+  test: (row: EventRow) => boolean,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<{ row: EventRow; verdict: boolean | undefined }> {
+  let batch: EventRow[] = []
+  async function* decide(): AsyncGenerator<{ row: EventRow; verdict: boolean | undefined }> {
+    const verdicts: (boolean | undefined)[] = []
+    const each = () => {
+      for (const row of batch) verdicts.push(test(row))
+    }
+    if (!endsWithin(EVENT_MS, each)) {
+      for (const row of batch.slice(verdicts.length)) {
+        await seeSignals(signal)
+        let verdict: boolean | undefined
+        endsWithin(EVENT_MS, () => {
+          verdict = test(row)
+        })
+        verdicts.push(verdict)
+      }
+    }
+    yield* batch.map((row, at) => ({ row, verdict: verdicts[at] }))
+    batch = []
+  }
+  for await (const row of rows) {
+    batch.push(row)
+    if (batch.length < BATCH) continue
+    yield* decide()
+    await seeSignals(signal)
+  }
+  yield* decide()
+}
+
+/** Signals of the process arrive only when the event loop turns. */
+async function seeSignals(signal: AbortSignal | undefined): Promise<void> {
+  await setImmediate()
+  signal?.throwIfAborted()
+}
+
+/** False when the action was broken off after so many milliseconds. */
+function endsWithin(milliseconds: number, action: () => void): boolean {
+  const context = createContext({ action })
+  try {
+    runInContext('action()', context, { timeout: milliseconds })
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return false
+    throw error
+  }
+}
+
+const EVENT_MS = 1_000
+const BATCH = 1_000
 
 const PLASO_COLUMNS = ['uid', ...EVENT_COLUMNS.map(({ name }) => name)]
 

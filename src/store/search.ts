@@ -65,7 +65,7 @@ export interface SearchQuestion extends Question {
 }
 
 export interface Incompleteness {
-  readonly reason: 'offline' | 'rejects' | 'quarantined' | 'pending'
+  readonly reason: 'offline' | 'rejects' | 'quarantined' | 'pending' | 'undecided'
   /** Segments, records or objects. */
   readonly count: number
   readonly detail: string
@@ -665,7 +665,11 @@ async function rejectsReason({ inTime }: Pruned, { allVersions }: Question, duck
 function objectReasons(objects: readonly PendingObject[]): Incompleteness[] {
   const count = (wanted: PendingObject['state']) => objects.filter(({ state }) => state === wanted).length
   const reasons: Incompleteness[] = [
-    { reason: 'quarantined', count: count('quarantined'), detail: 'objects were refused whole' },
+    {
+      reason: 'quarantined',
+      count: count('quarantined'),
+      detail: 'objects were refused whole; `coldtrail rejects` lists them',
+    },
     { reason: 'pending', count: count('pending'), detail: 'objects could not be fetched yet' },
   ]
   return reasons.filter(({ count }) => count > 0)

@@ -97,6 +97,22 @@ test('plaso mode answers as the filter of psort does', async () => {
   assert.equal((await ask('search', "data_type contains 'x'", '--mode', 'plaso', '--count')).status, 2)
 })
 
+test('in plaso mode a record that draws a regular expression out for ages is passed over, and told', async () => {
+  const slow = { time: '2026-03-10T00:00:00Z', user: `${'a'.repeat(60)}!` }
+  const quick = { time: '2026-03-10T00:00:01Z', user: 'aaab' }
+  const input = `${JSON.stringify(slow)}\n${JSON.stringify(quick)}\n`
+  await runColdtrail(['collect', '-', '--data-dir', 'slow'], { cwd: home, input })
+  const question = "actor_user_name iregexp '^(a+)+b$'"
+  const { status, stdout, stderr } = await ask('search', question, '--mode', 'plaso', '--json', '--data-dir', 'slow')
+  assert.equal(status, 0, stderr)
+  assert.deepEqual(
+    jsonLines(stdout).map(({ actor_user_name }) => actor_user_name),
+    ['aaab'],
+  )
+  const { complete, why } = jsonLines(stderr)[0] as { complete: boolean; why: { reason: string; count: number }[] }
+  assert.deepEqual([complete, why[0]?.reason, why[0]?.count], [false, 'undecided', 1])
+})
+
 test('a table cannot steer the terminal, and an expression fault points at its column', async () => {
   const { stdout } = await ask('search', '--columns', 'id,data')
   assert.doesNotMatch(stdout, /\u001b/)
