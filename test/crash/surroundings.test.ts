@@ -1,12 +1,13 @@
 /** Disks that fill up, directories that go away, servers that misbehave: the message helps, and the next run has it all. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type S3Server, startS3Server } from '../../src/demo/s3Server.ts'
+import { openCatalog } from '../../src/store/catalog.ts'
 import { jsonLines } from '../cli/runColdtrail.ts'
 import {
   type CrashSite,
@@ -17,6 +18,7 @@ import {
   type SiteOptions,
   SOUND,
 } from '../support/crashSite.ts'
+import { collectObjects, fakeObject, sealObjects } from '../support/fakeSegment.ts'
 import { S3_KEYS } from '../support/killRounds.ts'
 
 const LOGS = knownLogs(7)
@@ -126,13 +128,27 @@ test('a data directory that cannot be made, or goes away under a run', async () 
   server.fail({ operation: 'GetObject', times: Number.POSITIVE_INFINITY, action: { kind: 'delay', milliseconds: 20 } })
   const run = store.start(options)
   while ((server.requests.get('GetObject') ?? 0) < 150) await sleep(5)
-  renameSync(store.dataDir, `${store.dataDir}-gone`)
+  rmSync(store.dataDir, { recursive: true, force: true, maxRetries: 10 })
   const ended = await run.ended
   assert.notEqual(ended.status, 0, ended.stdout)
   errorOf(ended)
   server.faults.clear()
-  rmSync(store.dataDir, { recursive: true, force: true })
   await soundAtLast(store, options)
+})
+
+test('nothing is committed to a catalog that was removed while it was open', async () => {
+  const { dataDir } = site()
+  const catalog = await openCatalog({ dataDir })
+  undo.push(() => catalog.close())
+  const owner = await catalog.owner('collect')
+  await collectObjects(catalog, owner, [fakeObject('before')])
+  const head = await catalog.head('main')
+  const object = fakeObject('after')
+  await catalog.claim(owner, [object])
+  const sealed = await sealObjects(catalog, owner, [object])
+  for (const name of readdirSync(dataDir)) if (name !== 'collections') rmSync(join(dataDir, name), { recursive: true })
+  await assert.rejects(catalog.commitSeal(owner, sealed, [object]), { code: 'E_CATALOG_OPEN' })
+  assert.equal(existsSync(join(dataDir, 'history')), false, `no link after number ${head}`)
 })
 
 test('a server that stalls, resets, truncates, answers 503, changes an object and fails in the middle of a listing', async () => {

@@ -16,6 +16,7 @@ import { serializeSessionLedger, sessionLedgerName } from '../sessionLedger.ts'
 import { batches, type CatalogContext, now, type OwnerState } from './context.ts'
 import { identify, type Ledger, SETTLED } from './ledger.ts'
 import { KEY_BYTES, ledgerDay, ledgerShard, objectId } from './objectId.ts'
+import { catalogPath } from './open.ts'
 import type { Tables, Tx } from './schema.ts'
 import { type NewSession, recordVersions } from './versions.ts'
 
@@ -159,6 +160,10 @@ function prepareFacts(context: CatalogContext, sealed: SealedSegment, sessions: 
   const directory = context.collectionDirectory(sealed.collection)
   const keyset = join(directory, segmentFileName('index', segment), 'keyset.ks')
   const ledger = serializeSessionLedger(sessions)
+  // An open SQLite file lives on after its removal: the link would vouch for a commit that nobody can find again.
+  const catalog = catalogPath(context.dataDir)
+  if (context.dialect === 'sqlite' && !existsSync(catalog))
+    throw new ColdtrailError('E_CATALOG_OPEN', { path: catalog, cause: 'it was removed while it was in use' })
   makeDirectory(context.chainDirectory(sealed.collection))
   writeDurably(join(context.manifestDirectory(sealed.collection), sessionLedgerName(segment)), ledger)
   const packs = new Set(sealed.sessions.flatMap(({ pack_segment }) => (pack_segment === null ? [] : [pack_segment])))
