@@ -1,6 +1,6 @@
 /** From what a person asks (an expression, times, a field name) to a question to the store. */
 import { setImmediate } from 'node:timers/promises'
-import { createContext, runInContext } from 'node:vm'
+import { createContext, Script } from 'node:vm'
 import type { Config } from './config.ts'
 import { COLUMN_BY_NAME, EVENT_COLUMNS } from './core/columns.ts'
 import { ColdtrailError } from './core/errors.ts'
@@ -155,9 +155,9 @@ async function seeSignals(signal: AbortSignal | undefined): Promise<void> {
 
 /** False when the action was broken off after so many milliseconds. */
 function endsWithin(milliseconds: number, action: () => void): boolean {
-  const context = createContext({ action })
+  watched.action = action
   try {
-    runInContext('action()', context, { timeout: milliseconds })
+    ACT.runInContext(watched, { timeout: milliseconds })
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return false
@@ -165,6 +165,8 @@ function endsWithin(milliseconds: number, action: () => void): boolean {
   }
 }
 
+const watched: { action?: () => void } = createContext({})
+const ACT = new Script('action()')
 const EVENT_MS = 1_000
 const BATCH = 1_000
 

@@ -55,7 +55,8 @@ export function createIo(options: GlobalOptions, signal: AbortSignal, open: () =
     options,
     json: options.json,
     terminal,
-    width: terminal ? process.stdout.columns : UNCUT,
+    // Some terminals say 0.
+    width: terminal ? process.stdout.columns || 80 : UNCUT,
     signal,
     log: createLog(options, note),
     print,

@@ -1,3 +1,4 @@
+import { printable } from '../core/errors.ts'
 import { parseGivenRange } from '../core/givenTime.ts'
 import { defineCommand, flag } from './command.ts'
 import { RANGE_OPTIONS, SOURCE_OPTIONS, sourceSettings } from './sourceOptions.ts'
@@ -18,7 +19,12 @@ export const sourceCatCommand = defineCommand({
     const { zoneAssumed: _, ...range } = parseGivenRange(options.from, options.to, Date.now() * 1_000)
     const settings = sourceSettings(options)
     const request = { source: source!, settings, range, received: options.received, signal: io.signal }
-    for await (const bytes of coldtrail.catSource(request)) io.write(bytes)
+    // On a terminal the object is hostile text like any other.
+    const decoder = new TextDecoder()
+    const harmless = (text: string) => text.replace(/[^\n\t]+/g, (part) => printable(part, Number.POSITIVE_INFINITY))
+    for await (const bytes of coldtrail.catSource(request)) {
+      io.write(io.terminal ? Buffer.from(harmless(decoder.decode(bytes, { stream: true }))) : bytes)
+    }
     return undefined
   },
 })

@@ -1,10 +1,11 @@
 /** The commands that prepare: init, doctor, source list. */
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { test } from 'node:test'
 import { gzipSync } from 'node:zlib'
-import { inTemporary, jsonLines, runColdtrail } from './runColdtrail.ts'
+import { inTemporary, jsonLines, LAUNCHER, runColdtrail } from './runColdtrail.ts'
 
 test('init writes a configuration that doctor accepts, and keeps an existing one', () =>
   inTemporary(async (cwd) => {
@@ -86,4 +87,14 @@ test('source cat inflates what it fetches, and hands on what was received', () =
     const { status, stderr } = await runColdtrail(['source', 'cat', '.', '--include', '*.zip'], { cwd })
     assert.equal(status, 5)
     assert.match(stderr, /E_SOURCE_EMPTY/)
+  }))
+
+test('on a terminal an object cannot steer it', (t) =>
+  inTemporary(async (cwd) => {
+    writeFileSync(join(cwd, 'a.log'), '\u001b[2Jwiped\tü\nnext\n')
+    const { status, stdout } = spawnSync('script', ['-qec', `${LAUNCHER} source cat a.log`, '/dev/null'], {
+      ...{ cwd, encoding: 'utf8', timeout: 20_000, stdio: ['ignore', 'pipe', 'ignore'] },
+    })
+    if (status === null) return t.skip('there is no script(1) to make a terminal')
+    assert.equal(stdout.replaceAll('\r', ''), '\\u001b[2Jwiped\tü\nnext\n')
   }))
