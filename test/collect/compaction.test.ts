@@ -8,10 +8,12 @@ import { dirname, join } from 'node:path'
 import { afterEach, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type CollectOptions, collect } from '../../src/collect/collect.ts'
+import { decodeStream } from '../../src/collect/decode.ts'
 import type { CollectSummary } from '../../src/collect/summary.ts'
 import type { FaultPoint } from '../../src/platform/faults.ts'
 import { type Catalog, openCatalog } from '../../src/store/catalog.ts'
 import { StoreReader } from '../../src/store/search.ts'
+import { verifyStore } from '../../src/store/verify.ts'
 
 const RUN = join(import.meta.dirname, '../support/compactRun.ts')
 
@@ -74,8 +76,8 @@ async function until(isMet: () => Promise<boolean> | boolean): Promise<void> {
   assert.ok(await isMet())
 }
 
-/** No file but those of committed segments; of replaced ones only the packs. */
-async function assertTidy({ catalog, dataDir }: Site): Promise<void> {
+/** No file but those of committed segments; of replaced ones only the packs. Nothing else is damaged than these files. */
+async function assertTidy({ catalog, dataDir }: Site, damaged: readonly string[] = []): Promise<void> {
   const rows = await catalog.segments()
   const expected = rows.flatMap(({ files }) => files.flatMap(({ name }) => [name, `${name}.manifest`]))
   assert.deepEqual(readdirSync(join(dataDir, 'collections/main')).sort(), expected.sort())
@@ -87,6 +89,15 @@ async function assertTidy({ catalog, dataDir }: Site): Promise<void> {
       )
   assert.ok((await catalog.verifyChain()).every(({ faults }) => faults.length === 0))
   assert.deepEqual(await catalog.verifyHistory(), [])
+  const limits = { maxBytes: 1e9, maxRatio: 1e9 }
+  const found = new Set<string>()
+  await verifyStore({
+    ...{ catalog, dataDir },
+    decode: async (received, size) => (await decodeStream(received, size, limits)).decoded,
+    onFault: ({ file }) => found.add(file),
+    onOrphan: (file) => found.add(file),
+  })
+  assert.deepEqual([...found], damaged)
 }
 
 test('a run merges what earlier runs left, says so, and merges nothing twice', async () => {
@@ -194,5 +205,5 @@ test('a damaged segment stays as it is, is named, and does not fail the run', as
   assert.deepEqual([summary.compacted, summary.error, (await place.live()).length], [0, undefined, 4])
   assert.equal(warnings.length, 1)
   assert.match(JSON.stringify(warnings), /could not be compacted.*meta-000000001.parquet/)
-  await assertTidy(place)
+  await assertTidy(place, [path])
 })
