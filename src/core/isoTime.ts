@@ -50,6 +50,11 @@ export function parseEpoch(text: string): number {
   return Number(whole + fraction.slice(0, places).padEnd(places, '0'))
 }
 
+/** `parseEpoch` of ten digits, the commonest form, without making a string; NaN for any other text. */
+export function parseEpochSeconds(bytes: Uint8Array, start: number, end: number): number {
+  return end - start === 10 ? digits(bytes, start, 10) * 1e6 : Number.NaN
+}
+
 /** Days from 1970-01-01 of a date of the Gregorian calendar, extended to year 1. Source: H. Hinnant, chrono-compatible date algorithms. */
 export function daysSince1970(year: number, month: number, day: number): number {
   const y = month <= 2 ? year - 1 : year

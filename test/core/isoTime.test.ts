@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { daysInMonth, daysSince1970, parseEpoch, parseIsoTime } from '../../src/core/isoTime.ts'
+import { daysInMonth, daysSince1970, parseEpoch, parseEpochSeconds, parseIsoTime } from '../../src/core/isoTime.ts'
 
 /** The text stands inside other digits, so that reading beyond its ends would show. */
 function parse(text: string): number {
@@ -148,4 +148,12 @@ test('epochs are told apart by magnitude, and keep their microseconds', () => {
     ' 1688989502',
   ])
     assert.ok(Number.isNaN(parseEpoch(text)), text)
+})
+
+test('ten digits are the same with and without a string', () => {
+  const seconds = (text: string): number => parseEpochSeconds(Buffer.from(text), 0, text.length)
+  fc.assert(fc.property(fc.stringMatching(/^\d{10}$/), (text) => seconds(text) === parseEpoch(text)))
+  for (const text of ['', '123456789', '12345678901', '12345678.9', '-123456789', '12345 6789']) {
+    assert.ok(Number.isNaN(seconds(text)), text)
+  }
 })

@@ -6,7 +6,7 @@
 import { isUtf8 } from 'node:buffer'
 import type { EventSink } from '../../core/eventSink.ts'
 import { isIpText } from '../../core/ipText.ts'
-import { parseEpoch, parseIsoTime } from '../../core/isoTime.ts'
+import { parseEpoch, parseEpochSeconds, parseIsoTime } from '../../core/isoTime.ts'
 import type { ObjectParser } from '../component.ts'
 import { INCOMPLETE, JsonScanner, plainInteger, REFUSED, TOO_DEEP, unescapeString } from './jsonScanner.ts'
 import { type CompiledTable, KIND, type Transform } from './jsonTable.ts'
@@ -411,8 +411,9 @@ function put(sink: EventSink, column: number, as: Transform, bytes: Buffer, star
       sink.slice(column, bytes, start, end)
       return true
     case 'time': {
-      const iso = parseIsoTime(bytes, start, end)
-      const time = Number.isNaN(iso) && end - start <= 29 ? parseEpoch(bytes.toString('latin1', start, end)) : iso
+      let time = parseIsoTime(bytes, start, end)
+      if (Number.isNaN(time)) time = parseEpochSeconds(bytes, start, end)
+      if (Number.isNaN(time) && end - start <= 29) time = parseEpoch(bytes.toString('latin1', start, end))
       if (Number.isNaN(time)) return false
       sink.time(time)
       return true
