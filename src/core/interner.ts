@@ -1,6 +1,7 @@
 /**
  * Byte strings to small ids, in order of first sight. Hashing and comparing run over four bytes a step; a JS string is
- * never made. The hash is seeded per process, so that logs cannot be written to collide.
+ * never made. The seed differs per process, which keeps collisions from being found by chance; values crafted against
+ * the hash can still make it slow, which ends at the worker's timeout.
  */
 import { randomInt } from 'node:crypto'
 
