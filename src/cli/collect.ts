@@ -1,6 +1,6 @@
 import { EXIT, printable } from '../core/errors.ts'
 import { parseGivenRange, parseGivenTime } from '../core/givenTime.ts'
-import { bytesText } from '../core/terminalText.ts'
+import { bytesText, countText } from '../core/terminalText.ts'
 import type { CollectSummary } from '../index.ts'
 import { defineCommand, flag, integer, text } from './command.ts'
 import { showProgress } from './progress.ts'
@@ -77,32 +77,35 @@ export const collectCommand = defineCommand({
 /** What a run came to, in words. */
 export function summaryLines(summary: CollectSummary): string[] {
   const { objects, known, replaced, compacted, events, rejects, failed, quarantined, busy, left } = summary
-  const count = (n: number, noun: string): string => `${n.toLocaleString('en-US')} ${noun}${n === 1 ? '' : 's'}`
   const skipped = Object.entries(summary.skipped).map(([reason, n]) => `${n} (${printable(reason)})`)
   if (summary.dry_run) {
     const { get_requests = 0, get_bytes = 0, list_requests } = summary
     return [
-      `Would collect ${count(get_requests, 'object')} (${bytesText(get_bytes)}) with ${count(get_requests, 'GET request')}; ` +
-        `${count(known, 'object')} known already. Listing took ${count(list_requests, 'LIST request')}.`,
+      `Would collect ${countText(get_requests, 'object')} (${bytesText(get_bytes)}) with ${countText(get_requests, 'GET request')}; ` +
+        `${countText(known, 'object')} known already. Listing took ${countText(list_requests, 'LIST request')}.`,
       ...(skipped.length > 0 ? [`Would pass over: ${skipped.join(', ')}.`] : []),
     ]
   }
   const seconds = `${summary.seconds.toFixed(1)} s`
   return [
-    `Collected ${count(objects, 'object')} (${bytesText(summary.bytes)}) with ${count(events, 'event')} ` +
-      `in ${count(summary.segments, 'segment')}, ${seconds}. ${count(known, 'object')} known already.`,
-    ...(compacted > 0 ? [`${count(compacted, 'small segment')} merged into larger ones.`] : []),
-    ...(replaced > 0 ? [`${count(replaced, 'object')} came in a new version; the old one is kept, and hidden.`] : []),
-    ...(skipped.length > 0 ? [`Passed over: ${skipped.join(', ')}.`] : []),
-    ...(rejects > 0 ? [`${count(rejects, 'record')} refused by their format: ./coldtrail rejects lists them.`] : []),
-    ...(quarantined > 0
-      ? [`${count(quarantined, 'object')} in quarantine since an earlier run: collect --retry tries them again.`]
+    `Collected ${countText(objects, 'object')} (${bytesText(summary.bytes)}) with ${countText(events, 'event')} ` +
+      `in ${countText(summary.segments, 'segment')}, ${seconds}. ${countText(known, 'object')} known already.`,
+    ...(compacted > 0 ? [`${countText(compacted, 'small segment')} merged into larger ones.`] : []),
+    ...(replaced > 0
+      ? [`${countText(replaced, 'object')} came in a new version; the old one is kept, and hidden.`]
       : []),
-    ...(busy > 0 ? [`${count(busy, 'object')} in the hands of another collector.`] : []),
-    ...(left > 0 ? [`${count(left, 'object')} left for the next run.`] : []),
+    ...(skipped.length > 0 ? [`Passed over: ${skipped.join(', ')}.`] : []),
+    ...(rejects > 0
+      ? [`${countText(rejects, 'record')} refused by their format: ./coldtrail rejects lists them.`]
+      : []),
+    ...(quarantined > 0
+      ? [`${countText(quarantined, 'object')} in quarantine since an earlier run: collect --retry tries them again.`]
+      : []),
+    ...(busy > 0 ? [`${countText(busy, 'object')} in the hands of another collector.`] : []),
+    ...(left > 0 ? [`${countText(left, 'object')} left for the next run.`] : []),
     ...(failed > 0
       ? [
-          `${count(failed, 'object')} failed: ${reasons(summary)}. ./coldtrail rejects gives the reasons: what is ` +
+          `${countText(failed, 'object')} failed: ${reasons(summary)}. ./coldtrail rejects gives the reasons: what is ` +
             'pending is tried again by the next run, what is quarantined by collect --retry.',
         ]
       : []),

@@ -1,4 +1,4 @@
-/** Progress of a collect run: a bar on a terminal, a log line every few seconds elsewhere, nothing with --json. */
+/** Progress bars, and the progress of a collect run: a bar on a terminal, a log line every few seconds elsewhere, nothing with --json. */
 import { bytesText } from '../core/terminalText.ts'
 import type { CollectProgress } from '../index.ts'
 import type { Io } from './io.ts'
@@ -10,22 +10,15 @@ export interface ProgressDisplay {
 
 export async function showProgress(io: Io): Promise<ProgressDisplay> {
   if (!process.stderr.isTTY || io.json) return logLines(io)
-  const { SingleBar } = await import('cli-progress')
-  const bar = new SingleBar({
-    format: '{bar} {percentage}% | {objects} objects | {events} events | {rate} MB/s | {left}',
-    barCompleteChar: '█',
-    barIncompleteChar: '░',
-    barsize: 24,
-    hideCursor: true,
-    clearOnComplete: true,
-    stopOnComplete: false,
-    fps: 4,
+  const bar = await openBar('{objects} objects | {events} events | {rate} MB/s | {left}', {
+    objects: '0',
+    events: '0',
+    rate: '0.0',
+    left: 'listing …',
   })
-  bar.start(1, 0, { objects: '0', events: '0', rate: '0.0', left: 'listing …' })
   return {
     update(progress) {
-      bar.setTotal(Math.max(1, progress.totalBytes))
-      bar.update(Math.min(progress.bytes, progress.totalBytes), {
+      bar.update(progress.bytes, progress.totalBytes, {
         objects: `${progress.objects}/${progress.total}`,
         events: progress.events.toLocaleString('en-US'),
         rate: progress.mbPerSecond.toFixed(1),
@@ -34,6 +27,34 @@ export async function showProgress(io: Io): Promise<ProgressDisplay> {
     },
     stop: () => bar.stop(),
   }
+}
+
+/** A bar of bytes on standard error, with figures behind it; `figures` names them as `{name}`. */
+export async function openBar(figures: string, values: Record<string, string | number>): Promise<Bar> {
+  const { SingleBar } = await import('cli-progress')
+  const bar = new SingleBar({
+    format: `{bar} {percentage}% | ${figures}`,
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
+    barsize: 24,
+    hideCursor: true,
+    clearOnComplete: true,
+    stopOnComplete: false,
+    fps: 4,
+  })
+  bar.start(1, 0, values)
+  return {
+    update(bytes, totalBytes, now) {
+      bar.setTotal(Math.max(1, totalBytes))
+      bar.update(Math.min(bytes, totalBytes), now)
+    },
+    stop: () => bar.stop(),
+  }
+}
+
+export interface Bar {
+  update(bytes: number, totalBytes: number, values: Record<string, string | number>): void
+  stop(): void
 }
 
 // --- internal ---

@@ -1,8 +1,9 @@
 import { EXIT, printable } from '../core/errors.ts'
-import { bytesText } from '../core/terminalText.ts'
+import { bytesText, countText } from '../core/terminalText.ts'
 import type { Fault, VerifyProgress, VerifySummary } from '../index.ts'
 import { defineCommand, text } from './command.ts'
 import type { Io } from './io.ts'
+import { openBar } from './progress.ts'
 
 export const verifyCommand = defineCommand({
   name: 'verify',
@@ -47,9 +48,11 @@ export const verifyCommand = defineCommand({
       for (const fault of faults) printFault(fault, io)
       for (const file of orphans) io.print(io.style('dim', `orphan   ${printable(file, 1_000)}`))
       const { segments, files, bytes, objects, links } = summary
-      const found = faults.length === 0 ? io.style('green', 'no fault') : io.style('red', `${faults.length} faults`)
+      const found =
+        faults.length === 0 ? io.style('green', 'no fault') : io.style('red', countText(faults.length, 'fault'))
       io.print(
-        `${found} in ${segments} segments: ${files} files, ${bytesText(bytes)}, ${objects} objects, ${links} links`,
+        `${found} in ${countText(segments, 'segment')}: ${countText(files, 'file')}, ${bytesText(bytes)}, ` +
+          `${countText(objects, 'object')}, ${countText(links, 'link')}`,
       )
     }
     return faults.length === 0 ? EXIT.ok : EXIT.store
@@ -71,22 +74,10 @@ interface Display {
 
 async function progressLine(io: Io): Promise<Display> {
   if (!process.stderr.isTTY || io.json) return { update: () => undefined, stop: () => undefined }
-  const { SingleBar } = await import('cli-progress')
-  const bar = new SingleBar({
-    format: '{bar} {percentage}% | {segments} segments | {faults} faults',
-    barCompleteChar: '█',
-    barIncompleteChar: '░',
-    barsize: 24,
-    hideCursor: true,
-    clearOnComplete: true,
-    stopOnComplete: false,
-    fps: 4,
-  })
-  bar.start(1, 0, { segments: '0', faults: 0 })
+  const bar = await openBar('{segments} segments | {faults} faults', { segments: '0', faults: 0 })
   return {
     update({ segments, totalSegments, bytes, totalBytes, faults }) {
-      bar.setTotal(Math.max(1, totalBytes))
-      bar.update(Math.min(bytes, totalBytes), { segments: `${segments}/${totalSegments}`, faults })
+      bar.update(bytes, totalBytes, { segments: `${segments}/${totalSegments}`, faults })
     },
     stop: () => bar.stop(),
   }

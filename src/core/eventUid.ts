@@ -15,7 +15,6 @@ export interface ObjectIdentity {
   readonly version: string
 }
 
-export const UID_DIGITS = 32
 /** Hex digits of the object's part. */
 export const UID_PREFIX_DIGITS = 20
 

@@ -48,6 +48,10 @@ export function bar(value: number, most: number, size: number): string {
   return '█'.repeat(Math.floor(eighths / 8)) + (rest === 0 ? '' : EIGHTHS[rest - 1])
 }
 
+/** `1 object`, `1,666 events`. */
+export const countText = (n: number, noun: string): string =>
+  `${n.toLocaleString('en-US')} ${noun}${n === 1 ? '' : 's'}`
+
 export function bytesText(bytes: number): string {
   if (bytes < 1_000) return `${bytes} B`
   const power = Math.min(4, Math.floor(Math.log10(bytes) / 3))

@@ -90,12 +90,3 @@ export const segmentNumber = (segment: number): string => String(segment).padSta
 
 export const segmentFileName = (kind: FileKind, segment: number): string =>
   `${kind}-${segmentNumber(segment)}${kind === 'index' ? '' : kind === 'log' ? '.pack' : '.parquet'}`
-
-/** `meta-000000023.parquet` -> {kind, segment}; undefined for any other name. */
-export function parseSegmentFileName(name: string): { kind: FileKind; segment: number } | undefined {
-  const match = /^(session|meta|reject|log|index)-(\d{9,})(\.parquet|\.pack|)$/.exec(name)
-  if (!match) return undefined
-  const kind = match[1] as FileKind
-  const segment = Number(match[2])
-  return segmentFileName(kind, segment) === name ? { kind, segment } : undefined
-}

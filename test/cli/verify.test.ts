@@ -34,7 +34,7 @@ test('verify: nothing to name in what was just collected, then the file with ano
     assert.equal(found.at(-1)?.faults, 2)
     const text = await runColdtrail(['verify'], { cwd })
     assert.equal(text.status, 6)
-    assert.ok(text.stdout.includes(`damaged  ${meta}`) && text.stdout.includes('2 faults in 1 segments'))
+    assert.ok(text.stdout.includes(`damaged  ${meta}`) && text.stdout.includes('2 faults in 1 segment:'))
   }))
 
 const OF_ONE_OBJECT = { type: 'summary', segments: 1, objects: 1, faults: 0, orphans: 0 }
