@@ -275,7 +275,9 @@ export class StoreReader {
     const selected = new Set(['id', ...(needsSession ? ['session_id', 'ordinal'] : []), ...wanted])
     const list = [...selected].map((name) => AS_READ[name] ?? sqlName(name)).join(', ')
     const events = distinct === undefined ? plan.events : plan.distinctEvents(eventColumn(distinct).name)
-    const sql = `SELECT ${list} FROM ${events} AS meta ${orderClause(order, plan.segments)} ${limitClause(limit)}`
+    // The join behind `distinct` keeps no order of files.
+    const orderBy = orderClause(order, distinct === undefined ? plan.segments : undefined)
+    const sql = `SELECT ${list} FROM ${events} AS meta ${orderBy} ${limitClause(limit)}`
     for await (const chunk of plan.stream(sql))
       for (const row of chunk) {
         if (row.data instanceof Uint8Array) row.data = Buffer.from(row.data).toString()
@@ -622,9 +624,10 @@ function boundsOf({ condition, time1, time2 }: Question) {
 }
 
 /** Segments come in order of their first id, and their rows too: no sort is needed for that unless ranges overlap. */
-function orderClause(order: Order, segments: readonly SegmentRow[]): string {
-  const ranges = segments.filter(({ id1 }) => id1 !== null)
-  const isSorted = ranges.every(({ id1 }, i) => i === 0 || id1! > ranges[i - 1]!.id2!)
+/** `segments`: where the rows are read in the order of these files; undefined: in no order. */
+function orderClause(order: Order, segments: readonly SegmentRow[] | undefined): string {
+  const ranges = segments?.filter(({ id1 }) => id1 !== null)
+  const isSorted = ranges?.every(({ id1 }, i) => i === 0 || id1! > ranges[i - 1]!.id2!)
   if (order === 'id') return isSorted ? '' : 'ORDER BY id'
   if (order === '-id') return 'ORDER BY id DESC'
   return `ORDER BY meta.time ${order === 'time' ? 'ASC' : 'DESC'} NULLS LAST, id`
