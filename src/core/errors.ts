@@ -175,6 +175,12 @@ export const ERRORS = {
     'Check that it exists and that this user may read it and every folder below.',
     EXIT.source,
   ),
+  E_DIRECTORY_PARTIAL: row(
+    'Not everything could be listed: {count} folders or files below could not, first {path}: {cause}.',
+    'What could be listed was. Make the others readable for this user (the log names each), then run again.',
+    EXIT.partial,
+    'backoff',
+  ),
   E_FILE_CHANGED: row(
     '{path} changed while it was read ({cause}).',
     'Collect again when its writer has finished; files named .tmp or .part are passed over until then.',

@@ -1,5 +1,6 @@
 /** `collect` as a person runs it: from a folder, from S3, again, interrupted, and with objects that fail. */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -37,6 +38,29 @@ test('a folder is collected once, and the last line of --json is the summary', (
     const again = jsonLines((await run()).stdout).at(-1)!
     assert.deepEqual([again.objects, again.known, again.events], [0, 2, 0])
     assert.ok(existsSync(join(cwd, 'coldtrail-data/catalog.db')))
+  }))
+
+test('a folder that cannot be listed does not keep the others from being collected, and is no success', () =>
+  inTemporary(async (cwd) => {
+    mkdirSync(join(cwd, 'logs/deep'), { recursive: true })
+    writeFileSync(join(cwd, 'logs/a.json'), events(3))
+    writeFileSync(join(cwd, 'logs/z.json'), events(2))
+    // Longer than the longest path: unreadable for root too.
+    const dig =
+      'n=$(printf %0250d 0); cd logs/deep; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17; do mkdir $n; cd -P $n; done'
+    execFileSync('sh', ['-ec', dig], { cwd })
+    const run = () => runColdtrail(['collect', 'logs', '--json'], { cwd })
+    const first = await run()
+    assert.equal(first.status, 3, first.stderr)
+    const summary = jsonLines(first.stdout).at(-1)!
+    assert.deepEqual([summary.objects, summary.events, summary.listed], [2, 5, 2])
+    const error = jsonLines(first.stderr).at(-1)!
+    assert.deepEqual([error.code, (error.values as { count: number }).count], ['E_DIRECTORY_PARTIAL', 1])
+    assert.match(String(error.message), /deep/)
+    assert.equal((await run()).status, 3)
+    execFileSync('rm', ['-rf', 'logs/deep'], { cwd })
+    const mended = await run()
+    assert.deepEqual([mended.status, jsonLines(mended.stdout).at(-1)?.known], [0, 2])
   }))
 
 test('standard input is collected', () =>

@@ -42,12 +42,19 @@ async function directorySource(options: DirectoryConfig, context: SourceContext)
     name,
     async *list(range: ListRange, listed: ListStatistics, signal?: AbortSignal) {
       const { keep } = selection(options, range, listed, { partialFiles: !given.single })
-      const files = given.single ? [basename(given.path)] : walk(root, '', [root], listed, context)
+      const failures: ColdtrailError[] = []
+      const failed = (error: ColdtrailError): void => {
+        context.warn('A folder or file cannot be listed; what is beside it is.', error.values)
+        failures.push(error)
+      }
+      const walking: Walking = { root, statistics: listed, context, failed }
+      const files = given.single ? [basename(given.path)] : walk(walking, '', [root])
       let page: SourceObject[] = []
       for await (const key of files) {
         signal?.throwIfAborted()
         const object = await describe(name, root, key)
-        if (!object && key.includes('\ufffd')) {
+        if (object instanceof ColdtrailError) failed(object)
+        else if (!object && key.includes('\ufffd')) {
           skip(listed, 'name that is not UTF-8')
           context.warn('Passing over a file whose name is not UTF-8; rename it to collect it.', {
             path: join(root, key),
@@ -59,6 +66,10 @@ async function directorySource(options: DirectoryConfig, context: SourceContext)
         page = []
       }
       if (page.length > 0) yield page
+      // Last, so that what could be listed is collected; but an error it is.
+      const first = failures[0]
+      if (first)
+        throw new ColdtrailError('E_DIRECTORY_PARTIAL', { count: failures.length, ...first.values }, { cause: first })
     },
     async open(object, signal) {
       const file = await openListed(root, object)
@@ -80,27 +91,41 @@ async function directorySource(options: DirectoryConfig, context: SourceContext)
   }
 }
 
+interface Walking {
+  readonly root: string
+  readonly statistics: ListStatistics
+  readonly context: SourceContext
+  /** A part of the tree that could not be listed. */
+  readonly failed: (error: ColdtrailError) => void
+}
+
 /**
  * Keys below a folder, sorted as a bucket would list them. Links are followed as long as they stay inside the root and
- * do not lead to a folder that is being walked.
+ * do not lead to a folder that is being walked. A part that cannot be read is told, and what is beside it goes on; only
+ * the root itself must be readable.
  */
-async function* walk(
-  root: string,
-  prefix: string,
-  above: readonly string[],
-  statistics: ListStatistics,
-  context: SourceContext,
-): AsyncGenerator<string> {
+async function* walk(walking: Walking, prefix: string, above: readonly string[]): AsyncGenerator<string> {
+  const { root, statistics, context, failed } = walking
   const folder = join(root, prefix)
   statistics.requests += 1
-  const entries = await attempt(folder, () => readdir(folder, { withFileTypes: true }))
+  let entries: Dirent[]
+  try {
+    entries = await readdir(folder, { withFileTypes: true })
+  } catch (error) {
+    if (prefix === '') throw unreadable(folder, error)
+    if (isGone(error)) skip(statistics, 'gone')
+    else failed(unreadable(folder, error))
+    return
+  }
   const sorted = entries.map((entry) => ({ entry, order: entry.isDirectory() ? `${entry.name}/` : entry.name }))
   for (const { entry } of sorted.sort((a, b) => (a.order < b.order ? -1 : 1))) {
     const key = prefix + entry.name
     const target = await resolveEntry(root, key, entry)
-    if (target.kind === 'file') yield key
+    if (target instanceof ColdtrailError) failed(target)
+    else if (target.kind === 'file') yield key
+    else if (target.kind === 'gone') skip(statistics, 'gone')
     else if (target.kind === 'folder' && !above.includes(target.path)) {
-      yield* walk(root, `${key}/`, [...above, target.path], statistics, context)
+      yield* walk(walking, `${key}/`, [...above, target.path])
     } else if (target.kind !== 'other') {
       skip(statistics, 'link')
       context.warn('Passing over a link that leads out of the folder, in a circle or nowhere.', {
@@ -110,44 +135,45 @@ async function* walk(
   }
 }
 
-type Target = { readonly kind: 'file' | 'folder' | 'link' | 'other'; readonly path: string }
+type Target = { readonly kind: 'file' | 'folder' | 'link' | 'gone' | 'other'; readonly path: string }
 
-async function resolveEntry(root: string, key: string, entry: Dirent): Promise<Target> {
+async function resolveEntry(root: string, key: string, entry: Dirent): Promise<Target | ColdtrailError> {
   const path = join(root, key)
   if (entry.isFile()) return { kind: 'file', path }
-  if (entry.isDirectory()) return { kind: 'folder', path: await attempt(path, () => realpath(path)) }
-  if (!entry.isSymbolicLink()) return { kind: 'other', path }
+  if (!entry.isDirectory() && !entry.isSymbolicLink()) return { kind: 'other', path }
   try {
     const target = await realpath(path)
+    if (entry.isDirectory()) return { kind: 'folder', path: target }
     if (target !== root && !target.startsWith(root.endsWith(sep) ? root : root + sep)) return { kind: 'link', path }
     const stats = await stat(target)
     return { kind: stats.isDirectory() ? 'folder' : stats.isFile() ? 'file' : 'other', path: target }
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT' || code === 'ELOOP') return { kind: 'link', path }
-    throw unreadable(path, error)
+    if (isGone(error) || (error as NodeJS.ErrnoException).code === 'ELOOP')
+      return { kind: entry.isDirectory() ? 'gone' : 'link', path }
+    return unreadable(path, error)
   }
 }
 
 /** Undefined when the file went away since its folder was read, or cannot be named because its name is not UTF-8. */
-async function describe(source: string, root: string, key: string): Promise<SourceObject | undefined> {
+async function describe(source: string, root: string, key: string): Promise<SourceObject | ColdtrailError | undefined> {
   const path = join(root, key)
   try {
     const stats = await stat(path, { bigint: true })
     const lastModified = Number(stats.mtimeNs / 1000n)
     return { source, bucket: root, key, version: versionOf(stats), size: Number(stats.size), lastModified }
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw unreadable(path, error)
+    return isGone(error) ? undefined : unreadable(path, error)
   }
 }
+
+const isGone = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT'
 
 async function openListed(root: string, object: SourceObject): Promise<FileHandle> {
   const path = join(root, object.key)
   try {
     return await open(path, 'r')
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw new ColdtrailError('E_FILE_GONE', { path })
+    if (isGone(error)) throw new ColdtrailError('E_FILE_GONE', { path })
     throw new ColdtrailError('E_FILE_READ', { path, cause: messageOf(error) }, { cause: error })
   }
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import {
   appendFileSync,
   chmodSync,
@@ -169,6 +169,52 @@ test('what cannot be read is an error, not an empty folder', async () => {
     const closed = (await listed(whole)).find((object) => object.key === 'closed.log')!
     await assert.rejects(whole.read(closed), coded('E_FILE_READ'))
   }
+})
+
+test('a folder that cannot be listed is named at the end, and everything beside it is listed', async () => {
+  const root = folder({ 'a.log': 'x', 'deep/b.log': 'x', 'z/c.log': 'x' })
+  // Root may read every folder, but nobody one whose path is longer than the system takes.
+  const dig =
+    'cd "$1"; n=$(printf %0250d 0); for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17; do mkdir $n; cd -P $n; done'
+  execFileSync('sh', ['-ec', dig, 'sh', join(root, 'deep')])
+  mkdirSync(join(root, 'gone'))
+  const source = await sourceOf(root)
+  const objects: SourceObject[] = []
+  warnings.length = 0
+  const statistics = counts()
+  await assert.rejects(
+    async () => {
+      for await (const page of source.list({}, statistics)) objects.push(...page)
+    },
+    (error: unknown) => {
+      assert.ok(coded('E_DIRECTORY_PARTIAL')(error))
+      const { values } = error as ColdtrailError
+      assert.equal(values.count, 1)
+      assert.ok(String(values.path).startsWith(join(root, 'deep')))
+      assert.match(String(values.cause), /ENAMETOOLONG/)
+      return true
+    },
+  )
+  assert.deepEqual(keysOf(objects), ['a.log', 'deep/b.log', 'z/c.log'])
+  assert.equal(warnings.filter((message) => /cannot be listed/.test(message)).length, 1)
+  execFileSync('rm', ['-rf', root])
+})
+
+test('a folder that goes away while its parent is walked is passed over', async () => {
+  const root = folder({ 'a/1.log': 'x', 'b/2.log': 'x' })
+  const source = await sourceOf(root)
+  const statistics = counts()
+  const filled = folder(Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`a/${i}.log`, 'x'])))
+  mkdirSync(join(filled, 'b'))
+  const pages = (await sourceOf(filled)).list({}, statistics)
+  let objects = 0
+  for await (const page of pages) {
+    objects += page.length
+    rmSync(join(filled, 'b'), { recursive: true, force: true })
+  }
+  assert.equal(objects, 1000)
+  assert.equal(statistics.skipped.get('gone'), 1)
+  assert.equal((await listed(source)).length, 2)
 })
 
 test('an abort ends a listing and a reading', async () => {
