@@ -1,3 +1,4 @@
+import { NO_INPUT } from '../collect/tasks.ts'
 import { EXIT, printable } from '../core/errors.ts'
 import { parseGivenRange, parseGivenTime } from '../core/givenTime.ts'
 import { bytesText, countText } from '../core/terminalText.ts'
@@ -77,7 +78,8 @@ export const collectCommand = defineCommand({
 /** What a run came to, in words. */
 export function summaryLines(summary: CollectSummary): string[] {
   const { objects, known, replaced, compacted, events, rejects, failed, quarantined, busy, left } = summary
-  const skipped = Object.entries(summary.skipped).map(([reason, n]) => `${n} (${printable(reason)})`)
+  const others = Object.entries(summary.skipped).filter(([reason]) => reason !== NO_INPUT)
+  const skipped = others.map(([reason, n]) => `${n} (${printable(reason)})`)
   if (summary.dry_run) {
     const { get_requests = 0, get_bytes = 0, list_requests } = summary
     return [
@@ -94,6 +96,7 @@ export function summaryLines(summary: CollectSummary): string[] {
     ...(replaced > 0
       ? [`${countText(replaced, 'object')} came in a new version; the old one is kept, and hidden.`]
       : []),
+    ...(summary.skipped[NO_INPUT] ? ['Nothing came on standard input.'] : []),
     ...(skipped.length > 0 ? [`Passed over: ${skipped.join(', ')}.`] : []),
     ...(rejects > 0
       ? [`${countText(rejects, 'record')} refused by their format: ./coldtrail rejects lists them.`]

@@ -25,6 +25,7 @@ import {
   type CollectTask,
   emptyCounts,
   type Item,
+  NO_INPUT,
   type Outcome,
   type Question,
   type SegmentNumbers,
@@ -573,7 +574,11 @@ class CollectRun {
         return
       case 'skipped':
         increment(tally.skipped, outcome.reason)
-        this.inBackground(() => catalog.markSkipped(owner, object, outcome.reason))
+        this.inBackground(() =>
+          outcome.reason === NO_INPUT
+            ? catalog.giveBack(owner, object, { state: 'free' })
+            : catalog.markSkipped(owner, object, outcome.reason),
+        )
         return
       case 'failed': {
         const error = unpackError(outcome)

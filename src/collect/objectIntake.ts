@@ -6,7 +6,7 @@ import type { SessionRow } from '../store/segment.ts'
 import { type Codec, type DecodeLimits, decodeStream, decodeWhole, promisedCodec, WHOLE_BYTES } from './decode.ts'
 import { detectFormat, PROBE_BYTES, partitionDay } from './detect.ts'
 import type { OpenSegments } from './openSegments.ts'
-import type { Item, TaskCounts } from './tasks.ts'
+import { type Item, NO_INPUT, type TaskCounts } from './tasks.ts'
 
 /** What an object came to, when it did not come into a segment. */
 export type Passed = { readonly skipped: string } | 'same' | undefined
@@ -45,6 +45,7 @@ export class ObjectIntake {
     let length = 0
     while (length <= WHOLE_BYTES) {
       const next = await bytes.next()
+      if (next.done && length === 0) return { skipped: NO_INPUT }
       if (next.done) return this.takeWhole(item, Buffer.concat(first), counts)
       first.push(next.value)
       length += next.value.length

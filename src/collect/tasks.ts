@@ -53,6 +53,9 @@ export type CollectTask =
   | { readonly kind: 'objects'; readonly items: readonly Item[]; readonly isTest: boolean }
   | { readonly kind: 'seal' }
 
+/** Why a standard input without a byte is passed over. It is no object that could be known next time. */
+export const NO_INPUT = 'no input'
+
 /** What became of an object that is in no segment. */
 export type Outcome = { readonly number: number } & (
   | { readonly state: 'skipped'; readonly reason: string }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import { startS3Server } from '../../src/demo/s3Server.ts'
@@ -68,6 +69,20 @@ test('standard input is collected', () =>
     const { status, stdout, stderr } = await runColdtrail(['collect', '-', '--json'], { cwd, input: events(4) })
     assert.equal(status, 0, stderr)
     assert.equal(jsonLines(stdout).at(-1)?.events, 4)
+  }))
+
+test('of empty standard input it is said that nothing came, and no session is made', () =>
+  inTemporary(async (cwd) => {
+    const told = await runColdtrail(['collect', '-'], { cwd, input: '' })
+    assert.equal(told.status, 0, told.stderr)
+    assert.match(told.stdout, /^Nothing came on standard input\.$/m)
+    const { stdout } = await runColdtrail(['collect', '-', '--json'], { cwd, input: '' })
+    const { objects, segments, skipped, left, failed } = jsonLines(stdout).at(-1)!
+    assert.deepEqual([objects, segments, skipped, left, failed], [0, 0, { 'no input': 1 }, 0, 0])
+    assert.deepEqual(readdirSync(join(cwd, 'coldtrail-data/collections/main')), [])
+    const catalog = new DatabaseSync(join(cwd, 'coldtrail-data/catalog.db'), { readOnly: true })
+    assert.deepEqual({ ...catalog.prepare('select count(*) as n from ledger').get() }, { n: 0 })
+    catalog.close()
   }))
 
 test('clock nonsense harms nothing: events of the years 1 and 9999 are collected, found and kept through a rebuild', () =>
