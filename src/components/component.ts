@@ -1,10 +1,11 @@
 /**
  * A component is an exported value; importing it registers nothing. Its declaration gives types, validation, help and
- * docs. One file each under sources/ and formats/, one fixture folder each under test/fixtures/<kind>s/<name>/.
- * `npm run gen` writes the lists `sources/all.ts` and `formats/all.ts` from the folder.
+ * docs. One file each under sources/, formats/, tables/ and destinations/, one fixture folder each under
+ * test/fixtures/<kind>s/<name>/. `npm run gen` writes the list `all.ts` of each folder.
  */
 import type { z } from 'zod'
 import type { EventSink } from '../core/eventSink.ts'
+import type { Destination } from './destination.ts'
 import type { Source } from './source.ts'
 
 /** One object's decoded bytes go in, in order; events and rejects come out at the sink. Pure and synchronous. */
@@ -50,4 +51,22 @@ export interface SourceContext {
   /** A pause that an abort ends; a test's clock may shorten it. */
   pause(milliseconds: number, signal?: AbortSignal): Promise<void>
   warn(message: string, values?: Readonly<Record<string, unknown>>): void
+}
+
+export interface DestinationComponent<Schema extends z.ZodType = z.ZodType> {
+  readonly kind: 'destination'
+  readonly name: string
+  readonly summary: string
+  readonly config: Schema
+  create(config: z.output<Schema>, context: DestinationContext): Promise<Destination>
+}
+
+/** What a destination may use of its surroundings. */
+export interface DestinationContext extends SourceContext {
+  /** Name in the configuration. */
+  readonly name: string
+  /** Relative paths of its configuration mean this directory: that of the configuration file, else the current one. */
+  readonly base: string
+  /** Microseconds UTC. */
+  now(): number
 }
