@@ -33,7 +33,7 @@ import {
   sourceProbe,
 } from './sources.ts'
 import type { Catalog, RebuildReport } from './store/catalog.ts'
-import { type ManifestMatch, manifestQuery } from './store/history.ts'
+import { historyCollections, type ManifestMatch, manifestQuery } from './store/history.ts'
 import type { Manifest } from './store/manifest.ts'
 import type { Answer, EventRow, Search, StoreReader, ValueCount } from './store/search.ts'
 import type { SessionRow } from './store/segment.ts'
@@ -142,7 +142,6 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     requireData()
     reading ??= openReader(config, catalog)
     const answering = await reading
-    // A misspelt name must not answer "no events", and be complete.
     if (collection !== MAIN_COLLECTION) requireCollection(collection, await (await catalog()).collections())
     return answering
   }
@@ -195,6 +194,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     keys: keyRing(dataDir, requireData),
     manifestQuery(query = {}) {
       if (!existsSync(historyDirectory)) requireData()
+      requireCollection(query.collection, historyCollections(historyDirectory))
       return manifestQuery(historyDirectory, query)
     },
     async verify(request = {}) {
@@ -203,6 +203,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
         import('./store/verify.ts'),
         import('./collect/decode.ts'),
       ])
+      requireCollection(request.collection, await (await catalog()).collections())
       // What was collected was within its limits then.
       const limits = { maxBytes: Number.MAX_SAFE_INTEGER, maxRatio: Number.MAX_SAFE_INTEGER }
       return verifyStore({
@@ -231,8 +232,9 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
 
 // --- internal ---
 
-function requireCollection(name: string, known: readonly string[]): void {
-  if (!known.includes(name))
+/** A misspelt name must not answer "nothing", and be complete. The one meant by default may be empty. */
+function requireCollection(name = MAIN_COLLECTION, known: readonly string[]): void {
+  if (name !== MAIN_COLLECTION && !known.includes(name))
     throw new ColdtrailError('E_COLLECTION_UNKNOWN', { name, known: known.join(', ') || 'none' })
 }
 

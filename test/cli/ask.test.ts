@@ -214,10 +214,16 @@ test('a collection that is not there is an error, not an empty answer', async ()
     ['show', '1'],
     ['rejects'],
     ['search', '--count'],
+    ['manifest', 'query'],
+    ['verify'],
   ]) {
-    const { status, stderr } = await ask(...args, '--collection', 'mian')
-    assert.deepEqual([status, /E_COLLECTION_UNKNOWN[\s\S]*main/.test(stderr)], [2, true], args.join(' '))
+    for (const name of ['mian', '../main', '']) {
+      const { status, stderr } = await ask(...args, '--collection', name)
+      assert.deepEqual([status, /E_COLLECTION_UNKNOWN[\s\S]*: main\./.test(stderr)], [2, true], args.join(' '))
+    }
   }
+  assert.equal((await ask('verify', '--collection', 'main')).status, 0)
+  assert.match((await ask('manifest', 'query', '--collection', 'main')).stdout, /filename=/)
   assert.equal((await ask('search', '--collection', 'main', '--count')).stdout, '12\n')
 })
 
