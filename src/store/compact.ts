@@ -1,6 +1,6 @@
 /**
- * Compaction: one segment in place of several small ones of a partition (collection, format, day). `chooseRun` says
- * which, `mergeSegments` writes the new one, `catalog.commitReplace` makes it exist. Events, sessions and rejects are
+ * Compaction: one segment in place of several small ones of a partition (collection, format, day). `chooseRun` (compactionPlan.ts)
+ * says which, `mergeSegments` writes the new one, `catalog.commitReplace` makes it exist. Events, sessions and rejects are
  * carried as they are, superseded sessions included: event ids, session ids and uids stay. Packs are not rewritten:
  * session rows go on pointing to them. The new files are what a collector would have written of the same objects, except
  * that the keyset is the union of the old ones.
@@ -27,44 +27,6 @@ import {
 } from './segment.ts'
 import { encodedKeyset } from './segmentKeyset.ts'
 import { REJECT_COLUMNS, SESSION_COLUMNS, SegmentWriter } from './segmentWriter.ts'
-
-export interface CompactionLimits {
-  /** Events and decoded bytes at which a collector seals a segment; a compacted one does not exceed them. */
-  readonly maxRows: number
-  readonly maxBytes: number
-  readonly maxSessions: number
-}
-
-/** What the choice looks at. */
-export type Candidate = Pick<
-  SegmentRow,
-  'segment' | 'collection' | 'format' | 'day' | 'id1' | 'id2' | 'session1' | 'rows' | 'raw_bytes'
-> & { readonly files: readonly Pick<SegmentFile, 'kind' | 'manifest'>[] }
-
-/**
- * The oldest run of live segments worth merging, in session order; undefined when there is none. A run is of one
- * partition and one keyset key, and no other live segment of the partition lies between its segments, neither by event
- * ids nor by session ids. Each is small: below a quarter of the limit of rows or of bytes. There are at least
- * RUN_SEGMENTS of them, and none is larger than all others together: so an event is rewritten about log2(n) times while
- * a partition grows by n segments, and not n times.
- *
- * `mayTake`: false for a segment that must stay as it is (its files are elsewhere or damaged). `sessionsOf`: how many
- * sessions a segment has.
- */
-export function chooseRun<S extends Candidate>(
-  live: readonly S[],
-  limits: CompactionLimits,
-  { mayTake, sessionsOf }: { mayTake(segment: S): boolean; sessionsOf(segment: S): number },
-): S[] | undefined {
-  const partitions = Map.groupBy(live, ({ collection, format, day }) => JSON.stringify([collection, format, day]))
-  let oldest: S[] | undefined
-  for (const partition of partitions.values()) {
-    if (partition.length < RUN_SEGMENTS) continue
-    const run = runOf(partition, limits, mayTake, sessionsOf)
-    if (run && (!oldest || run[0]!.session1 < oldest[0]!.session1)) oldest = run
-  }
-  return oldest
-}
 
 /** Plain data: it crosses processes. */
 export interface MergeTask {
@@ -117,65 +79,12 @@ export async function mergeSegments(task: MergeTask): Promise<SealedSegment> {
 
 // --- internal ---
 
-/** Fewer are not worth a link, a keyset and manifests more in the history. */
-const RUN_SEGMENTS = 4
-const MAX_RUN_SEGMENTS = 64
-/** Below this all segments count as equally small. */
-const LEAST_BYTES = 2 ** 20
 const DUCKDB_BYTES = 512 * 2 ** 20
 /** Buffered bytes at which a row group is written early. */
 const BUFFER_BYTES = 128 * 2 ** 20
 const KEYSETS_AT_ONCE = 8
 
 type Input = MergeTask['inputs'][number]
-
-/** The first run of a partition that meets the rules; of those that begin at one segment the longest. */
-function runOf<S extends Candidate>(
-  partition: readonly S[],
-  { maxRows, maxBytes, maxSessions }: CompactionLimits,
-  mayTake: (segment: S) => boolean,
-  sessionsOf: (segment: S) => number,
-): S[] | undefined {
-  const segments = [...partition].sort((a, b) => a.session1 - b.session1)
-  const byEvents = segments.filter(({ id1 }) => id1 !== null).sort((a, b) => a.id1! - b.id1!)
-  const ranks = new Map(byEvents.map((segment, rank) => [segment, rank]))
-  const isSmall = ({ rows, raw_bytes }: S): boolean => rows < maxRows / 4 || raw_bytes < maxBytes / 4
-  const takes = segments.map((segment) => isSmall(segment) && mayTake(segment))
-  const sessions = segments.map((segment, i) => (takes[i] ? sessionsOf(segment) : 0))
-  for (let first = 0; first + RUN_SEGMENTS <= segments.length; first++) {
-    const total = { rows: 0, bytes: 0, sessions: 0, weight: 0 }
-    let heaviest = 0
-    const ranked = { least: Number.POSITIVE_INFINITY, most: Number.NEGATIVE_INFINITY, count: 0 }
-    let end = first
-    for (let i = first; i < segments.length && i - first < MAX_RUN_SEGMENTS; i++) {
-      const segment = segments[i]!
-      total.rows += segment.rows
-      total.bytes += segment.raw_bytes
-      total.sessions += sessions[i]!
-      const fits = total.rows <= maxRows && total.bytes <= maxBytes && total.sessions <= maxSessions
-      if (!takes[i] || !fits || keysetOf(segment) !== keysetOf(segments[first]!)) break
-      const weight = Math.max(segment.raw_bytes, LEAST_BYTES)
-      total.weight += weight
-      heaviest = Math.max(heaviest, weight)
-      const rank = ranks.get(segment)
-      if (rank !== undefined) {
-        ranked.least = Math.min(ranked.least, rank)
-        ranked.most = Math.max(ranked.most, rank)
-        ranked.count += 1
-      }
-      const isUnbroken = ranked.count === 0 || ranked.most - ranked.least + 1 === ranked.count
-      if (i - first + 1 >= RUN_SEGMENTS && 2 * heaviest <= total.weight && isUnbroken) end = i + 1
-    }
-    if (end > first) return segments.slice(first, end)
-  }
-  return undefined
-}
-
-/** Keysets of different keys have no union. */
-function keysetOf({ files }: Candidate): string {
-  const keyset = files.find(({ kind }) => kind === 'index')?.manifest.keyset
-  return keyset ? `${keyset.extractor} ${keyset.epoch} ${keyset.key}` : ''
-}
 
 /** Of everything that is read again; the pack stays where it is. */
 async function checkDigest(directory: string, { kind, name, sha256 }: SegmentFile): Promise<void> {

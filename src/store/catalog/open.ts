@@ -9,7 +9,7 @@ import { historyCollections } from '../history.ts'
 import { loadSigningKey } from '../signingKeys.ts'
 import { CatalogContext } from './context.ts'
 import { fileLocks, type Locks, postgresLocks } from './locks.ts'
-import { connectPostgres, isPostgresUrl, type PostgresServer } from './postgres.ts'
+import type { PostgresServer } from './postgres.ts'
 import { type Database, prepareSchema, type Tables } from './schema.ts'
 import { sqliteDialect } from './sqliteDialect.ts'
 
@@ -54,10 +54,12 @@ export async function openDatabase(options: CatalogOptions, path: string): Promi
     const db = new Kysely<Tables>({ dialect: sqliteDialect(path) })
     return { dialect: 'sqlite', db, locks: fileLocks(join(dataDir, 'locks')), name: path }
   }
-  if (!isPostgresUrl(url) || !/^[a-z_][a-z0-9_]{0,62}$/.test(schema))
+  if (!/^postgres(ql)?:\/\//.test(url) || !/^[a-z_][a-z0-9_]{0,62}$/.test(schema))
     throw new ColdtrailError('E_USAGE', {
       message: 'the catalog is a postgres:// URL (and a schema name of a-z, 0-9 and _), or the default SQLite file',
     })
+  // Loaded only here: with SQLite nobody waits for it.
+  const { connectPostgres } = await import('./postgres.ts')
   const server = await connectPostgres(url, schema)
   const db = new Kysely<Tables>({ dialect: server.dialect })
   return { dialect: 'postgres', db, locks: postgresLocks(server, schema), name: `PostgreSQL schema ${schema}`, server }

@@ -7,8 +7,6 @@ import pg from 'pg'
 import { ColdtrailError } from '../../core/errors.ts'
 import { exactNumber } from './exactNumber.ts'
 
-export const isPostgresUrl = (url: string): boolean => /^postgres(ql)?:\/\//.test(url)
-
 /** Pool size: one for a commit, one for reads beside it, and some for parallel claims. */
 const POOL_SIZE = 4
 
