@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -10,7 +11,7 @@ import type { ListRange, ListStatistics, Source } from '../../../src/components/
 import { s3 } from '../../../src/components/sources/s3.ts'
 import { ColdtrailError, type ErrorCode } from '../../../src/core/errors.ts'
 import type { SourceObject } from '../../../src/core/sourceObject.ts'
-import type { FaultRule } from '../../../src/demo/s3Faults.ts'
+import type { FaultAction, FaultRule } from '../../../src/demo/s3Faults.ts'
 import { type S3Server, type S3ServerOptions, startS3Server } from '../../../src/demo/s3Server.ts'
 
 // Nothing of the machine that runs the tests may lend its identity to them.
@@ -687,4 +688,36 @@ test('a service that lists one page for ever, or sends more than it listed, is r
   const object = await only(source)
   await assert.rejects(source.read(object), coded('E_S3_RESPONSE', /more than 3 bytes/))
   await assert.rejects(stream(source, object), coded('E_S3_RESPONSE', /more than 3 bytes/))
+})
+
+test('pages without an object under ever new tokens are taken for a while, and then refused', async () => {
+  const server = await serve()
+  server.bucket('logs').put('a/k', Buffer.from('one'))
+  const endless = (contents: string): FaultAction => ({
+    kind: 'garbage',
+    get body() {
+      return (
+        `<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">${contents}<IsTruncated>true</IsTruncated>` +
+        `<NextContinuationToken>${Buffer.from(`!${randomUUID()}`).toString('base64url')}</NextContinuationToken></ListBucketResult>`
+      )
+    },
+  })
+  const listing = async (layout: string) => {
+    server.resetCounts()
+    return listed(await connect(server, { layout }))
+  }
+  // As a bucket may answer where many versions were deleted.
+  server.fail({ operation: 'ListObjectsV2', times: 998, action: endless('') })
+  assert.deepEqual(keysOf(await listing('flat')), ['a/k'])
+  for (const layout of ['flat', 'aws']) {
+    server.faults.clear()
+    server.fail({ operation: 'ListObjectsV2', times: Number.POSITIVE_INFINITY, action: endless('') })
+    await assert.rejects(listing(layout), coded('E_S3_RESPONSE', /1000 pages in a row without an object/))
+    assert.equal(server.requests.get('ListObjectsV2'), 1000)
+  }
+  server.faults.clear()
+  const entry =
+    '<Contents><Key>a/k</Key><Size>3</Size><ETag>"e"</ETag><LastModified>2023-07-10T11:00:00.000Z</LastModified></Contents>'
+  server.fail({ operation: 'ListObjectsV2', times: Number.POSITIVE_INFINITY, action: endless(entry) })
+  await assert.rejects(listing('flat'), coded('E_S3_RESPONSE', /page before/))
 })

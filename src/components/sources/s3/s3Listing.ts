@@ -92,6 +92,8 @@ export class S3Listing {
 
   async *#pages(query: Query, statistics: ListStatistics, signal: AbortSignal | undefined): AsyncGenerator<Page> {
     let token: string | undefined
+    let lastKey: string | undefined
+    let empty = 0
     do {
       const started = performance.now()
       const send = async (client: S3Client, abortSignal: AbortSignal) => {
@@ -106,9 +108,16 @@ export class S3Listing {
       )
       statistics.milliseconds += performance.now() - started
       const next = answer.IsTruncated ? answer.NextContinuationToken : undefined
-      if (next !== undefined && next === token) throw this.#calls.fault('ListObjectsV2', query.prefix, REPEATED_PAGE)
+      const page = this.#page(answer)
+      const key = page.objects.at(-1)?.key
+      if ((next !== undefined && next === token) || (key !== undefined && key === lastKey))
+        throw this.#calls.fault('ListObjectsV2', query.prefix, REPEATED_PAGE)
       token = next
-      yield this.#page(answer)
+      lastKey = key
+      empty = page.objects.length + page.children.length > 0 ? 0 : empty + 1
+      if (next !== undefined && empty >= MAX_EMPTY_PAGES)
+        throw this.#calls.fault('ListObjectsV2', query.prefix, EMPTY_PAGES)
+      yield page
     } while (token !== undefined)
   }
 
@@ -154,6 +163,15 @@ const MAX_OUTSIDE_CHILDREN = 20
 
 /** A broken service that answers the same page for ever must not be listed for ever. */
 const REPEATED_PAGE = Object.assign(new Error('the next page is the page before'), { code: 'RepeatedPage' })
+
+/**
+ * S3 may answer a page without an object that is not the last one, as where many versions were deleted; so many in a row
+ * are a service that never ends.
+ */
+const MAX_EMPTY_PAGES = 1000
+const EMPTY_PAGES = Object.assign(new Error(`${MAX_EMPTY_PAGES} pages in a row without an object`), {
+  code: 'EmptyPages',
+})
 
 interface Dated {
   readonly prefix: string
