@@ -1,5 +1,6 @@
 /** Events as a table, JSON lines or CSV. */
 import { COLUMN_BY_NAME } from '../core/columns.ts'
+import { isoTimeText } from '../core/isoTime.ts'
 import { textTable, timeText } from '../core/terminalText.ts'
 import type { EventRow } from '../index.ts'
 
@@ -19,9 +20,18 @@ export function csvLine(values: readonly unknown[]): string {
     .join(',')
 }
 
-export function csvEvent(columns: readonly string[], row: EventRow): string {
-  return csvLine(columns.map((name) => (isTime(name) ? rfc3339(row[name]) : row[name])))
+/** `asText`: makes a text that a spreadsheet would run text again. */
+export function csvEvent(columns: readonly string[], row: EventRow, asText = (text: string) => text): string {
+  return csvLine(
+    columns.map((name) => {
+      const value = isTime(name) ? rfc3339(row[name]) : row[name]
+      return typeof value === 'string' ? asText(value) : value
+    }),
+  )
 }
+
+/** Whether a spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection"). */
+export const isFormula = (text: string): boolean => /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/.test(text)
 
 export function eventTable(
   columns: readonly string[],
@@ -43,7 +53,5 @@ export function eventTable(
 const isTime = (name: string): boolean => COLUMN_BY_NAME.get(name)?.type === 'time'
 
 function rfc3339(value: unknown): unknown {
-  if (typeof value !== 'number') return value
-  const text = timeText(value)
-  return text.includes(' ') ? `${text.replace(' ', 'T')}Z` : text
+  return typeof value === 'number' ? isoTimeText(value) : value
 }

@@ -4,7 +4,7 @@ import { ColdtrailError } from '../core/errors.ts'
 import type { EventRow, Search } from '../index.ts'
 import { attempt } from '../platform/files.ts'
 import { choice, choiceOr, defineCommand, flag, integer, text } from './command.ts'
-import { csvEvent, csvLine, eventJson, eventTable } from './eventOutput.ts'
+import { csvEvent, csvLine, eventJson, eventTable, isFormula } from './eventOutput.ts'
 import type { Io } from './io.ts'
 import { EXPRESSION_ARGUMENT, QUESTION_OPTIONS, questionRequest, tellCompleteness } from './questionOptions.ts'
 
@@ -33,6 +33,9 @@ export const searchCommand = defineCommand({
     ),
     format: choice(FORMATS, 'Form of the answer; the default is table, json with --json, else the ending of --out.'),
     out: text('FILE', 'Write the events there.'),
+    spreadsheet: flag(
+      "For csv: put ' before text that a spreadsheet would run as a formula. Without it values are as they were logged.",
+    ),
     mode: choiceOr(['strict', 'plaso'], 'strict', 'plaso: the expression means what the filter of psort means by it.'),
   },
   examples: [
@@ -41,7 +44,11 @@ export const searchCommand = defineCommand({
     { line: 'search "error == \'AccessDenied\'" --order -time --limit 20', note: 'The last 20 refusals' },
     {
       line: 'search "operation == \'ConsoleLogin\'" --columns time,user,ip --out logins.csv',
-      note: 'Into a spreadsheet',
+      note: 'As they were logged, for a program',
+    },
+    {
+      line: 'search "operation == \'ConsoleLogin\'" --columns time,user,ip --spreadsheet --out logins.csv',
+      note: 'For a spreadsheet: no value is run as a formula',
     },
     { line: 'search "user == \'alice\'" --distinct metadata_uid --json', note: 'Every match once, as JSON lines' },
   ],
@@ -63,6 +70,8 @@ export const searchCommand = defineCommand({
       return undefined
     }
     const format = formatOf(options.format, options.out, io)
+    if (options.spreadsheet && format !== 'csv')
+      throw new ColdtrailError('E_USAGE', { message: '--spreadsheet is for --format csv.' })
     const columns = options.columns?.split(',').map((name) => name.trim())
     const limit = options.limit ?? (format === 'table' ? TABLE_LIMIT + 1 : undefined)
     const { order, distinct } = options
@@ -74,7 +83,7 @@ export const searchCommand = defineCommand({
       const count = await coldtrail.exportParquet(found, options.out)
       io.note(`Wrote ${count} events to ${options.out}.`)
     } else if (format === 'table' && options.out === undefined) await printTable(found, options.limit, io)
-    else await writeLines(found, format, options.out, io)
+    else await writeLines(found, format, options, io)
     tellCompleteness(found, options, io)
     return undefined
   },
@@ -102,21 +111,36 @@ async function printTable(found: Search, limit: number | undefined, io: Io): Pro
   if (isCut) io.note(`The first ${TABLE_LIMIT}; there are more: --limit N, --count, or --json for all.`)
 }
 
-async function writeLines(found: Search, format: Format, out: string | undefined, io: Io): Promise<void> {
+async function writeLines(
+  found: Search,
+  format: Format,
+  { out, spreadsheet }: { readonly out: string | undefined; readonly spreadsheet: boolean },
+  io: Io,
+): Promise<void> {
   const file = out === undefined ? undefined : attempt(out, () => openSync(out, 'w'))
   const put = file === undefined ? io.print : (line: string) => attempt(out!, () => writeSync(file, `${line}\n`))
   let count = 0
+  let formulas = 0
+  const asText = (text: string): string => {
+    if (!isFormula(text)) return text
+    formulas += 1
+    return spreadsheet ? `'${text}` : text
+  }
   try {
     if (format === 'csv') put(csvLine(found.columns))
     if (format === 'table') put(found.columns.join('\t'))
     for await (const row of found.rows) {
       count += 1
-      if (format === 'csv') put(csvEvent(found.columns, row))
+      if (format === 'csv') put(csvEvent(found.columns, row, asText))
       else if (format === 'json') put(JSON.stringify(eventJson(row)))
       else put(eventTable(found.columns, [row], 10_000, String)[1]!)
     }
   } finally {
     if (file !== undefined) closeSync(file)
   }
+  if (formulas > 0 && !spreadsheet)
+    io.log('warn', 'values begin as a formula does; use --spreadsheet before such a file is opened in one', {
+      values: formulas,
+    })
   if (out !== undefined) io.note(`Wrote ${count} events to ${out}.`)
 }

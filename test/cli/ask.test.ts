@@ -76,6 +76,40 @@ test('limit, order, columns, range and CSV', async () => {
   assert.deepEqual(rows, ['2026-03-10T11:20:00Z,alice,10.0.0.7', '2026-03-10T11:15:00Z,alice,198.51.100.23'])
 })
 
+test('CSV holds what was logged, formulas too, and says so; --spreadsheet makes them text', async () => {
+  const begins = ['=1+1', '+1', '-1', '@SUM(A1)', '\t=1', '\r=1', '\uff1d1', 'a=1', ' =1', '']
+  const input = begins
+    .map((user, at) => `${JSON.stringify({ time: `2026-03-10T00:00:0${at}Z`, user: user === '' ? 'x' : user })}\n`)
+    .join('')
+  await runColdtrail(['collect', '-', '--data-dir', 'formulas'], { cwd: home, input })
+  const csv = (...args: string[]) =>
+    ask(
+      'search',
+      '--format',
+      'csv',
+      '--columns',
+      'user,ordinal',
+      '--data-dir',
+      'formulas',
+      '--log-level',
+      'warn',
+      ...args,
+    )
+  const plain = await csv()
+  const expected = ['=1+1', '+1', '-1', '@SUM(A1)', '\t=1', '"\r=1"', '\uff1d1', 'a=1', ' =1', 'x']
+  const written = (cells: string[]) => `actor_user_name,ordinal\n${cells.map((cell, at) => `${cell},${at}\n`).join('')}`
+  assert.equal(plain.stdout, written(expected))
+  const [warning] = jsonLines(plain.stderr)
+  assert.deepEqual([warning?.level, warning?.values], ['warn', 7])
+  const safe = await csv('--spreadsheet')
+  const text = ["'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\t=1", `"'\r=1"`, "'\uff1d1", 'a=1', ' =1', 'x']
+  assert.deepEqual([safe.stdout, safe.stderr], [written(text), ''])
+  assert.equal((await ask('search', '--spreadsheet', '--format', 'json', '--data-dir', 'formulas')).status, 2)
+  const file = await csv('--spreadsheet', '--out', 'formulas.csv')
+  assert.equal(file.status, 0, file.stderr)
+  assert.equal(readFileSync(join(home, 'formulas.csv'), 'utf8'), written(text))
+})
+
 test('a Parquet file that others read', async () => {
   const { status, stderr } = await ask('search', "user == 'bob'", '--out', 'bob.parquet')
   assert.equal(status, 0, stderr)
