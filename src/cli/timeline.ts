@@ -1,3 +1,4 @@
+import { isoTimeText } from '../core/isoTime.ts'
 import { bar, timeText } from '../core/terminalText.ts'
 import { defineCommand, textOr } from './command.ts'
 import { EXPRESSION_ARGUMENT, QUESTION_OPTIONS, questionRequest, tellCompleteness } from './questionOptions.ts'
@@ -26,7 +27,7 @@ export const timelineCommand = defineCommand({
     const answer = await coldtrail.timeline({ ...questionRequest(expression, options, io), intervalSecs })
     const { bins, untimed } = answer
     if (io.json) {
-      for (const { time, count } of bins) io.emit({ time: `${timeText(time).replace(' ', 'T')}Z`, count })
+      for (const { time, count } of bins) io.emit({ time: isoTimeText(time), count })
       if (untimed > 0) io.emit({ time: null, count: untimed })
     } else {
       const most = Math.max(0, ...bins.map(({ count }) => count))

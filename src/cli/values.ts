@@ -1,3 +1,4 @@
+import { isoTimeText } from '../core/isoTime.ts'
 import { bar, textTable, timeText } from '../core/terminalText.ts'
 import { defineCommand, integerOr } from './command.ts'
 import { EXPRESSION_ARGUMENT, QUESTION_OPTIONS, questionRequest, tellCompleteness } from './questionOptions.ts'
@@ -22,7 +23,7 @@ export const valuesCommand = defineCommand({
     const limit = options.limit === 0 ? undefined : options.limit
     const answer = await coldtrail.values({ ...questionRequest(expression, options, io), field: field!, limit })
     if (io.json) {
-      const time = (at: number | null): string | null => (at === null ? null : `${timeText(at).replace(' ', 'T')}Z`)
+      const time = (at: number | null): string | null => (at === null ? null : isoTimeText(at))
       for (const { value, count, time1, time2 } of answer.values) {
         io.emit({ value, count, first: time(time1), last: time(time2) })
       }

@@ -156,3 +156,8 @@ export type EventColumnName = (typeof EVENT_COLUMNS)[number]['name']
 export const COLUMN_BY_NAME: ReadonlyMap<string, EventColumn> = new Map(EVENT_COLUMNS.map((c) => [c.name, c]))
 export const COLUMN_INDEX: ReadonlyMap<string, number> = new Map(EVENT_COLUMNS.map((c, i) => [c.name, i]))
 export const INDEXED_COLUMNS: readonly EventColumn[] = EVENT_COLUMNS.filter((c) => c.indexed)
+
+/** What people read, in order; the others serve the search itself. `uid` stands behind `id` where events leave. */
+export const READABLE_COLUMNS: readonly EventColumnName[] = EVENT_COLUMNS.map(({ name }) => name).filter(
+  (name) => !name.endsWith('_key') && name !== 'segment_day',
+)

@@ -70,8 +70,28 @@ export function daysInMonth(year: number, month: number): number {
   return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31
 }
 
+/**
+ * Microseconds UTC as `2023-07-10T11:42:36.000001Z`, without a fraction that is zero. Outside the years 0 to 9999, which
+ * RFC 3339 has no form for, the number itself.
+ */
+export function isoTimeText(microseconds: number): string {
+  const second = Math.floor(microseconds / 1e6)
+  if (second !== lastSecond) {
+    if (!(second >= YEAR_0 && second < YEAR_10000)) return String(microseconds)
+    lastSecond = second
+    lastSecondText = new Date(second * 1000).toISOString().slice(0, 19)
+  }
+  const fraction = microseconds - second * 1e6
+  return fraction === 0 ? `${lastSecondText}Z` : `${lastSecondText}.${String(fraction).padStart(6, '0')}Z`
+}
+
 // --- internal ---
 
+/** Times come in runs of one second. */
+let lastSecond = Number.NaN
+let lastSecondText = ''
+const YEAR_0 = -62_167_219_200
+const YEAR_10000 = 253_402_300_800
 const SAFE_WHOLE_SECONDS = Number.MAX_SAFE_INTEGER - 1e6
 const DASH = 0x2d
 const COLON = 0x3a

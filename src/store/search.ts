@@ -11,7 +11,7 @@
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { COLUMN_BY_NAME, EVENT_COLUMNS, type EventColumn } from '../core/columns.ts'
+import { COLUMN_BY_NAME, EVENT_COLUMNS, type EventColumn, READABLE_COLUMNS } from '../core/columns.ts'
 import { ColdtrailError } from '../core/errors.ts'
 import { eventUid, parseEventUid } from '../core/eventUid.ts'
 import type { Catalog, Hold, PendingObject, SegmentRow } from './catalog.ts'
@@ -118,14 +118,10 @@ export interface StoreReaderOptions {
   readonly threads?: number
 }
 
-/** What people read; the others can be asked for by name. */
-export const DEFAULT_COLUMNS: readonly string[] = [
-  'id',
-  'uid',
-  ...EVENT_COLUMNS.map(({ name }) => name).filter(
-    (name) => name !== 'id' && !name.endsWith('_key') && name !== 'segment_day',
-  ),
-]
+/** The others can be asked for by name. */
+export const DEFAULT_COLUMNS: readonly string[] = READABLE_COLUMNS.flatMap((name) =>
+  name === 'id' ? [name, 'uid'] : name,
+)
 
 export class StoreReader {
   private readonly options: StoreReaderOptions

@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { daysInMonth, daysSince1970, parseEpoch, parseEpochSeconds, parseIsoTime } from '../../src/core/isoTime.ts'
+import {
+  daysInMonth,
+  daysSince1970,
+  isoTimeText,
+  parseEpoch,
+  parseEpochSeconds,
+  parseIsoTime,
+} from '../../src/core/isoTime.ts'
 
 /** The text stands inside other digits, so that reading beyond its ends would show. */
 function parse(text: string): number {
@@ -156,4 +163,22 @@ test('ten digits are the same with and without a string', () => {
   for (const text of ['', '123456789', '12345678901', '12345678.9', '-123456789', '12345 6789']) {
     assert.ok(Number.isNaN(seconds(text)), text)
   }
+})
+
+test('a time written is the time read, and one that no calendar of four digits has stays a number', () => {
+  const written = (time: number) => parse(isoTimeText(time))
+  fc.assert(
+    fc.property(fc.integer({ min: -9_000_000_000_000_000, max: 9_000_000_000_000_000 }), (time) => {
+      assert.equal(written(time), time)
+    }),
+  )
+  fc.assert(
+    fc.property(fc.integer({ min: utc(1, 1, 1) / 1000, max: utc(9999, 12, 31) / 1000 }), (second) => {
+      assert.equal(written(second * 1e6), second * 1e6)
+    }),
+  )
+  assert.equal(isoTimeText(1_688_990_556_000_000), '2023-07-10T12:02:36Z')
+  assert.equal(isoTimeText(-1), '1969-12-31T23:59:59.999999Z')
+  assert.equal(isoTimeText(253_402_300_800e6), '253402300800000000')
+  assert.equal(isoTimeText(Number.NaN), 'NaN')
 })
