@@ -36,7 +36,7 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
   'cli-progress': ['cli'],
   kysely: ['store'],
   pg: ['store'],
-  'node:sqlite': ['store'],
+  'node:sqlite': ['store', 'platform/fileLock.ts'],
   '@duckdb/': ['store'],
   yaml: ['config.ts', 'initialConfig.ts'],
 }

@@ -2,15 +2,14 @@
  * Locks that end with the process. SQLite: an exclusive transaction on `locks/<name>.db`, which the kernel ends.
  * PostgreSQL: session advisory locks on one dedicated connection. Neither knows time: a lock is held or it is free.
  */
-import { readdirSync, rmSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import type pg from 'pg'
 import { ColdtrailError } from '../../core/errors.ts'
+import { type FileLock, takeFileLock } from '../../platform/fileLock.ts'
 import { makeDirectory } from '../../platform/files.ts'
 import { hashNumber } from './objectId.ts'
 import type { PostgresServer } from './postgres.ts'
-import { isBusy } from './sqliteDialect.ts'
 import { sqliteFault } from './sqliteFault.ts'
 
 export interface Lock {
@@ -31,9 +30,9 @@ export interface Locks {
 
 export function fileLocks(directory: string): Locks {
   makeDirectory(directory)
-  const held = new Set<FileLock>()
-  const take = (name: string): FileLock | undefined => {
-    const lock = FileLock.take(join(directory, `${name}.db`), () => held.delete(lock!))
+  const held = new Set<OwnedFile>()
+  const take = (name: string): OwnedFile | undefined => {
+    const lock = OwnedFile.take(join(directory, `${name}.db`), () => held.delete(lock!))
     if (lock) held.add(lock)
     return lock
   }
@@ -59,33 +58,22 @@ export function fileLocks(directory: string): Locks {
   }
 }
 
-/** All that this process holds: an open database that nobody can reach any more would be closed, and its lock with it. */
-const heldByProcess = new Set<FileLock>()
-
 /** A lock file's name is used once, but for `hold-…`: only such a file may be removed, or two could hold one name. */
-class FileLock implements Lock {
+class OwnedFile implements Lock {
   readonly lost = false
-  private readonly database: DatabaseSync
-  private readonly path: string
+  private readonly file: FileLock
   private readonly onRelease: () => void
 
-  private constructor(database: DatabaseSync, path: string, onRelease: () => void) {
-    this.database = database
-    this.path = path
+  private constructor(file: FileLock, onRelease: () => void) {
+    this.file = file
     this.onRelease = onRelease
   }
 
-  static take(path: string, onRelease: () => void): FileLock | undefined {
-    let database: DatabaseSync | undefined
+  static take(path: string, onRelease: () => void): OwnedFile | undefined {
     try {
-      database = new DatabaseSync(path, { timeout: 0 })
-      database.exec('begin exclusive')
-      const lock = new FileLock(database, path, onRelease)
-      heldByProcess.add(lock)
-      return lock
+      const file = takeFileLock(path)
+      return file && new OwnedFile(file, onRelease)
     } catch (error) {
-      database?.close()
-      if (isBusy(error)) return undefined
       const fault = sqliteFault(error, path)
       if (fault instanceof ColdtrailError) throw fault
       throw new ColdtrailError('E_CATALOG_OPEN', { path, cause: (error as Error).message }, { cause: error })
@@ -93,10 +81,7 @@ class FileLock implements Lock {
   }
 
   async release(): Promise<void> {
-    if (!this.database.isOpen) return
-    if (!/[\\/]hold-[^\\/]*$/.test(this.path)) rmSync(this.path, { force: true })
-    this.database.close()
-    heldByProcess.delete(this)
+    this.file.release({ remove: !/[\\/]hold-[^\\/]*$/.test(this.file.path) })
     this.onRelease()
   }
 }

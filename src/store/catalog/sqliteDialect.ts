@@ -17,6 +17,7 @@ import {
   type TransactionSettings,
 } from 'kysely'
 import { ColdtrailError } from '../../core/errors.ts'
+import { isBusy } from '../../platform/fileLock.ts'
 import { exactNumber } from './exactNumber.ts'
 import { sqliteFault } from './sqliteFault.ts'
 
@@ -42,14 +43,7 @@ export function sqliteDialect(path: string): Dialect {
   }
 }
 
-export const isBusy = (error: unknown): boolean => {
-  const code = (error as { errcode?: number }).errcode
-  return code !== undefined && (code & 0xff) === SQLITE_BUSY
-}
-
 // --- internal ---
-
-const SQLITE_BUSY = 5
 
 function withNumbers(row: Record<string, unknown>): Record<string, unknown> {
   for (const name in row) {
