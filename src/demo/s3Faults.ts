@@ -1,15 +1,12 @@
-/** Faults that a test scripts into the embedded S3 server: what happens to which request, and to which passing of it. */
-export interface FaultRule {
+/** Faults of the embedded S3 server. */
+import { type CountedRule, FaultPlan } from './faultPlan.ts'
+
+export interface FaultRule extends CountedRule<FaultAction> {
   /** ListObjectsV2, GetObject, HeadObject or PutObject; any when absent. */
   readonly operation?: string
   readonly bucket?: string
   /** Exact key, or pattern; of a LIST, its prefix. */
   readonly key?: string | RegExp
-  /** The first matching request that is hit, from 1. */
-  readonly from?: number
-  /** How many matching requests are hit from there on; all of them with Infinity. Default 1. */
-  readonly times?: number
-  readonly action: FaultAction
 }
 
 export type FaultAction =
@@ -29,29 +26,15 @@ export type FaultAction =
   /** Does something first, such as replacing the object between LIST and GET; then the request goes on. */
   | { readonly kind: 'run'; run(): void }
 
-export class FaultPlan {
-  #rules: { readonly rule: FaultRule; seen: number }[] = []
-
-  add(rule: FaultRule): void {
-    this.#rules.push({ rule, seen: 0 })
-  }
-
-  clear(): void {
-    this.#rules = []
-  }
-
-  /** Counts the request against every rule; the first rule that hits decides. */
-  take(operation: string, bucket: string, key: string): FaultAction | undefined {
-    let action: FaultAction | undefined
-    for (const entry of this.#rules) {
-      const { rule } = entry
-      if (rule.operation !== undefined && rule.operation !== operation) continue
-      if (rule.bucket !== undefined && rule.bucket !== bucket) continue
-      if (typeof rule.key === 'string' ? rule.key !== key : rule.key && !rule.key.test(key)) continue
-      entry.seen += 1
-      const first = rule.from ?? 1
-      if (entry.seen >= first && entry.seen < first + (rule.times ?? 1)) action ??= rule.action
-    }
-    return action
-  }
+export interface S3Request {
+  readonly operation: string
+  readonly bucket: string
+  readonly key: string
 }
+
+export const s3FaultPlan = (): FaultPlan<FaultRule, S3Request> =>
+  new FaultPlan((rule, { operation, bucket, key }) => {
+    if (rule.operation !== undefined && rule.operation !== operation) return false
+    if (rule.bucket !== undefined && rule.bucket !== bucket) return false
+    return typeof rule.key === 'string' ? rule.key === key : rule.key === undefined || rule.key.test(key)
+  })

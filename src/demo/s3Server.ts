@@ -7,7 +7,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { Bucket, type StoredObject } from './s3Bucket.ts'
-import { type FaultAction, FaultPlan, type FaultRule } from './s3Faults.ts'
+import { type FaultAction, type FaultRule, s3FaultPlan } from './s3Faults.ts'
 import { checkSignature, type ServerCredentials, signedRegion } from './s3Signature.ts'
 
 export interface S3ServerOptions {
@@ -20,7 +20,7 @@ export interface S3ServerOptions {
 export interface S3Server {
   /** http://127.0.0.1:port */
   readonly endpoint: string
-  readonly faults: FaultPlan
+  readonly faults: ReturnType<typeof s3FaultPlan>
   /** Requests received, by operation. */
   readonly requests: ReadonlyMap<string, number>
   /** The bucket of that name, created when missing; the options hold from its creation. */
@@ -33,7 +33,7 @@ export interface S3Server {
 export async function startS3Server(options: S3ServerOptions = {}): Promise<S3Server> {
   const buckets = new Map<string, Bucket>()
   const requests = new Map<string, number>()
-  const faults = new FaultPlan()
+  const faults = s3FaultPlan()
   const sockets = new Set<Socket>()
   const state: ServerState = { buckets, requests, faults, options, now: options.now ?? Date.now }
   const server = createServer((request, response) => {
@@ -78,7 +78,7 @@ export async function startS3Server(options: S3ServerOptions = {}): Promise<S3Se
 interface ServerState {
   readonly buckets: Map<string, Bucket>
   readonly requests: Map<string, number>
-  readonly faults: FaultPlan
+  readonly faults: ReturnType<typeof s3FaultPlan>
   readonly options: S3ServerOptions
   readonly now: () => number
 }
@@ -138,7 +138,11 @@ async function serve(state: ServerState, request: IncomingMessage, response: Ser
 
   const parameters = new URLSearchParams(query)
   const body = method === 'PUT' ? await readBody(request) : undefined
-  const action = state.faults.take(operation, bucketName, key === '' ? (parameters.get('prefix') ?? '') : key)
+  const action = state.faults.take({
+    operation,
+    bucket: bucketName,
+    key: key === '' ? (parameters.get('prefix') ?? '') : key,
+  })
   if (action?.kind === 'run') action.run()
   if (action?.kind === 'delay') await new Promise((resolve) => setTimeout(resolve, action.milliseconds))
   if (action?.kind === 'error') return sendError(response, action)
