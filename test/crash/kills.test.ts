@@ -3,8 +3,11 @@
  * the whole count is `npm run soak -- kills`. Killed compaction: test/collect/compaction.test.ts.
  */
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
 import { afterEach, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import pg from 'pg'
 import { startS3Server } from '../../src/demo/s3Server.ts'
 import {
@@ -18,6 +21,7 @@ import {
 } from '../support/crashSite.ts'
 import { KILL_POINTS, killRounds, S3_KEYS } from '../support/killRounds.ts'
 import { postgresUrl } from '../support/postgres.ts'
+import { emptyDatabase } from '../support/postgresServer.ts'
 
 const SEED = 20_260_310
 const LOGS = knownLogs(SEED)
@@ -33,16 +37,6 @@ function site(options?: SiteOptions): CrashSite {
   const made = crashSite(options)
   undo.push(made.remove)
   return made
-}
-
-/** An empty database for one catalog. */
-async function database(name: string): Promise<string> {
-  const server = await postgresUrl()
-  const client = new pg.Client(server)
-  await client.connect()
-  await client.query(`create database ${name}`)
-  await client.end()
-  return server.replace(/\/postgres$/, `/${name}`)
 }
 
 /** What follows every series of kills: a run to the end, one with nothing new, and one after the catalog was lost. */
@@ -79,7 +73,7 @@ test('killed at random: the program, a worker, one of several collectors', async
 })
 
 test('PostgreSQL: killed at the points around a commit, then three collectors over a bucket and one killed', async () => {
-  const store = site({ url: await database('crash') })
+  const store = site({ url: await emptyDatabase(await postgresUrl(), 'crash') })
   const server = await startS3Server()
   undo.push(() => server.close())
   const bucket = server.bucket('logs')
@@ -107,4 +101,18 @@ test('PostgreSQL: killed at the points around a commit, then three collectors ov
     assert.equal(status, 0, stderr)
   }
   await soundAtLast(store, options)
+})
+
+test('the soak kills with a catalog on a PostgreSQL server that is named, and leaves no database there', async () => {
+  const url = await postgresUrl()
+  const soak = join(import.meta.dirname, '../../soak/kills.ts')
+  const { stdout } = await promisify(execFile)(process.execPath, [soak, '--kills', '1', '--database', url])
+  const totals = JSON.parse(stdout.trim().split('\n').at(-1)!)
+  assert.deepEqual([totals.findings, totals.lost, totals.duplicates], [0, 0, 0])
+  assert.ok(totals.kills >= 1 && stdout.includes(' postgres '), stdout)
+  const client = new pg.Client(url)
+  await client.connect()
+  const { rows } = await client.query("select datname from pg_database where datname like '%soak%'")
+  await client.end()
+  assert.deepEqual(rows, [])
 })

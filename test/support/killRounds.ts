@@ -15,6 +15,8 @@ export interface KillOptions {
   readonly budget?: number
   /** PostgreSQL catalog of a round, in place of SQLite. */
   readonly url?: (round: number) => Promise<string | undefined>
+  /** After a round of which `url` was asked. */
+  readonly onEnd?: (round: number) => Promise<void>
   readonly onRound?: (totals: KillTotals, round: string) => void
 }
 
@@ -31,7 +33,7 @@ export interface KillTotals {
   readonly details: string[]
 }
 
-export async function killRounds({ kills, seed, budget, url, onRound }: KillOptions): Promise<KillTotals> {
+export async function killRounds({ kills, seed, budget, url, onEnd, onRound }: KillOptions): Promise<KillTotals> {
   const totals = { kills: 0, runs: 0, rounds: 0, events: 0, duplicates: 0, lost: 0, verify_faults: 0, details: [] }
   const started = Date.now()
   const logs = knownLogs(seed)
@@ -47,6 +49,7 @@ export async function killRounds({ kills, seed, budget, url, onRound }: KillOpti
         round.note(error instanceof Error ? error.message : String(error))
       } finally {
         round.site.remove()
+        await onEnd?.(totals.rounds)
       }
       totals.rounds += 1
       onRound?.(totals, round.story.join(' '))
