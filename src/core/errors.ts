@@ -21,6 +21,7 @@ export const EXIT = {
   source: 5,
   store: 6,
   incomplete: 7,
+  destination: 8,
   interrupted: 130,
 } as const
 
@@ -33,6 +34,7 @@ export const EXIT_MEANING: Readonly<Record<keyof typeof EXIT, string>> = {
   source: 'The source refused or could not be reached.',
   store: 'The data directory, its catalog or a file of it is damaged, missing or full.',
   incomplete: 'The answer is not complete, and --require-complete was given.',
+  destination: 'The destination refused or could not be reached; nothing was lost.',
   interrupted: 'Interrupted by a signal; what was committed is kept.',
 }
 
@@ -431,6 +433,21 @@ export const ERRORS = {
     'Restore the file from a copy of the history; `coldtrail verify` names every damaged file.',
     EXIT.store,
   ),
+  E_FORWARD_BUSY: row(
+    'Another process forwards to {destination}: process {pid} on {host}.',
+    'Wait until it has ended, or end it; each destination has one forwarder at a time.',
+    EXIT.conflict,
+  ),
+  E_FORWARD_OFFLINE: row(
+    'Events to forward are offline: segments {segments} of collection {collection}.',
+    'Bring their files back, or pass over their events with --skip-offline; they are then counted.',
+    EXIT.store,
+  ),
+  E_RECEIPT_FORMAT: row(
+    '{where} is no receipt of a forwarder: {reason}.',
+    'Restore the file from a copy, or move it away: its feeds then begin anew.',
+    EXIT.store,
+  ),
   E_SIGNING_KEY: row(
     'Signing key {id}: {reason}.',
     'Run as the user who collects; a damaged file in the keys folder of the data directory is restored from a copy.',
@@ -456,6 +473,34 @@ export const ERRORS = {
     'Keyset key {epoch}: {reason}.',
     '`coldtrail keys list` shows what is here; a lost key comes back with `coldtrail keys import` of an exported one.',
     EXIT.store,
+  ),
+
+  E_TABLE_COLUMN: row(
+    'Table {table} cannot have the column {column}: {problem}.',
+    'docs/reference/tables.md gives the rules and the columns of every table.',
+    EXIT.usage,
+  ),
+  E_TABLE_UNDECLARED: row(
+    'The stream {stream} does not take what table {table} writes: {problems}.',
+    'Add the columns with `coldtrail forward table`, or let them be left out with undeclared: drop.',
+    EXIT.usage,
+  ),
+  E_TABLE_RULE: row(
+    'This is no data collection rule with a stream {stream}: {problem}.',
+    'Give the output of `az monitor data-collection rule show`; its streamDeclarations name the streams.',
+    EXIT.usage,
+  ),
+
+  E_FORWARD_REFUSED: row(
+    'Destination {destination}, feed {feed}: the receiver refused {count} records one by one and took none: {reason}',
+    'The schema does not fit rather than a record. Compare the receiver with `forward table`, and see `forward check`; nothing was lost, the next run goes on here.',
+    EXIT.destination,
+  ),
+  E_FORWARD_UNREACHABLE: row(
+    'Destination {destination}, feed {feed}: nothing was accepted for {minutes} minutes: {reason}',
+    'See `forward check` for the address, the network and the credentials; the next run sends what was under way again.',
+    EXIT.destination,
+    'backoff',
   ),
 } as const satisfies Record<string, ErrorRow>
 

@@ -27,6 +27,8 @@ export interface TableColumn {
   readonly from: readonly ColumnSource[]
   /** Texts that stand for others: `{"ACCEPT": "Success"}`; a text that is not listed stays, or with `*` becomes its. */
   readonly values?: Readonly<Record<string, string | number | boolean>>
+  /** A number beyond the type's range becomes the nearest that is in it, with a note; else it is of the wrong type. */
+  readonly overflow?: 'clamp'
   /** Not one of the receiver's own columns: it must be added to the table (`_CF` in tables of Azure, any name in `_CL`). */
   readonly added?: true
 }
@@ -38,5 +40,7 @@ export interface Table {
   readonly summary: string
   /** Which events it takes when nothing else is configured: an expression. */
   readonly where: string
+  /** Names the fields of records whose object has no header line. */
+  readonly header?: string
   readonly columns: readonly TableColumn[]
 }

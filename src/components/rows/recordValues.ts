@@ -1,0 +1,182 @@
+/**
+ * The values of one record that a table asks for, as slices of its bytes: places in its JSON, found by the scanner that
+ * also collects, and fields by the names of its header line. A record that the scanner refuses goes through JSON.parse.
+ */
+import type { EventSink } from '../../core/eventSink.ts'
+import type { OutgoingEvent } from '../../core/outgoingEvent.ts'
+import { JsonScanner, REFUSED } from '../json/jsonScanner.ts'
+import { type CompiledTable, compileTable, KIND } from '../json/jsonTable.ts'
+
+/** How a value stands in its bytes: as in JSON, or as plain text, or not in bytes but as microseconds. */
+export const VALUE = { ...KIND, text: 16, time: 17 } as const
+
+export class RecordValues {
+  readonly kinds: Uint8Array
+  readonly starts: Int32Array
+  readonly ends: Int32Array
+  readonly buffers: Buffer[]
+  /** Length of the record at hand. */
+  recordBytes = 0
+  private readonly table: CompiledTable
+  private readonly scanner: JsonScanner
+  private readonly paths: readonly (readonly (string | 0)[])[]
+  private readonly scans: boolean
+  private readonly fieldNames: readonly string[]
+  private readonly defaultHeader: string | undefined
+  private header: string | undefined
+  /** Position of each field in the line of the header at hand; -1 when it has none. */
+  private positions: readonly number[] = []
+  /** Slot of the field at each position of the line; -1 when nobody asks for it. */
+  private slots: readonly number[] = []
+
+  /** The slots are those of `paths`, then those of `fields`. With `scans` false every record goes through JSON.parse. */
+  constructor(paths: readonly string[], fields: readonly string[], defaultHeader: string | undefined, scans: boolean) {
+    const slots = Object.fromEntries(paths.map((path, i) => [slotName(i), path]))
+    this.table = compileTable({ slots, columns: [], finish: () => undefined })
+    this.scanner = new JsonScanner(this.table, IGNORING, false)
+    this.paths = this.table.paths
+    this.scans = scans && !paths.some((path) => paths.some((other) => other.startsWith(`${path}[0]`)))
+    this.fieldNames = fields
+    this.defaultHeader = defaultHeader
+    const count = paths.length + fields.length
+    this.kinds = new Uint8Array(count)
+    this.starts = new Int32Array(count)
+    this.ends = new Int32Array(count)
+    this.buffers = Array.from({ length: count }, () => EMPTY)
+  }
+
+  read({ data, session }: OutgoingEvent): void {
+    this.kinds.fill(VALUE.absent)
+    this.recordBytes = data.length
+    if (data[0] === OPEN_BRACE) {
+      if (this.paths.length > 0) this.readJson(data)
+    } else if (this.fieldNames.length > 0) {
+      const header = session.header ?? this.defaultHeader
+      if (header !== undefined) this.readFields(data, header)
+    }
+  }
+
+  private readJson(data: Buffer): void {
+    const { kinds, starts, ends, buffers } = this
+    const end = this.scanner.scan(data, 0)
+    if (end >= 0 && this.scans) {
+      if (!isSpace(data, end)) return
+      const { record } = this.table
+      for (let slot = 0; slot < record.kinds.length; slot++) {
+        const kind = record.kinds[slot]!
+        if (kind === KIND.absent) continue
+        kinds[slot] = kind
+        starts[slot] = record.starts[slot]!
+        ends[slot] = record.ends[slot]!
+        buffers[slot] = record.buffers[slot]!
+      }
+    } else if (end >= 0 || end === REFUSED) this.parse(data)
+  }
+
+  private parse(data: Buffer): void {
+    const root = parseKeepingNumbers(data.toString())
+    if (root === undefined) return
+    this.paths.forEach((path, slot) => {
+      let found: unknown = root
+      for (const key of path) found = member(found, key)
+      if (found === undefined || found === null) return
+      const isNumber = isRawJson(found)
+      const text = Buffer.from(JSON.stringify(found))
+      const isString = typeof found === 'string'
+      this.kinds[slot] = isString
+        ? text.includes(BACKSLASH)
+          ? VALUE.escaped
+          : VALUE.string
+        : isNumber
+          ? VALUE.number
+          : found === true
+            ? VALUE.true
+            : found === false
+              ? VALUE.false
+              : VALUE.other
+      this.buffers[slot] = text
+      this.starts[slot] = isString ? 1 : 0
+      this.ends[slot] = text.length - (isString ? 1 : 0)
+    })
+  }
+
+  private readFields(data: Buffer, header: string): void {
+    if (header !== this.header) {
+      this.header = header
+      const names = header.trim().replaceAll('_', '-').split(/\s+/)
+      this.positions = this.fieldNames.map((name) => names.indexOf(name))
+      this.slots = names.map((_, position) => this.positions.indexOf(position))
+    }
+    const { slots, kinds, starts, ends, buffers } = this
+    const first = this.paths.length
+    let at = 0
+    for (let position = 0; position < slots.length && at <= data.length; position++) {
+      let end = at
+      while (end < data.length && data[end] !== SPACE) end++
+      const slot = slots[position]!
+      // `-` is no value.
+      if (slot >= 0 && end > at && !(end === at + 1 && data[at] === DASH)) {
+        kinds[first + slot] = VALUE.text
+        starts[first + slot] = at
+        ends[first + slot] = end
+        buffers[first + slot] = data
+      }
+      at = end + 1
+    }
+  }
+}
+
+// --- internal ---
+
+const EMPTY = Buffer.alloc(0)
+const OPEN_BRACE = 0x7b
+const BACKSLASH = 0x5c
+const SPACE = 0x20
+const DASH = 0x2d
+const slotName = (index: number): string => `slot${index}`
+
+/** Nothing is collected here. */
+const IGNORING: EventSink = {
+  begin() {},
+  slice() {},
+  text() {},
+  constant() {},
+  int() {},
+  time() {},
+  observe() {},
+  phrase() {},
+  commit() {},
+  cancel() {},
+  reject() {},
+}
+
+function isSpace(bytes: Buffer, from: number): boolean {
+  for (let p = from; p < bytes.length; p++) {
+    const c = bytes[p]
+    if (c !== 32 && c !== 10 && c !== 13 && c !== 9) return false
+  }
+  return true
+}
+
+type Reviver = (key: string, value: unknown, context: { readonly source: string }) => unknown
+const parseJson = JSON.parse as (text: string, reviver: Reviver) => unknown
+const { rawJSON, isRawJSON: isRawJson } = JSON as unknown as {
+  rawJSON(text: string): unknown
+  isRawJSON(value: unknown): boolean
+}
+
+/** As JSON.parse makes it, but numbers keep the digits they are written with. */
+function parseKeepingNumbers(text: string): unknown {
+  try {
+    return parseJson(text, (_, value, { source }) => (typeof value === 'number' ? rawJSON(source) : value))
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined
+    throw error
+  }
+}
+
+function member(value: unknown, key: string | 0): unknown {
+  if (key === 0) return Array.isArray(value) ? value[0] : undefined
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value) && !isRawJson(value)
+  return isObject && Object.hasOwn(value, key) ? (value as Record<string, unknown>)[key] : undefined
+}

@@ -1,0 +1,210 @@
+/** The bytes of one row while it grows. Loops over bytes: these are the hot path of forwarding. */
+
+export class RowWriter {
+  buffer: Buffer = Buffer.allocUnsafeSlow(1 << 16)
+  at = 0
+
+  /** Makes sure that `bytes` more can be written. */
+  room(bytes: number): void {
+    const { buffer, at } = this
+    if (at + bytes <= buffer.length) return
+    this.buffer = Buffer.allocUnsafeSlow(Math.max(buffer.length * 2, at + bytes))
+    buffer.copy(this.buffer, 0, 0, at)
+  }
+
+  byte(value: number): void {
+    this.room(1)
+    this.buffer[this.at++] = value
+  }
+
+  /** As it is. */
+  copy(bytes: Uint8Array, start: number, end: number): void {
+    this.room(end - start)
+    const { buffer } = this
+    let at = this.at
+    if (end - start > SHORT) {
+      buffer.set(bytes.subarray(start, end), at)
+      at += end - start
+    } else for (let p = start; p < end; p++) buffer[at++] = bytes[p]!
+    this.at = at
+  }
+
+  quoted(bytes: Uint8Array, start: number, end: number): void {
+    this.room(end - start + 2)
+    this.buffer[this.at++] = QUOTE
+    this.copy(bytes, start, end)
+    this.buffer[this.at++] = QUOTE
+  }
+
+  ascii(text: string): void {
+    this.room(text.length)
+    const { buffer } = this
+    let at = this.at
+    for (let i = 0; i < text.length; i++) buffer[at++] = text.charCodeAt(i)
+    this.at = at
+  }
+
+  /** A text as a JSON string. */
+  text(bytes: Uint8Array, start: number, end: number): void {
+    this.room((end - start) * 6 + 2)
+    const { buffer } = this
+    let at = this.at
+    buffer[at++] = QUOTE
+    for (let p = start; p < end; p++) {
+      const c = bytes[p]!
+      if (PLAIN[c] === 1) buffer[at++] = c
+      else at = escaped(buffer, at, c)
+    }
+    buffer[at++] = QUOTE
+    this.at = at
+  }
+
+  /**
+   * The well-formed JSON object or array at `bytes[start]` without the space between its tokens; returns its end.
+   * `asText`: as a JSON string that holds it. Its own length is then in `length`, and `lone` says that a string of it
+   * has half of a surrogate pair.
+   */
+  container(bytes: Uint8Array, start: number, size: number, asText: boolean): number {
+    // What is escaped is at most twice as long: a JSON text has no raw control character but white space, which goes.
+    this.room(size * 2 + 2)
+    return asText ? this.containerText(bytes, start) : this.containerValue(bytes, start)
+  }
+  length = 0
+  lone = false
+
+  private containerText(bytes: Uint8Array, start: number): number {
+    const { buffer } = this
+    let at = this.at
+    let p = start
+    let depth = 0
+    let dropped = 0
+    buffer[at++] = QUOTE
+    for (;;) {
+      const c = bytes[p++]!
+      if (c === QUOTE) {
+        buffer[at++] = BACKSLASH
+        buffer[at++] = QUOTE
+        for (;;) {
+          const s = bytes[p++]!
+          if (PLAIN[s] === 1) buffer[at++] = s
+          else {
+            buffer[at++] = BACKSLASH
+            buffer[at++] = s
+            if (s === QUOTE) break
+            if (s !== BACKSLASH) throw new Error('not the JSON that was scanned')
+            const escaped = bytes[p++]!
+            if (escaped === QUOTE || escaped === BACKSLASH) buffer[at++] = BACKSLASH
+            buffer[at++] = escaped
+          }
+        }
+      } else if (c <= SPACE) dropped++
+      else {
+        buffer[at++] = c
+        if (c === OPEN_BRACE || c === OPEN_BRACKET) depth++
+        else if (c === CLOSE_BRACE || c === CLOSE_BRACKET) {
+          if (--depth === 0) break
+        } else if (c === undefined) throw new Error('not the JSON that was scanned')
+      }
+    }
+    buffer[at++] = QUOTE
+    this.at = at
+    this.length = p - start - dropped
+    return p
+  }
+
+  private containerValue(bytes: Uint8Array, start: number): number {
+    const { buffer } = this
+    let at = this.at
+    let p = start
+    let depth = 0
+    this.lone = false
+    for (;;) {
+      const c = bytes[p++]!
+      if (c === QUOTE) {
+        const from = p
+        let escaped = false
+        buffer[at++] = QUOTE
+        for (;;) {
+          const s = bytes[p++]!
+          buffer[at++] = s
+          if (PLAIN[s] === 1) continue
+          if (s === QUOTE) break
+          if (s !== BACKSLASH) throw new Error('not the JSON that was scanned')
+          escaped = true
+          buffer[at++] = bytes[p++]!
+        }
+        if (escaped && hasLoneSurrogate(bytes, from, p - 1)) this.lone = true
+      } else if (c > SPACE) {
+        buffer[at++] = c
+        if (c === OPEN_BRACE || c === OPEN_BRACKET) depth++
+        else if ((c === CLOSE_BRACE || c === CLOSE_BRACKET) && --depth === 0) break
+      } else if (c === undefined) throw new Error('not the JSON that was scanned')
+    }
+    this.length = at - this.at
+    this.at = at
+    return p
+  }
+}
+
+/** Whether the content of a JSON string escapes half of a surrogate pair. */
+export function hasLoneSurrogate(bytes: Uint8Array, start: number, end: number): boolean {
+  let high = false
+  for (let p = start; p < end; p++) {
+    if (bytes[p] !== BACKSLASH) {
+      if (high) return true
+      continue
+    }
+    p++
+    const isUnicode = bytes[p] === LETTER_U && (bytes[p + 1] === 0x64 || bytes[p + 1] === 0x44)
+    const third = isUnicode ? hex(bytes[p + 2]!) : 0
+    if (third >= 12) {
+      if (!high) return true
+      high = false
+    } else {
+      if (high) return true
+      high = third >= 8
+    }
+    if (bytes[p] === LETTER_U) p += 4
+  }
+  return high
+}
+
+// --- internal ---
+
+/** A longer slice is cheaper to copy by one call. */
+const SHORT = 40
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const SPACE = 0x20
+const OPEN_BRACE = 0x7b
+const CLOSE_BRACE = 0x7d
+const OPEN_BRACKET = 0x5b
+const CLOSE_BRACKET = 0x5d
+const LETTER_U = 0x75
+
+/** 1: stands for itself in a JSON string. */
+const PLAIN = new Uint8Array(256).fill(1)
+PLAIN.fill(0, 0, 32)
+PLAIN[QUOTE] = 0
+PLAIN[BACKSLASH] = 0
+
+const SHORT_ESCAPES: ReadonlyMap<number, number> = new Map(
+  [...'\b\f\n\r\t"\\'].map((character, i) => [character.charCodeAt(0), 'bfnrt"\\'.charCodeAt(i)]),
+)
+
+function escaped(buffer: Buffer, start: number, c: number): number {
+  let at = start
+  buffer[at++] = BACKSLASH
+  const short = SHORT_ESCAPES.get(c)
+  if (short !== undefined) {
+    buffer[at++] = short
+    return at
+  }
+  buffer[at++] = LETTER_U
+  for (const shift of [12, 8, 4, 0]) buffer[at++] = '0123456789abcdef'.charCodeAt((c >> shift) & 15)
+  return at
+}
+
+function hex(c: number): number {
+  return c <= 0x39 ? c - 0x30 : (c | 0x20) - 0x57
+}
