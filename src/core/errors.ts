@@ -491,6 +491,36 @@ export const ERRORS = {
     EXIT.usage,
   ),
 
+  E_DESTINATION_MISSING: row(
+    'There is nowhere to forward to: no destination is configured.',
+    'Put one under destinations: in coldtrail.yaml; docs/reference/config.md gives every type.',
+    EXIT.usage,
+  ),
+  E_DESTINATION_UNKNOWN: row(
+    'There is no destination {name}.{suggestion}',
+    'Configured are: {known}. They are listed under destinations: in coldtrail.yaml.',
+    EXIT.usage,
+  ),
+  E_DESTINATION_BUSY: row(
+    'Another process writes {path}.',
+    'End it, or give each destination a folder or a form of file names of its own.',
+    EXIT.conflict,
+  ),
+  E_RECEIVER_DENIED: row(
+    'Destination {destination}: {host} refuses requests with {status}{detail}.',
+    '{advice}',
+    EXIT.destination,
+  ),
+  E_RECEIVER_REDIRECT: row(
+    'Destination {destination}: {host} redirects to {target} ({status}), which is not followed.',
+    'Events go only where the configuration says: give the new address as url when it is right.',
+    EXIT.destination,
+  ),
+  E_RECEIVER_TLS: row(
+    'Destination {destination}: {cause}.',
+    'Give the authority that signed its certificate as ca_file, and check the name in url; verification is never off.',
+    EXIT.destination,
+  ),
   E_FORWARD_REFUSED: row(
     'Destination {destination}, feed {feed}: the receiver refused {count} records one by one and took none: {reason}',
     'The schema does not fit rather than a record. Compare the receiver with `forward table`, and see `forward check`; nothing was lost, the next run goes on here.',

@@ -25,6 +25,9 @@ export const FAULT_POINTS = [
   'history.appended',
   'replace.files-durable',
   'retire.unlinked',
+  'outbox.begun',
+  'outbox.settled',
+  'receipt.appended',
 ] as const
 
 export type FaultPoint = (typeof FAULT_POINTS)[number]

@@ -2,7 +2,20 @@
  * The one durable-write routine: temporary name, fsync, rename, fsync of the directory. Whatever this returns from is
  * on the disk under its final name; whatever it did not return from is a `.tmp` that nobody reads.
  */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import { ColdtrailError } from '../core/errors.ts'
 import { faultPoint } from './faults.ts'
@@ -70,6 +83,27 @@ export function writeDurably(path: string, bytes: Uint8Array | string, mode?: nu
   }
 }
 
+/**
+ * Appends whole lines to a file, durably. The rest of a line that a crash cut off is taken away first, so that it can
+ * neither swallow the next one nor be taken for one.
+ */
+export function appendDurably(path: string, lines: Uint8Array): void {
+  const isNew = !existsSync(path)
+  attempt(path, () => {
+    const descriptor = openSync(path, 'a+')
+    try {
+      const { size } = fstatSync(descriptor)
+      const end = endOfLines(descriptor, size)
+      if (end < size) ftruncateSync(descriptor, end)
+      for (let at = 0; at < lines.length; ) at += writeSync(descriptor, lines, at)
+      fsyncSync(descriptor)
+    } finally {
+      closeSync(descriptor)
+    }
+    if (isNew) syncDirectory(dirname(path))
+  })
+}
+
 /** Creates a directory, and those above it, and makes their entries durable. */
 export function makeDirectory(path: string): void {
   attempt(path, () => {
@@ -91,6 +125,19 @@ export function syncDirectory(path: string): void {
   } finally {
     closeSync(descriptor)
   }
+}
+
+/** Where the last whole line ends. */
+function endOfLines(descriptor: number, size: number): number {
+  const window = Buffer.alloc(65_536)
+  for (let end = size; end > 0; ) {
+    const start = Math.max(0, end - window.length)
+    const read = readSync(descriptor, window, 0, end - start, start)
+    const newline = window.subarray(0, read).lastIndexOf(0x0a)
+    if (newline >= 0) return start + newline + 1
+    end = start
+  }
+  return 0
 }
 
 /** Another process may have been quicker. */

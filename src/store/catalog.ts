@@ -5,6 +5,7 @@
 import type { ColdtrailError } from '../core/errors.ts'
 import type { SourceObject } from '../core/sourceObject.ts'
 import { openContext } from './catalog/open.ts'
+import type { DeadLetter, FeedState, Outbox } from './catalog/outbox.ts'
 import { SqlCatalog } from './catalog/sqlCatalog.ts'
 import type { SweepReport } from './catalog/sweep.ts'
 import type { ChainReport } from './chain.ts'
@@ -13,6 +14,19 @@ import type { Manifest } from './manifest.ts'
 import type { SealedSegment, SegmentFile } from './segment.ts'
 import type { SigningKey } from './signingKeys.ts'
 
+export type {
+  Batch,
+  DeadLetter,
+  FeedCounters,
+  FeedKey,
+  FeedState,
+  LetterSettlement,
+  OpenBatch,
+  Outbox,
+  Position,
+  Receipt,
+  Settlement,
+} from './catalog/outbox.ts'
 export { type RebuildReport, rebuildCatalog } from './catalog/rebuild.ts'
 
 /** A process (or one of its jobs) that may claim objects and number ranges. Its lock ends with the process. */
@@ -136,6 +150,18 @@ export interface Catalog {
   manifestDirectory(collection: string): string
   /** A lock of which there is one holder (compaction of a collection, …); undefined while another has it. */
   hold(name: string): Promise<Hold | undefined>
+  /**
+   * Takes the outbox of a destination, and puts receipts into its file that a crash kept out of it. E_FORWARD_BUSY while
+   * another one holds it, with its host and process.
+   */
+  openOutbox(destination: string): Promise<Outbox>
+  /** State of every feed, or of a destination's; by destination, feed, collection, expression. */
+  feeds(destination?: string): Promise<readonly FeedState[]>
+  /** By event id; `after` and `limit` page. */
+  deadLetters(
+    feedId: number,
+    options?: { readonly after?: number; readonly limit?: number },
+  ): Promise<readonly DeadLetter[]>
   /** Call before `segments()`: until released, files of segments that it answers are not unlinked. */
   registerReader(): Promise<Hold>
   /**

@@ -8,22 +8,11 @@
  *
  * The log is append-only; repeated lines count once, and a line cut off by a crash is passed over.
  */
-import {
-  closeSync,
-  existsSync,
-  fstatSync,
-  fsyncSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readSync,
-  statSync,
-  writeSync,
-} from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import canonicalize from 'canonicalize'
 import { ColdtrailError } from '../core/errors.ts'
-import { makeDirectory, syncDirectory, writeDurably } from '../platform/files.ts'
+import { appendDurably, makeDirectory, writeDurably } from '../platform/files.ts'
 import { type LinkAction, sha256 } from './chain.ts'
 import { type Manifest, parseManifest, serializeManifest } from './manifest.ts'
 import { segmentNumber } from './segment.ts'
@@ -61,7 +50,7 @@ export function appendHistory(manifestDirectory: string, entries: readonly Histo
     for (const manifest of manifests) lines.push(serializeManifest(manifest))
     if (replaced.length) lines.push(replacedMark(segment, replaced))
   }
-  appendLines(join(manifestDirectory, LIVE_LOG), Buffer.concat(lines))
+  appendDurably(join(manifestDirectory, LIVE_LOG), Buffer.concat(lines))
 }
 
 /**
@@ -176,25 +165,6 @@ const replacedMark = (by: number, replaced: readonly number[]): Buffer =>
 
 const simple = (seconds: number): string => new Date(seconds * 1000).toISOString().slice(0, 19).replace('T', ' ')
 
-function appendLines(path: string, lines: Buffer): void {
-  const isNew = !existsSync(path)
-  const descriptor = openSync(path, 'a+')
-  try {
-    const { size } = fstatSync(descriptor)
-    const last = Buffer.alloc(1)
-    // A line that a crash cut off is ended first, so that it cannot swallow the next one.
-    const torn = size > 0 && readSync(descriptor, last, 0, 1, size - 1) === 1 && last[0] !== NEWLINE
-    const bytes = torn ? Buffer.concat([Buffer.from('\n'), lines]) : lines
-    for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at)
-    fsyncSync(descriptor)
-  } catch (error) {
-    throw new ColdtrailError('E_FILE_WRITE', { path, cause: (error as Error).message }, { cause: error })
-  } finally {
-    closeSync(descriptor)
-  }
-  if (isNew) syncDirectory(join(path, '..'))
-}
-
 function readLiveLog(path: string): { list: Manifest[]; replaced: Set<number> } {
   const list: Manifest[] = []
   const replaced = new Set<number>()
@@ -213,12 +183,10 @@ function readLiveLog(path: string): { list: Manifest[]; replaced: Set<number> } 
     try {
       list.push(parseManifest(line, `${path} line ${i + 1}`))
     } catch (error) {
-      // A line cut off by a crash was appended again whole; any other damage is told.
+      // In older logs a line that a crash cut off stands there, and again whole; any other damage is told.
       const again = [...lines.slice(i + 1), unfinished].some((later) => later?.startsWith(line))
       if (!again) throw error
     }
   })
   return { list, replaced }
 }
-
-const NEWLINE = 0x0a

@@ -23,6 +23,7 @@ import { repairDerived } from './derived.ts'
 import { addClosed, hex } from './ledger.ts'
 import { KEY_BYTES, ledgerShard, OBJECT_ID_BYTES } from './objectId.ts'
 import { catalogPath, defaultHistoryDir, type Opened, openDatabase } from './open.ts'
+import { restoreFeeds } from './outbox.ts'
 import { prepareSchema, type Tx } from './schema.ts'
 import { sealSequence, supersededOf } from './versions.ts'
 
@@ -243,6 +244,7 @@ async function fill(tx: Tx, context: CatalogContext, found: Found): Promise<void
     await insertSegment(tx, owner, { collection: link.collection, files }, facts, link.number, replaced ? now() : null)
   await fillLedger(tx, found.segments)
   await fillNumbers(tx, owner, found)
+  await restoreFeeds(tx, context.dataDir)
 }
 
 async function fillLedger(tx: Tx, segments: readonly FoundSegment[]): Promise<void> {

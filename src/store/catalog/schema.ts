@@ -5,13 +5,13 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
 import { ColdtrailError } from '../../core/errors.ts'
 
-export const CATALOG_VERSION = 1
+export const CATALOG_VERSION = 2
 
 export interface Tables {
   facts: { name: string; value: string }
   /** Who may claim and draw. `epoch` rises when somebody takes over after its death. */
   owners: { id: string; kind: string; epoch: number; host: string; pid: number; started: number }
-  /** Next free number of `segment`, `event`, `session`; and `retirement`, the count of replacements ever committed. */
+  /** Next free number of `segment`, `event`, `session`, `feed`; and `retirement`, the count of replacements ever committed. */
   counters: { name: string; next: number }
   ranges: { what: string; first: number; count: number; owner: string }
   collections: { name: string; head: number; head_hash: string }
@@ -84,14 +84,52 @@ export interface Tables {
     sequence: number
     superseded: number
   }
+  /** Who forwards to a destination; null: nobody. */
+  destinations: { name: string; owner: string | null; receipts: number }
+  feeds: {
+    id: number
+    destination: string
+    feed: string
+    collection: string
+    expression: string
+    start_time: number | null
+    sequence: number
+    event: number
+    /** Number of the last batch begun. */
+    batch: number
+    accepted: number
+    rejected: number
+    retried: number
+    requests: number
+    wire_bytes: number
+    decoded_bytes: number
+    batches: number
+    superseded: number
+    offline: number
+    last_settled: number | null
+  }
+  /** Batches begun and not settled. */
+  outbox: {
+    feed: number
+    number: number
+    from_sequence: number
+    from_event: number
+    to_sequence: number
+    to_event: number
+    records: number | null
+    begun: number
+  }
+  /** Lines for the receipts file of a destination; `in_file`: 1 once there. The latest are kept. */
+  receipts: { destination: string; receipt: number; line: string; in_file: number }
+  dead_letters: { feed: number; event: number; uid: string; reason: string }
 }
 
 export type Database = Kysely<Tables>
 export type Tx = Transaction<Tables>
 
 /**
- * Makes the tables, or checks that they are of a version this program knows; E_CATALOG_VERSION otherwise. `mayCreate` is
- * asked before tables are made, and may throw.
+ * Makes the tables, or those that an older catalog lacks, and checks that this program knows their version;
+ * E_CATALOG_VERSION otherwise. `mayCreate` is asked before a new catalog is made, and may throw.
  */
 export async function prepareSchema(
   db: Database,
@@ -99,22 +137,26 @@ export async function prepareSchema(
   mayCreate: () => void,
 ): Promise<void> {
   // Whoever finds the tables made takes no lock: readers never wait for a writer.
-  if (await isPrepared(db, dialect)) return
+  if ((await versionOf(db, dialect)) === CATALOG_VERSION) return
   await db.transaction().execute(async (tx) => {
     // Two processes may open a new database at once; DDL of PostgreSQL is not safe against that by itself.
     if (dialect === 'postgres') await sql`select pg_advisory_xact_lock(hashtext('coldtrail schema'))`.execute(tx)
-    if (await isPrepared(tx, dialect)) return
-    mayCreate()
+    const found = await versionOf(tx, dialect)
+    if (found === CATALOG_VERSION) return
+    if (found === 0) mayCreate()
     const integer = dialect === 'sqlite' ? 'integer' : 'bigint'
     const bytes = dialect === 'sqlite' ? 'blob' : 'bytea'
-    for (const statement of TABLES) {
-      const text = statement.replaceAll('INTEGER', integer).replaceAll('BYTES', bytes)
-      await sql.raw(text).execute(tx)
+    for (const { tables, counters } of VERSIONS.slice(found)) {
+      for (const statement of tables) {
+        const text = statement.replaceAll('INTEGER', integer).replaceAll('BYTES', bytes)
+        await sql.raw(text).execute(tx)
+      }
+      await tx
+        .insertInto('counters')
+        .values(counters.map((name) => ({ name, next: 1 })))
+        .execute()
     }
-    await tx
-      .insertInto('counters')
-      .values(['segment', 'event', 'session', 'retirement'].map((name) => ({ name, next: 1 })))
-      .execute()
+    await tx.deleteFrom('facts').where('name', '=', 'schema_version').execute()
     await tx
       .insertInto('facts')
       .values({ name: 'schema_version', value: String(CATALOG_VERSION) })
@@ -124,19 +166,21 @@ export async function prepareSchema(
 
 // --- internal ---
 
-async function isPrepared(db: Database, dialect: 'sqlite' | 'postgres'): Promise<boolean> {
+/** 0: there are no tables yet. */
+async function versionOf(db: Database, dialect: 'sqlite' | 'postgres'): Promise<number> {
   const look =
     dialect === 'sqlite'
       ? sql<{ found: unknown }>`select 1 as found from sqlite_master where type = 'table' and name = 'facts'`
       : sql<{ found: unknown }>`select 1 as found where to_regclass('facts') is not null`
-  if ((await look.execute(db)).rows.length === 0) return false
+  if ((await look.execute(db)).rows.length === 0) return 0
   const row = await db.selectFrom('facts').select('value').where('name', '=', 'schema_version').executeTakeFirst()
-  if (row?.value !== String(CATALOG_VERSION))
+  const version = Number(row?.value)
+  if (!(version >= 1 && version <= CATALOG_VERSION))
     throw new ColdtrailError('E_CATALOG_VERSION', { found: row?.value ?? 'none', known: CATALOG_VERSION })
-  return true
+  return version
 }
 
-const TABLES = [
+const COLLECTED = [
   `create table facts (name text primary key, value text not null)`,
   `create table owners (id text primary key, kind text not null, epoch INTEGER not null, host text not null,
      pid INTEGER not null, started INTEGER not null)`,
@@ -167,4 +211,28 @@ const TABLES = [
      last_modified INTEGER not null, sequence INTEGER not null, superseded INTEGER not null)`,
   `create index versions_key on versions (key_hash)`,
   `create index versions_segment on versions (segment)`,
+]
+
+const FORWARDED = [
+  `create table destinations (name text primary key, owner text, receipts INTEGER not null)`,
+  `create table feeds (id INTEGER primary key, destination text not null, feed text not null, collection text not null,
+     expression text not null, start_time INTEGER, sequence INTEGER not null, event INTEGER not null,
+     batch INTEGER not null, accepted INTEGER not null, rejected INTEGER not null, retried INTEGER not null,
+     requests INTEGER not null, wire_bytes INTEGER not null, decoded_bytes INTEGER not null, batches INTEGER not null,
+     superseded INTEGER not null, offline INTEGER not null, last_settled INTEGER)`,
+  `create index feeds_destination on feeds (destination)`,
+  `create table outbox (feed INTEGER not null, number INTEGER not null, from_sequence INTEGER not null,
+     from_event INTEGER not null, to_sequence INTEGER not null, to_event INTEGER not null, records INTEGER,
+     begun INTEGER not null, primary key (feed, number))`,
+  `create table receipts (destination text not null, receipt INTEGER not null, line text not null,
+     in_file INTEGER not null, primary key (destination, receipt))`,
+  `create index receipts_waiting on receipts (destination) where in_file = 0`,
+  `create table dead_letters (feed INTEGER not null, event INTEGER not null, uid text not null, reason text not null,
+     primary key (feed, event))`,
+]
+
+/** What each version of the catalog brought. */
+const VERSIONS: readonly { readonly tables: readonly string[]; readonly counters: readonly string[] }[] = [
+  { tables: COLLECTED, counters: ['segment', 'event', 'session', 'retirement'] },
+  { tables: FORWARDED, counters: ['feed'] },
 ]

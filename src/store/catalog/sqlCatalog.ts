@@ -3,7 +3,19 @@ import { sql } from 'kysely'
 import { asColdtrailError, ColdtrailError } from '../../core/errors.ts'
 import type { SourceObject } from '../../core/sourceObject.ts'
 import { makeDirectory } from '../../platform/files.ts'
-import type { Catalog, Claim, Committed, GiveBackOutcome, Hold, Owner, PendingObject, SegmentRow } from '../catalog.ts'
+import type {
+  Catalog,
+  Claim,
+  Committed,
+  DeadLetter,
+  FeedState,
+  GiveBackOutcome,
+  Hold,
+  Outbox,
+  Owner,
+  PendingObject,
+  SegmentRow,
+} from '../catalog.ts'
 import { type ChainReport, parseLink, verifyChain } from '../chain.ts'
 import {
   type HistoryFault,
@@ -21,6 +33,7 @@ import { commitReplace, commitSeal } from './commit.ts'
 import { type CatalogContext, checkedCollection, now } from './context.ts'
 import { repairDerived, takeIntoHistory } from './derived.ts'
 import { Ledger } from './ledger.ts'
+import { deadLetters, feeds, openOutbox } from './outbox.ts'
 import { createOwner } from './owners.ts'
 import { type SweepReport, sweep } from './sweep.ts'
 
@@ -184,6 +197,18 @@ export class SqlCatalog implements Catalog {
     if (!/^[a-z0-9_-]{1,100}$/.test(name))
       throw new ColdtrailError('E_USAGE', { message: `"${name}" is no name of a lock` })
     return this.context.locks.acquire(`hold-${name}`)
+  }
+
+  openOutbox(destination: string): Promise<Outbox> {
+    return openOutbox(this.context, destination)
+  }
+
+  feeds(destination?: string): Promise<FeedState[]> {
+    return feeds(this.context, destination)
+  }
+
+  deadLetters(feedId: number, options?: { readonly after?: number; readonly limit?: number }): Promise<DeadLetter[]> {
+    return deadLetters(this.context, feedId, options)
   }
 
   async registerReader(): Promise<Hold> {
