@@ -12,6 +12,7 @@ const stale: string[] = []
 
 await componentList('source', 'sources', 'SOURCES')
 await componentList('format', 'formats', 'FORMATS')
+await componentList('destination', 'destinations', 'DESTINATIONS')
 const { configPage, configSchemaFile } = await import('./gen/configPage.ts')
 const { commandsPage } = await import('./gen/commandsPage.ts')
 const { errorsPage } = await import('./gen/errorsPage.ts')

@@ -6,6 +6,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml'
 import { z } from 'zod'
+import { DESTINATIONS } from './components/destinations/all.ts'
 import { SOURCES } from './components/sources/all.ts'
 import { ColdtrailError } from './core/errors.ts'
 import { nearest } from './core/nearest.ts'
@@ -45,17 +46,34 @@ const segmentSchema = z
   .prefault({})
   .describe('When segments are sealed and merged.')
 
+const componentName = z.string().regex(/^[a-z][a-z0-9_-]{0,62}$/, 'a name is lower-case letters, digits, - and _')
+
 const sourceSchemas = SOURCES.map((component) =>
   (component.config as z.ZodObject).safeExtend({
-    name: z
-      .string()
-      .regex(/^[a-z][a-z0-9_-]{0,62}$/, 'a name is lower-case letters, digits, - and _')
-      .describe('How `coldtrail collect NAME` calls it.'),
+    name: componentName.describe('How `coldtrail collect NAME` calls it.'),
     type: z.literal(component.name).describe(component.summary),
   }),
 )
 
 type SourceSchema = z.ZodObject<{ name: z.ZodString; type: z.ZodLiteral<string> }, z.core.$loose>
+
+const DESTINATION_FIELDS = {
+  where: z.string().min(1).optional().describe('Only events that match this expression; by default all.'),
+  collection: z.string().min(1).optional().describe('Collection that the events are of; by default main.'),
+}
+
+const destinationSchemas = DESTINATIONS.map((component) =>
+  (component.config as z.ZodObject).safeExtend({
+    name: componentName.describe('How `coldtrail forward --destination NAME` calls it.'),
+    type: z.literal(component.name).describe(component.summary),
+    ...DESTINATION_FIELDS,
+  }),
+)
+
+type DestinationSchema = z.ZodObject<
+  { name: z.ZodString; type: z.ZodLiteral<string> } & typeof DESTINATION_FIELDS,
+  z.core.$loose
+>
 
 export const configSchema = z.strictObject({
   data_dir: z
@@ -73,6 +91,17 @@ export const configSchema = z.strictObject({
     .array(z.discriminatedUnion('type', sourceSchemas as [SourceSchema]))
     .default([])
     .describe('Named sources; `coldtrail collect` without arguments collects them all.'),
+  destinations: z
+    .array(z.discriminatedUnion('type', destinationSchemas as [DestinationSchema]))
+    .default([])
+    .superRefine((destinations, context) => {
+      const names = destinations.map(({ name }) => name)
+      const at = names.findIndex((name, index) => names.indexOf(name) < index)
+      // Positions and receipts are kept by name.
+      if (at >= 0)
+        context.addIssue({ code: 'custom', path: [at, 'name'], message: 'another destination has this name already' })
+    })
+    .describe('Named receivers; `coldtrail forward` without --destination forwards to them all.'),
   collect: collectSchema,
   segment: segmentSchema,
   keep_log: z.boolean().default(true).describe('Keep every object as received, for proof (the log database).'),
@@ -86,6 +115,7 @@ export type Config = z.output<typeof configSchema> & {
   readonly file?: string
 }
 export type SourceConfig = Config['sources'][number]
+export type DestinationConfig = Config['destinations'][number]
 
 export interface ConfigPlace {
   /** From --config; must exist. Without it ./coldtrail.yaml is read when there is one. */
@@ -141,7 +171,9 @@ export function parseConfig(
   const given = plainValue(document, at(0))
   const result = configSchema.safeParse(given ?? {})
   if (result.success) return result.data
-  const issue = result.error.issues[0]!
+  const { issues } = result.error
+  // A misspelt key is why another one is absent.
+  const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0]!
   const path = issue.path.map((part) => (typeof part === 'number' ? part : String(part)))
   const node = nodeAt(document.contents, path)
   if (issue.code === 'unrecognized_keys') {
@@ -270,7 +302,8 @@ function knownKeys(path: readonly (string | number)[], document: unknown): strin
 
 function reasonOf(issue: z.core.$ZodIssue): string {
   if (issue.code === 'invalid_union' && issue.path.at(-1) === 'type') {
-    return `it must be one of ${SOURCES.map((component) => component.name).join(', ')}`
+    const types = issue.path[0] === 'destinations' ? DESTINATIONS : SOURCES
+    return `it must be one of ${types.map((component) => component.name).join(', ')}`
   }
   return issue.message.replace(/^Invalid input: /, '').replace(/^Invalid string: /, '')
 }

@@ -13,7 +13,17 @@ const FLOORS: readonly (readonly string[])[] = [
   ['query'],
   ['components', 'store', 'library', 'engine'],
   ['collect', 'analyze', 'forward', 'hunt', 'sync', 'tier'],
-  ['index.ts', 'config.ts', 'doctor.ts', 'sources.ts', 'initialConfig.ts', 'version.ts', 'questions.ts', 'keys.ts'],
+  [
+    'index.ts',
+    'config.ts',
+    'doctor.ts',
+    'sources.ts',
+    'initialConfig.ts',
+    'version.ts',
+    'questions.ts',
+    'keys.ts',
+    'destinations.ts',
+  ],
   ['demo'],
   ['cli', 'server'],
 ]

@@ -90,6 +90,17 @@ test('paths are relative to the file, and --data-dir to the current directory', 
   }
 })
 
+test('destinations are checked by the schema of their type, have names of their own, and keep their secrets', () => {
+  const text = 'destinations:\n  - {name: out, type: file, path: out, where: "status == \'Failure\'"}\n'
+  const [destination] = parse(text).destinations
+  assert.equal(destination?.where, "status == 'Failure'")
+  assert.equal((destination as { compression?: unknown }).compression, 'none')
+  refused(`${text}  - {name: out, type: file, path: b}\n`, 'E_CONFIG_VALUE', 'c.yaml:3:', 'destinations.1.name')
+  refused('destinations: [{name: a, type: fil, path: b}]', 'E_CONFIG_VALUE', 'destinations.0.type', 'file')
+  refused('destinations: [{name: a, type: file, paht: b}]', 'E_CONFIG_KEY', 'destinations.0.paht', 'Did you mean path?')
+  refused('destinations: [{name: a, type: file, path: "*/b"}]', 'E_CONFIG_VALUE', 'destinations.0.path', '*')
+})
+
 test('every key is described for editors', () => {
   const bare: string[] = []
   const look = (node: Record<string, unknown>, path: string): void => {

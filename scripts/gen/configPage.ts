@@ -22,7 +22,6 @@ export function configSchemaFile(): string {
 export function configPage(): string {
   const root = configJsonSchema() as SchemaNode
   const sections = Object.entries(root.properties ?? {}).filter(([, node]) => node.properties)
-  const sources = root.properties?.sources?.items
   return page(
     `# ${CONFIG_FILE}`,
     GENERATED,
@@ -32,11 +31,14 @@ export function configPage(): string {
       'a literal dollar and brace.',
     rows(root),
     ...sections.flatMap(([name, node]) => [`## ${name}`, node.description ?? '', rows(node)]),
-    ...(sources?.oneOf ?? sources?.anyOf ?? []).flatMap((node) => [
-      `## sources, type ${node.properties?.type?.const}`,
-      node.properties?.type?.description ?? '',
-      rows(node),
-    ]),
+    ...['sources', 'destinations'].flatMap((list) => {
+      const items = root.properties?.[list]?.items
+      return (items?.oneOf ?? items?.anyOf ?? []).flatMap((node) => [
+        `## ${list}, type ${node.properties?.type?.const}`,
+        node.properties?.type?.description ?? '',
+        rows(withInner(node)),
+      ])
+    }),
   )
 }
 
@@ -56,6 +58,19 @@ function rows(node: SchemaNode): string {
       field.description ?? '',
     ]),
   )
+}
+
+/** Keys of sections inside get lines of their own: `hmac.secret`. */
+function withInner(node: SchemaNode): SchemaNode {
+  const fields = Object.entries(node.properties ?? {})
+  const inner = (key: string, field: SchemaNode) =>
+    Object.entries(withInner(field).properties ?? {}).map(([name, below]) => [`${key}.${name}`, below] as const)
+  const required = fields.flatMap(([key, field]) => (field.required ?? []).map((name) => `${key}.${name}`))
+  return {
+    ...node,
+    properties: Object.fromEntries(fields.flatMap(([key, field]) => [[key, field], ...inner(key, field)])),
+    required: [...(node.required ?? []), ...required],
+  }
 }
 
 function typeOf(field: SchemaNode): string {
