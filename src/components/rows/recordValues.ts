@@ -136,7 +136,7 @@ const DASH = 0x2d
 const slotName = (index: number): string => `slot${index}`
 
 /** Nothing is collected here. */
-const IGNORING: EventSink = {
+export const IGNORING: EventSink = {
   begin() {},
   slice() {},
   text() {},
