@@ -1,0 +1,148 @@
+/**
+ * The README's commands, run as they stand there by a shell in a site of their own: the five minutes with a bucket on the
+ * embedded S3 server, a folder and a pipe. `./coldtrail` there is the real one; only the endpoint of the bucket is added.
+ */
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { gzipSync } from 'node:zlib'
+import { type AwsLogSet, awsLogSet } from '../src/demo/awsLogs.ts'
+import { type S3Server, startS3Server } from '../src/demo/s3Server.ts'
+import { LAUNCHER } from './cli/runColdtrail.ts'
+
+const readme = readFileSync(join(import.meta.dirname, '../README.md'), 'utf8')
+const site = mkdtempSync(join(tmpdir(), 'coldtrail-readme-'))
+let server: S3Server
+let logs: AwsLogSet
+
+before(async () => {
+  server = await startS3Server()
+  // Since yesterday: the guide asks for the last two days.
+  const firstDay = new Date(Date.now() - 86_400_000).toISOString().slice(0, 10)
+  logs = awsLogSet({ firstDay, days: 2, cloudTrailEvents: 6_000, flowRecords: 2_000 })
+  for (const { key, body } of logs.objects) server.bucket('my-log-bucket').put(key, body)
+  mkdirSync(join(site, 'logs'))
+  const line = (n: number): string => `{"time":"2026-03-10T00:00:00Z","n":${n}}\n`
+  writeFileSync(join(site, 'logs/one.json'), line(1) + line(2))
+  writeFileSync(join(site, 'app.json.gz'), gzipSync(line(3)))
+  // One process, so that one segment has the guide's event 1234 on any machine.
+  writeFileSync(join(site, 'coldtrail.yaml'), 'collect: {processes: 1}\n')
+  const add = `for word; do case $word in s3://*) exec ${LAUNCHER} "$@" --endpoint ${server.endpoint};; esac; done`
+  writeFileSync(join(site, 'coldtrail'), `#!/bin/sh\n${add}\nexec ${LAUNCHER} "$@"\n`)
+  chmodSync(join(site, 'coldtrail'), 0o755)
+})
+after(async () => {
+  await server.close()
+  rmSync(site, { recursive: true, force: true })
+})
+
+/** Commands of the whole clone: the demonstration has a test of its own, and this is the other one. */
+const OF_THE_CLONE = new Set(['npm start', 'npm test'])
+
+/** Lines of the fenced shell blocks, and of the transcripts what stands behind a prompt. */
+function commands(): string[] {
+  const fences = [...readme.matchAll(/^( *)```(\w*)\n([\s\S]*?)^\1```/gm)]
+  return fences
+    .flatMap(([, , language, body]) => {
+      const lines = body!.split('\n').map((line) => line.trim())
+      if (language === 'sh') return lines
+      return language === '' ? lines.filter((line) => line.startsWith('$ ')).map((line) => line.slice(2)) : []
+    })
+    .map((line) => line.replace(/\s+# .*$/, ''))
+    .filter((line) => line !== '' && !OF_THE_CLONE.has(line))
+}
+
+function shell(line: string): Promise<{ status: number; stdout: string; stderr: string }> {
+  const env = {
+    ...{ HOME: site, PATH: `${process.env.PATH}`, NO_COLOR: '1', AWS_EC2_METADATA_DISABLED: 'true' },
+    ...{ AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE', AWS_SECRET_ACCESS_KEY: 'example', AWS_REGION: 'us-east-1' },
+  }
+  return new Promise((resolve) =>
+    execFile('sh', ['-c', line], { cwd: site, env, maxBuffer: 2 ** 26 }, (error, stdout, stderr) =>
+      resolve({ status: error ? Number(error.code ?? -1) : 0, stdout, stderr }),
+    ),
+  )
+}
+
+/** What a line of the guide must have done, beside ending with 0. */
+const PROOFS: readonly (readonly [line: RegExp, proof: (stdout: string) => void])[] = [
+  [/source list/, (text) => assert.equal(text.trim().split('\n').length, logs.expected.eventObjects)],
+  [
+    /--dry-run/,
+    (text) => {
+      const [, objects] = /^Would collect ([\d,]+) objects .*; 0 objects known already/.exec(text) ?? []
+      assert.equal(objects?.replaceAll(',', ''), String(logs.expected.eventObjects), text)
+    },
+  ],
+  [
+    /collect s3:\S+ --from -2d$/,
+    (text) => {
+      const found = /^Collected ([\d,]+) objects .* with ([\d,]+) events/.exec(text) ?? []
+      const { eventObjects, events } = logs.expected
+      const numbers = found.slice(1).map((number) => Number(number.replaceAll(',', '')))
+      assert.deepEqual(numbers, [eventObjects, events], text)
+    },
+  ],
+  [/collect \.\/logs$/, (text) => assert.match(text, /^Collected 1 object .* with 2 events/)],
+  [/collect -$/, (text) => assert.match(text, /^Collected 1 object .* with 1 event /)],
+  [/'CreateAccessKey'/, (text) => assert.match(text, /CreateAccessKey/)],
+  [/--count/, (text) => assert.match(text, /^\d+\n$/)],
+  [/AccessDenied/, (text) => assert.match(text, /^\d{4}-\d\d-\d\d \d\d:00:00 +\d+ /m)],
+  [/payroll\.csv/, () => assert.match(readFileSync(join(site, 'payroll.csv'), 'utf8'), /^id,uid,/)],
+  [/show 1234 --raw/, (text) => assert.ok(text.length > 50)],
+  [
+    /--json \| tail -1/,
+    (text) => {
+      const summary = Object.keys(JSON.parse(text))
+      const shown = /^\{"type":"summary",.*…\}$/m.exec(readme)![0]
+      const keys = [...shown.matchAll(/"(\w+)":/g)].map((match) => match[1]!)
+      assert.deepEqual(summary.slice(0, keys.length), keys)
+    },
+  ],
+]
+
+test('every command of the README runs, in order, and does what the text says', async () => {
+  const lines = commands()
+  const met = new Set<RegExp>()
+  for (const line of lines) {
+    const { status, stdout, stderr } = await shell(line)
+    assert.equal(status, 0, `${line}\n${stderr}`)
+    for (const [pattern, proof] of PROOFS) {
+      if (!pattern.test(line)) continue
+      met.add(pattern)
+      proof(stdout)
+    }
+  }
+  assert.deepEqual(
+    PROOFS.filter(([pattern]) => !met.has(pattern)).map(([pattern]) => pattern),
+    [],
+    'lines that the README had when this was written',
+  )
+})
+
+test('what the README says of init and doctor in passing works too', async () => {
+  const [, uri] = /`\.\/coldtrail init (\S+)`/.exec(readme)!
+  const made = await shell(`./coldtrail init ${uri} --config init.yaml`)
+  assert.equal(made.status, 0, made.stderr)
+  for (const line of ['./coldtrail collect --config init.yaml', './coldtrail doctor --config init.yaml']) {
+    const { status, stdout, stderr } = await shell(line)
+    assert.equal(status, 0, stdout + stderr)
+  }
+})
+
+test('the table of the data directory names what is there', () => {
+  const paths = [...readme.matchAll(/^\| `([^`]+)` \|/gm)].map((match) => match[1]!)
+  assert.ok(paths.length >= 5)
+  for (const path of paths) {
+    const directory = join(site, 'coldtrail-data', dirname(path))
+    const pattern = basename(path).replaceAll('.', '\\.').replaceAll('*', '.*')
+    const names = readdirSync(directory)
+    assert.ok(
+      names.some((name) => new RegExp(`^${pattern}$`).test(name)),
+      `${path}: ${names}`,
+    )
+  }
+})
