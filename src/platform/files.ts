@@ -84,18 +84,21 @@ export function writeDurably(path: string, bytes: Uint8Array | string, mode?: nu
 }
 
 /**
- * Appends whole lines to a file, durably. The rest of a line that a crash cut off is taken away first, so that it can
- * neither swallow the next one nor be taken for one.
+ * Appends whole lines to a file, durably. The rest of a line that a crash cut off is ended first, so that it cannot
+ * swallow the next one; or removed, so that it cannot be taken for a line either. Only who alone appends to the file may
+ * ask for that: what another process is writing at this moment looks the same.
  */
-export function appendDurably(path: string, lines: Uint8Array): void {
+export function appendDurably(path: string, lines: Uint8Array, cutOff: 'end' | 'remove' = 'end'): void {
   const isNew = !existsSync(path)
   attempt(path, () => {
     const descriptor = openSync(path, 'a+')
     try {
       const { size } = fstatSync(descriptor)
       const end = endOfLines(descriptor, size)
-      if (end < size) ftruncateSync(descriptor, end)
-      for (let at = 0; at < lines.length; ) at += writeSync(descriptor, lines, at)
+      if (end < size && cutOff === 'remove') ftruncateSync(descriptor, end)
+      // In one write, which no other process' write divides.
+      const bytes = end < size && cutOff === 'end' ? Buffer.concat([NEWLINE, lines]) : lines
+      for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at)
       fsyncSync(descriptor)
     } finally {
       closeSync(descriptor)
@@ -126,6 +129,8 @@ export function syncDirectory(path: string): void {
     closeSync(descriptor)
   }
 }
+
+const NEWLINE = Buffer.from('\n')
 
 /** Where the last whole line ends. */
 function endOfLines(descriptor: number, size: number): number {

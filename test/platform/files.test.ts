@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { createDurableFile, makeDirectory, writeDurably } from '../../src/platform/files.ts'
+import { promisify } from 'node:util'
+import { appendDurably, createDurableFile, makeDirectory, writeDurably } from '../../src/platform/files.ts'
 import { inTemporary } from '../cli/runColdtrail.ts'
 
 test('a directory is made with those above it, again without harm, and never over a file', () =>
@@ -33,4 +35,38 @@ test('a file that is not published, or cannot be, leaves the old one and nothing
     makeDirectory(join(root, 'taken'))
     assert.throws(() => writeDurably(join(root, 'taken'), 'x'), { code: 'E_FILE_WRITE' })
     assert.deepEqual(readdirSync(root).sort(), ['file', 'taken'])
+  }))
+
+test('lines that several processes append at once are all there, whole', () =>
+  inTemporary(async (root) => {
+    const path = join(root, 'lines')
+    const files = new URL('../../src/platform/files.ts', import.meta.url).href
+    const program = `
+    import { appendDurably } from ${JSON.stringify(files)}
+    const [, path, name] = process.argv
+    for (let turn = 0; turn < 20; turn++)
+      appendDurably(path, Buffer.from(Array.from({ length: 3000 }, (_, n) => \`\${name}-\${turn}-\${n}-\${'x'.repeat(200)}\\n\`).join('')))`
+    const names = ['a', 'b', 'c']
+    await Promise.all(
+      names.map((name) => promisify(execFile)(process.execPath, ['--input-type=module', '-e', program, path, name])),
+    )
+    const found = readFileSync(path, 'utf8')
+      .split('\n')
+      .filter((line) => line !== '')
+    const expected = names.flatMap((name) =>
+      Array.from({ length: 60_000 }, (_, n) => `${name}-${Math.floor(n / 3000)}-${n % 3000}-${'x'.repeat(200)}`),
+    )
+    assert.equal(found.length, expected.length)
+    assert.deepEqual(found.sort(), expected.sort())
+  }))
+
+test('a line that was cut off cannot swallow the next one, and goes where one process appends alone', () =>
+  inTemporary(async (root) => {
+    const path = join(root, 'lines')
+    writeFileSync(path, 'one\ntw')
+    appendDurably(path, Buffer.from('three\n'))
+    assert.equal(readFileSync(path, 'utf8'), 'one\ntw\nthree\n')
+    writeFileSync(path, 'one\ntw')
+    appendDurably(path, Buffer.from('three\n'), 'remove')
+    assert.equal(readFileSync(path, 'utf8'), 'one\nthree\n')
   }))

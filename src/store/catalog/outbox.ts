@@ -423,7 +423,7 @@ class SqlOutbox implements Outbox {
     if (!last) return
     const path = receiptsPath(context.dataDir, destination)
     makeDirectory(dirname(path))
-    appendDurably(path, Buffer.from(waiting.map(({ line }) => `${line}\n`).join('')))
+    appendDurably(path, Buffer.from(waiting.map(({ line }) => `${line}\n`).join('')), 'remove')
     faultPoint('receipt.appended')
     await this.write(async (tx) => {
       await tx
