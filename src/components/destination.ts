@@ -33,6 +33,8 @@ export interface Feed {
   /** Event columns that `encode` reads, besides id, uid, time, dataType, data and session. */
   readonly columns: readonly EventColumnName[]
   readonly limits: BatchLimits
+  /** The receiver does not file events older than this under their own time; `notice` says so before they are sent. */
+  readonly lateAfter?: { readonly microseconds: number; readonly notice: string }
   /**
    * Appends the event as one element to `out`. Returns notes of what had to be changed, which are counted by text; or
    * the reason why this event can never be sent as it is: then nothing was appended and it goes to the dead letters.

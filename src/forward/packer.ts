@@ -1,0 +1,361 @@
+/**
+ * Packs encoded events into batches that fill the wire limit after compression. Elements go into a block; a full block
+ * is compressed while the next one is encoded, and joins the batch when it fits. Near the limit blocks get smaller, so
+ * that a batch is filled to about 99 %. An element is never cut, and the order of events is kept.
+ */
+import type { BatchLimits, ElementWriter, Encoded } from '../components/destination.ts'
+import type { OutgoingEvent } from '../core/outgoingEvent.ts'
+import type { DeadLetter, Position } from '../store/catalog/outbox.ts'
+import { type BlockCompressor, blockCompressor } from './blockCompressor.ts'
+
+export interface PackedBatch {
+  /** Framed and compressed. */
+  readonly body: Buffer
+  readonly decodedBytes: number
+  /** Of its records, in order. */
+  readonly ids: readonly number[]
+  readonly uids: readonly string[]
+  /** Bytes of each element, without separators. */
+  readonly lengths: readonly number[]
+  /** Events of its range that cannot be sent. */
+  readonly refused: readonly DeadLetter[]
+  /** The last event of its range. */
+  readonly to: Position
+}
+
+export class Packer {
+  /** Batches that are closed, in order; whoever takes them removes them. */
+  readonly closed: PackedBatch[] = []
+  /** Changes that `encode` reported, by text. */
+  readonly notes = new Map<string, number>()
+  private limits: BatchLimits
+  private readonly encode: (event: OutgoingEvent, out: ElementWriter) => Encoded
+  private readonly compressor: BlockCompressor
+  private readonly separator: number
+  /** Block that is being filled, and one that is being compressed. */
+  private filling = new Block(BLOCK_BYTES)
+  private underWay: { readonly block: Block; readonly done: Promise<void> } | undefined
+  private batch = new OpenBatch()
+  /** Raw bytes that a byte on the wire stood for, lately. */
+  private ratio = 4
+
+  constructor(limits: BatchLimits, encode: (event: OutgoingEvent, out: ElementWriter) => Encoded) {
+    this.limits = limits
+    this.encode = encode
+    this.compressor = blockCompressor(limits.compression)
+    this.separator = limits.framing === 'array' ? COMMA : NEWLINE
+  }
+
+  /** Takes an event. Resolves at once, or when an earlier block has been compressed. */
+  add(event: OutgoingEvent, at: Position): Promise<void> | undefined {
+    const { filling, limits } = this
+    const start = filling.length
+    const isArray = limits.framing === 'array'
+    if (isArray) filling.byte(COMMA)
+    const encoded = this.encode(event, filling)
+    if (encoded !== undefined) {
+      if ('refused' in encoded) return this.refuse(start, event, at, encoded.refused)
+      for (const note of encoded.notes) this.notes.set(note, (this.notes.get(note) ?? 0) + 1)
+    }
+    const length = filling.length - start - (isArray ? 1 : 0)
+    if (!isArray) filling.byte(NEWLINE)
+    if (length + 3 > limits.decodedBytes)
+      return this.refuse(
+        start,
+        event,
+        at,
+        `its ${length} bytes exceed the ${limits.decodedBytes} that a batch may have`,
+      )
+    if (this.mustOpen(filling, event.time)) {
+      const block = new Block(BLOCK_BYTES)
+      block.opensBatch = true
+      block.take(filling, start)
+      block.push(event, length, at)
+      return this.rotate(block)
+    }
+    filling.push(event, length, at)
+    return filling.length >= this.goal() ? this.rotate(new Block(BLOCK_BYTES)) : undefined
+  }
+
+  /** Nothing up to this position is left to be sent. */
+  pass(to: Position): void {
+    this.filling.to = to
+  }
+
+  /** From now on batches have at most so many bytes before compression. */
+  packSmaller(decodedBytes: number): void {
+    this.limits = { ...this.limits, decodedBytes: Math.min(decodedBytes, this.limits.decodedBytes) }
+  }
+
+  /** Closes what is open; more may be added afterwards. */
+  async end(): Promise<void> {
+    await this.rotate(new Block(0))
+    await this.underWay?.done
+    this.underWay = undefined
+    await this.close()
+  }
+
+  // --- internal ---
+
+  private refuse(start: number, event: OutgoingEvent, at: Position, reason: string): Promise<void> | undefined {
+    this.filling.length = start
+    this.filling.to = at
+    this.filling.refused.push({ letter: { id: event.id, uid: event.uid, reason }, at })
+    return this.filling.refused.length >= MAX_REFUSED ? this.rotate(new Block(BLOCK_BYTES)) : undefined
+  }
+
+  /** Whether an element of so many bytes would break a limit of the batch that is open. */
+  private mustOpen(filling: Block, time: number | null): boolean {
+    const { limits, batch, underWay } = this
+    let records = 0
+    let decoded = 0
+    let earliest = Number.POSITIVE_INFINITY
+    let latest = Number.NEGATIVE_INFINITY
+    // From the block at hand back to where its batch begins.
+    for (const part of filling.opensBatch
+      ? [filling]
+      : underWay
+        ? [filling, underWay.block, batch]
+        : [filling, batch]) {
+      records += part.ids.length
+      decoded += part.length
+      if (part.earliest < earliest) earliest = part.earliest
+      if (part.latest > latest) latest = part.latest
+      if (part.opensBatch) break
+    }
+    if (records === 0) return false
+    if (records + 1 > limits.records || decoded + 1 > limits.decodedBytes) return true
+    if (limits.timeSpan === undefined || time === null) return false
+    return Math.max(latest, time) - Math.min(earliest, time) >= limits.timeSpan
+  }
+
+  /** Raw bytes at which the block at hand is compressed: less when little room is left on the wire. */
+  private goal(): number {
+    const taken = this.batch.wire + (this.underWay ? this.underWay.block.length / this.ratio : 0)
+    const room = this.limits.wireBytes - this.compressor.overhead - taken
+    return Math.max(SMALLEST_BLOCK, Math.min(BLOCK_BYTES, room * this.ratio * 0.9))
+  }
+
+  private async rotate(next: Block): Promise<void> {
+    const block = this.filling
+    this.filling = next
+    await this.underWay?.done
+    this.underWay = { block, done: this.append(block) }
+    // Whoever waits for it meets its fault; it is no unhandled one until then.
+    this.underWay.done.catch(() => undefined)
+  }
+
+  private async append(block: Block): Promise<void> {
+    if (block.opensBatch) await this.close()
+    const { batch, compressor, limits } = this
+    if (block.ids.length > 0) {
+      const { raw } = block
+      if (limits.framing === 'array') raw[0] = batch.ids.length === 0 ? OPEN_BRACKET : this.separator
+      const packed = await compressor.block(raw, batch.tail(compressor.window))
+      if (batch.wire + packed.length + compressor.overhead > limits.wireBytes) {
+        if (batch.ids.length > 0) {
+          await this.close()
+          return this.append(block)
+        }
+        return this.split(block, packed.length)
+      }
+      this.ratio = Math.max(1, (this.ratio + raw.length / packed.length) / 2)
+      batch.append(block, packed)
+    }
+    for (const { letter } of block.refused) batch.refused.push(letter)
+    if (block.to) batch.to = block.to
+    if (limits.wireBytes - batch.wire < limits.wireBytes / 100) await this.close()
+  }
+
+  /** A block that does not fit even alone: halved, down to the element that is too large. */
+  private async split(block: Block, wireBytes: number): Promise<void> {
+    if (block.ids.length === 1) {
+      const [id, uid] = [block.ids[0]!, block.uids[0]!]
+      const reason = `its ${wireBytes} bytes after compression exceed the ${this.limits.wireBytes} of a batch`
+      block.refused.push({ letter: { id, uid, reason }, at: block.to! })
+      block.clear()
+      return this.append(block)
+    }
+    for (const half of block.halves()) await this.append(half)
+  }
+
+  private async close(): Promise<void> {
+    const { batch, compressor } = this
+    this.batch = new OpenBatch()
+    if (batch.to === undefined) return
+    const tail = this.limits.framing === 'array' ? CLOSE_ARRAY : NOTHING
+    const { ids, uids, lengths, refused, to } = batch
+    const body = ids.length > 0 ? await compressor.join(batch.blocks, batch.raw, tail) : NOTHING
+    this.closed.push({ body, decodedBytes: batch.length + tail.length, ids, uids, lengths, refused, to })
+  }
+}
+
+/** The elements `[from, to)` of a batch as a body of their own. */
+export async function bodyOfPart(
+  limits: BatchLimits,
+  batch: Pick<PackedBatch, 'body' | 'lengths'>,
+  from: number,
+  to: number,
+): Promise<{ body: Buffer; decodedBytes: number }> {
+  const compressor = blockCompressor(limits.compression)
+  const decoded = await compressor.decode(batch.body)
+  // Each element has one byte of separator, before it in an array and behind it in lines.
+  const before = batch.lengths.slice(0, from).reduce((sum, length) => sum + length + 1, 0)
+  const size = batch.lengths.slice(from, to).reduce((sum, length) => sum + length + 1, 0)
+  const raw = Buffer.from(decoded.subarray(before, before + size))
+  const isArray = limits.framing === 'array'
+  if (isArray) raw[0] = OPEN_BRACKET
+  const tail = isArray ? CLOSE_ARRAY : NOTHING
+  const body = await compressor.join([await compressor.block(raw, undefined)], [raw], tail)
+  return { body, decodedBytes: raw.length + tail.length }
+}
+
+// --- internal ---
+
+const BLOCK_BYTES = 256 * 1024
+const SMALLEST_BLOCK = 4 * 1024
+/** Refused events after which a batch is closed, so that they do not pile up where nothing is sent. */
+const MAX_REFUSED = 10_000
+const COMMA = 0x2c
+const NEWLINE = 0x0a
+const OPEN_BRACKET = 0x5b
+const CLOSE_ARRAY = Buffer.from(']')
+const NOTHING = Buffer.alloc(0)
+
+/** Elements with their separators, and what they stand for. */
+class Block implements ElementWriter {
+  length = 0
+  readonly ids: number[] = []
+  readonly uids: string[] = []
+  readonly lengths: number[] = []
+  readonly refused: { readonly letter: DeadLetter; readonly at: Position }[] = []
+  earliest = Number.POSITIVE_INFINITY
+  latest = Number.NEGATIVE_INFINITY
+  to: Position | undefined
+  /** It must not join the batch that is open. */
+  opensBatch = false
+  private buffer: Buffer
+  private readonly times: (number | null)[] = []
+  private readonly places: Position[] = []
+
+  constructor(capacity: number) {
+    this.buffer = Buffer.allocUnsafeSlow(capacity + 16 * 1024)
+  }
+
+  get raw(): Buffer {
+    return this.buffer.subarray(0, this.length)
+  }
+
+  push({ id, uid, time }: Pick<OutgoingEvent, 'id' | 'uid' | 'time'>, length: number, at: Position): void {
+    this.ids.push(id)
+    this.uids.push(uid)
+    this.lengths.push(length)
+    this.times.push(time)
+    this.places.push(at)
+    this.to = at
+    if (time !== null) {
+      if (time < this.earliest) this.earliest = time
+      if (time > this.latest) this.latest = time
+    }
+  }
+
+  byte(value: number): void {
+    if (this.length === this.buffer.length) this.grow(1)
+    this.buffer[this.length++] = value
+  }
+
+  text(text: string): void {
+    const most = text.length * 3
+    if (this.length + most > this.buffer.length) this.grow(most)
+    this.length += this.buffer.write(text, this.length)
+  }
+
+  bytes(bytes: Uint8Array, start = 0, end = bytes.length): void {
+    const count = end - start
+    if (this.length + count > this.buffer.length) this.grow(count)
+    const { buffer } = this
+    let at = this.length
+    if (count < 64) for (let from = start; from < end; from++) buffer[at++] = bytes[from]!
+    else buffer.set(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end), at)
+    this.length += count
+  }
+
+  /** Moves the last element, from `start` on, out of another block. */
+  take(other: Block, start: number): void {
+    this.bytes(other.buffer, start, other.length)
+    other.length = start
+  }
+
+  /** Its elements are gone; what was refused stays. */
+  clear(): void {
+    this.length = 0
+    for (const list of [this.ids, this.uids, this.lengths, this.times, this.places]) list.length = 0
+  }
+
+  halves(): [Block, Block] {
+    const middle = this.ids.length >> 1
+    const cut = this.lengths.slice(0, middle).reduce((sum, length) => sum + length + 1, 0)
+    const first = this.part(0, middle, 0, cut)
+    const second = this.part(middle, this.ids.length, cut, this.length)
+    first.opensBatch = this.opensBatch
+    const end = first.to!
+    for (const refused of this.refused) {
+      const { sequence, id } = refused.at
+      const isFirst = sequence < end.sequence || (sequence === end.sequence && id < end.id)
+      ;(isFirst ? first : second).refused.push(refused)
+    }
+    second.to = this.to
+    return [first, second]
+  }
+
+  // --- internal ---
+
+  private part(from: number, to: number, start: number, end: number): Block {
+    const block = new Block(end - start)
+    block.bytes(this.buffer, start, end)
+    for (let i = from; i < to; i++)
+      block.push({ id: this.ids[i]!, uid: this.uids[i]!, time: this.times[i]! }, this.lengths[i]!, this.places[i]!)
+    return block
+  }
+
+  private grow(count: number): void {
+    const larger = Buffer.allocUnsafeSlow(Math.max(this.buffer.length * 2, this.length + count))
+    this.buffer.copy(larger, 0, 0, this.length)
+    this.buffer = larger
+  }
+}
+
+class OpenBatch {
+  readonly opensBatch = false
+  readonly blocks: Buffer[] = []
+  readonly raw: Buffer[] = []
+  readonly ids: number[] = []
+  readonly uids: string[] = []
+  readonly lengths: number[] = []
+  readonly refused: DeadLetter[] = []
+  earliest = Number.POSITIVE_INFINITY
+  latest = Number.NEGATIVE_INFINITY
+  to: Position | undefined
+  wire = 0
+  length = 0
+
+  append(block: Block, packed: Buffer): void {
+    this.blocks.push(packed)
+    this.raw.push(block.raw)
+    this.wire += packed.length
+    this.length += block.length
+    for (const id of block.ids) this.ids.push(id)
+    for (const uid of block.uids) this.uids.push(uid)
+    for (const length of block.lengths) this.lengths.push(length)
+    if (block.earliest < this.earliest) this.earliest = block.earliest
+    if (block.latest > this.latest) this.latest = block.latest
+  }
+
+  /** The last `window` bytes of its raw text. */
+  tail(window: number): Buffer | undefined {
+    const last = this.raw.at(-1)
+    if (window === 0 || last === undefined) return undefined
+    if (last.length >= window || this.raw.length === 1) return last.subarray(-window)
+    return Buffer.concat(this.raw.slice(-64)).subarray(-window)
+  }
+}
