@@ -1,4 +1,6 @@
 /** Every destination; written by npm run gen from this folder. */
 import { file } from './file.ts'
+import { http } from './http.ts'
+import { sentinel_legacy } from './sentinel_legacy.ts'
 
-export const DESTINATIONS = [file] as const
+export const DESTINATIONS = [file, http, sentinel_legacy] as const

@@ -47,11 +47,25 @@ export function eventElements(options: {
   }
 }
 
-/** A text as a JSON string; a half of a surrogate pair, which no UTF-8 has, is replaced and noted. */
-export function jsonText(text: string, column: string, notes: string[]): string {
-  if (text.isWellFormed()) return JSON.stringify(text)
+/** The text; halves of surrogate pairs, which UTF-8 does not have, are replaced and noted. */
+export function wellFormedText(text: string, column: string, notes: string[]): string {
+  if (text.isWellFormed()) return text
   notes.push(`${column}: half a surrogate pair replaced`)
-  return JSON.stringify(text.toWellFormed())
+  return text.toWellFormed()
+}
+
+/** The record as UTF-8; other bytes are replaced and noted. */
+export function wellFormedRecord(data: Buffer, notes: string[]): Buffer {
+  if (isUtf8(data)) return data
+  notes.push('data: bytes that are no UTF-8 replaced')
+  return Buffer.from(data.toString())
+}
+
+/** Whether JSON has the number; one that it does not have is left out and noted. */
+export function isJsonNumber(value: number, column: string, notes: string[]): boolean {
+  if (Number.isFinite(value)) return true
+  notes.push(`${column}: left out, for it is no number that JSON has`)
+  return false
 }
 
 // --- internal ---
@@ -69,20 +83,14 @@ function columnsText(event: OutgoingEvent, notes: string[]): string {
   for (const { name, key, isTime } of MEMBERS) {
     const value = name === 'time' ? event.time : name === 'data_type' ? event.dataType : event.column(name)
     if (value === null) continue
-    if (typeof value === 'string') text += key + jsonText(value, name, notes)
-    else if (isTime && Number.isFinite(value)) text += `${key}"${isoTimeText(value)}"`
-    else if (Number.isFinite(value)) text += key + value
-    else notes.push(`${name}: left out, for it is no number that JSON has`)
+    if (typeof value === 'string') text += key + JSON.stringify(wellFormedText(value, name, notes))
+    else if (isJsonNumber(value, name, notes)) text += isTime ? `${key}"${isoTimeText(value)}"` : key + value
   }
   return text
 }
 
 function writeRecord(given: Buffer, scanner: JsonScanner | undefined, writer: RowWriter, notes: string[]): void {
-  let data = given
-  if (!isUtf8(data)) {
-    data = Buffer.from(data.toString())
-    notes.push('data: bytes that are no UTF-8 replaced')
-  }
+  const data = wellFormedRecord(given, notes)
   if (scanner && (data[0] === OPEN_BRACE || data[0] === OPEN_BRACKET)) {
     const end = scanner.skip(data, 0)
     if (end >= 0 && isBlank(data, end)) {
