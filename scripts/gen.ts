@@ -12,16 +12,19 @@ const stale: string[] = []
 
 await componentList('source', 'sources', 'SOURCES')
 await componentList('format', 'formats', 'FORMATS')
+await componentList('table', 'tables', 'TABLES')
 await componentList('destination', 'destinations', 'DESTINATIONS')
 const { configPage, configSchemaFile } = await import('./gen/configPage.ts')
 const { commandsPage } = await import('./gen/commandsPage.ts')
 const { errorsPage } = await import('./gen/errorsPage.ts')
 const { columnsPage } = await import('./gen/columnsPage.ts')
+const { tablesPage } = await import('./gen/tablesPage.ts')
 put('docs/reference/coldtrail.schema.json', configSchemaFile())
 put('docs/reference/config.md', configPage())
 put('docs/reference/commands.md', commandsPage())
 put('docs/reference/errors.md', errorsPage())
 put('docs/reference/columns.md', columnsPage())
+put('docs/reference/tables.md', tablesPage())
 
 if (stale.length > 0) {
   process.stderr.write(`Stale: ${stale.join(', ')}. Run npm run gen and commit the result.\n`)
@@ -49,10 +52,19 @@ async function componentList(kind: string, folder: string, list: string): Promis
       `/** Every ${kind}; written by npm run gen from this folder. */`,
       ...imports.map(({ exported, path }) => `import { ${exported} } from '${path}'`),
       '',
-      `export const ${list} = [${found.map(({ exported }) => exported).join(', ')}] as const`,
+      listLine(list, found),
       '',
     ].join('\n'),
   )
+}
+
+/** One line, or one a component where the formatter would break it. */
+function listLine(list: string, found: readonly { exported: string }[]): string {
+  const names = found.map(({ exported }) => exported)
+  const line = `export const ${list} = [${names.join(', ')}] as const`
+  return line.length <= 120
+    ? line
+    : `export const ${list} = [\n${names.map((name) => `  ${name},\n`).join('')}] as const`
 }
 
 function isComponent(value: unknown, kind: string): value is { kind: string; name: string } {

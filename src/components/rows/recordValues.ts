@@ -22,7 +22,6 @@ export class RecordValues {
   private readonly paths: readonly (readonly (string | 0)[])[]
   private readonly scans: boolean
   private readonly fieldNames: readonly string[]
-  private readonly defaultHeader: string | undefined
   private header: string | undefined
   /** Position of each field in the line of the header at hand; -1 when it has none. */
   private positions: readonly number[] = []
@@ -30,14 +29,13 @@ export class RecordValues {
   private slots: readonly number[] = []
 
   /** The slots are those of `paths`, then those of `fields`. With `scans` false every record goes through JSON.parse. */
-  constructor(paths: readonly string[], fields: readonly string[], defaultHeader: string | undefined, scans: boolean) {
+  constructor(paths: readonly string[], fields: readonly string[], scans: boolean) {
     const slots = Object.fromEntries(paths.map((path, i) => [slotName(i), path]))
     this.table = compileTable({ slots, columns: [], finish: () => undefined })
     this.scanner = new JsonScanner(this.table, IGNORING, false)
     this.paths = this.table.paths
     this.scans = scans && !paths.some((path) => paths.some((other) => other.startsWith(`${path}[0]`)))
     this.fieldNames = fields
-    this.defaultHeader = defaultHeader
     const count = paths.length + fields.length
     this.kinds = new Uint8Array(count)
     this.starts = new Int32Array(count)
@@ -45,15 +43,17 @@ export class RecordValues {
     this.buffers = Array.from({ length: count }, () => EMPTY)
   }
 
-  read({ data, session }: OutgoingEvent): void {
+  /** Sets the slots; why that cannot be, when it cannot. */
+  read({ data, session }: OutgoingEvent): string | undefined {
     this.kinds.fill(VALUE.absent)
     this.recordBytes = data.length
     if (data[0] === OPEN_BRACE) {
       if (this.paths.length > 0) this.readJson(data)
     } else if (this.fieldNames.length > 0) {
-      const header = session.header ?? this.defaultHeader
-      if (header !== undefined) this.readFields(data, header)
+      if (session.header === null) return NO_HEADER
+      this.readFields(data, session.header)
     }
+    return undefined
   }
 
   private readJson(data: Buffer): void {
@@ -133,6 +133,7 @@ const OPEN_BRACE = 0x7b
 const BACKSLASH = 0x5c
 const SPACE = 0x20
 const DASH = 0x2d
+const NO_HEADER = 'its object has no header line, or several: the fields of the record have no names'
 const slotName = (index: number): string => `slot${index}`
 
 /** Nothing is collected here. */

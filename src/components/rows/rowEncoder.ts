@@ -132,13 +132,14 @@ class TableRows implements RowEncoder {
     this.dropped = dropped
     this.trims = options.tooLong === 'trim'
     this.nulls = options.wrongType === 'null'
-    this.values = new RecordValues(paths, fields, table.header, options.way !== 'parse')
+    this.values = new RecordValues(paths, fields, options.way !== 'parse')
     this.plan = table.columns.map((column) => compileColumn(table.name, column, paths, fields))
   }
 
   encode(event: OutgoingEvent, out: ElementWriter): Encoded {
     const { writer, plan } = this
-    this.values.read(event)
+    const unreadable = this.values.read(event)
+    if (unreadable !== undefined) return { refused: unreadable }
     this.notes = []
     writer.at = 0
     writer.byte(OPEN_BRACE)
@@ -337,7 +338,12 @@ class TableRows implements RowEncoder {
     }
     if (Number.isNaN(time)) {
       const text = bytes.toString('latin1', start, end)
-      time = this.isField && /^\d{1,11}$/.test(text) ? Number(text) * 1e6 : parseEpoch(text)
+      const basic = BASIC_TIME.exec(text)
+      if (this.isField && /^\d{1,11}$/.test(text)) time = Number(text) * 1e6
+      else if (basic) {
+        const [, year, month, day, hour, minute, second] = basic
+        time = parseIsoTime(Buffer.from(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`), 0, 20)
+      } else time = parseEpoch(text)
     }
     return Number.isNaN(time) ? NO_TIME : this.putMicroseconds(time)
   }
@@ -458,6 +464,8 @@ const NO_BOOLEAN = 'no boolean'
 const NO_INTEGER = 'no integer'
 const NO_NUMBER = 'no number'
 const TOO_LONG = `more than the ${MAX_VALUE_BYTES} that a column takes`
+/** ISO 8601's basic format, which old records of CloudTrail have. */
+const BASIC_TIME = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/
 const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/
 
 const tooLongProblem = (length: number): string => `${length} bytes, ${TOO_LONG}`

@@ -40,7 +40,5 @@ export interface Table {
   readonly summary: string
   /** Which events it takes when nothing else is configured: an expression. */
   readonly where: string
-  /** Names the fields of records whose object has no header line. */
-  readonly header?: string
   readonly columns: readonly TableColumn[]
 }
