@@ -1,5 +1,5 @@
 /** `coldtrail doctor`: names the missing permission, mount, key, clock or space before a run trips over it. */
-import { existsSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Config } from './config.ts'
 import { asColdtrailError } from './core/errors.ts'
@@ -98,8 +98,9 @@ function clock({ data_dir }: Config): Check {
 
 function newestFile(directory: string): number {
   if (!existsSync(directory)) return 0
+  // Of a link itself, which may lead in a circle.
   const times = readdirSync(directory).map(
-    (name) => statSync(join(directory, name), { throwIfNoEntry: false })?.mtimeMs,
+    (name) => lstatSync(join(directory, name), { throwIfNoEntry: false })?.mtimeMs,
   )
   return Math.max(0, ...times.map((time) => time ?? 0))
 }
@@ -108,8 +109,14 @@ function newestFile(directory: string): number {
 function keyFiles({ data_dir }: Config): Check[] {
   const directory = join(data_dir, 'keys')
   if (!existsSync(directory)) return []
-  const isOpen = (name: string): boolean =>
-    ((statSync(join(directory, name), { throwIfNoEntry: false })?.mode ?? 0) & 0o077) !== 0
+  if (!statSync(directory).isDirectory()) {
+    const hint = 'Put the folder back from a copy; without its keys nothing can be committed.'
+    return [{ name: 'keys', status: 'failed', message: `${directory} is no folder`, hint }]
+  }
+  const isOpen = (name: string): boolean => {
+    const path = join(directory, name)
+    return existsSync(path) && (statSync(path).mode & 0o077) !== 0
+  }
   const secretOnes = readdirSync(directory).filter((name) => name.endsWith('.key') && isOpen(name))
   if (secretOnes.length === 0) return [{ name: 'keys', status: 'ok', message: 'readable by this user only' }]
   const message = `${secretOnes.join(', ')} can be read by other users`

@@ -10,6 +10,8 @@ import {
   ftruncateSync,
   mkdirSync,
   openSync,
+  readdirSync,
+  readFileSync,
   readSync,
   renameSync,
   rmSync,
@@ -107,6 +109,16 @@ export function appendDurably(path: string, lines: Uint8Array, cutOff: 'end' | '
   })
 }
 
+/** A file of the store, or undefined where there is none. What is there and cannot be read as a file is E_SEGMENT_READ. */
+export function readIfThere(path: string): Buffer | undefined {
+  return ifThere(path, () => readFileSync(path))
+}
+
+/** Names in a directory of the store, none where there is none. What is there and is no such directory is E_SEGMENT_READ. */
+export function namesIfThere(directory: string): string[] {
+  return ifThere(directory, () => readdirSync(directory)) ?? []
+}
+
 /** Creates a directory, and those above it, and makes their entries durable. */
 export function makeDirectory(path: string): void {
   attempt(path, () => {
@@ -127,6 +139,15 @@ export function syncDirectory(path: string): void {
     fsyncSync(descriptor)
   } finally {
     closeSync(descriptor)
+  }
+}
+
+function ifThere<T>(path: string, read: () => T): T | undefined {
+  try {
+    return read()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw new ColdtrailError('E_SEGMENT_READ', { path, cause: (error as Error).message }, { cause: error })
   }
 }
 

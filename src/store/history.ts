@@ -8,11 +8,11 @@
  *
  * The log is append-only; repeated lines count once, and a line cut off by a crash is passed over.
  */
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { readFileSync, type Stats, statSync } from 'node:fs'
 import { join } from 'node:path'
 import canonicalize from 'canonicalize'
 import { ColdtrailError } from '../core/errors.ts'
-import { appendDurably, makeDirectory, writeDurably } from '../platform/files.ts'
+import { appendDurably, makeDirectory, namesIfThere, readIfThere, writeDurably } from '../platform/files.ts'
 import { type LinkAction, sha256 } from './chain.ts'
 import { type Manifest, parseManifest, serializeManifest } from './manifest.ts'
 import { segmentNumber } from './segment.ts'
@@ -46,7 +46,8 @@ export function appendHistory(manifestDirectory: string, entries: readonly Histo
   makeDirectory(manifestDirectory)
   const lines: Buffer[] = []
   for (const { segment, manifests, keyset, replaced } of entries) {
-    if (existsSync(keyset)) writeDurably(join(manifestDirectory, keysetCopyName(segment)), readFileSync(keyset))
+    const bytes = readIfThere(keyset)
+    if (bytes) writeDurably(join(manifestDirectory, keysetCopyName(segment)), bytes)
     for (const manifest of manifests) lines.push(serializeManifest(manifest))
     if (replaced.length) lines.push(replacedMark(segment, replaced))
   }
@@ -70,10 +71,8 @@ export function* manifests(historyDirectory: string, filter: HistoryFilter = {})
 
 /** Collections that have a history, sorted. */
 export function historyCollections(historyDirectory: string): string[] {
-  if (!existsSync(historyDirectory)) return []
-  return readdirSync(historyDirectory, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
-    .map(({ name }) => name)
+  return namesIfThere(historyDirectory)
+    .filter((name) => isDirectory(join(historyDirectory, name)))
     .sort()
 }
 
@@ -92,7 +91,7 @@ export function* verifyHistory(
 ): Generator<HistoryFault> {
   const directory = join(historyDirectory, collection)
   const log = join(directory, LIVE_LOG)
-  const lines = existsSync(log) ? readFileSync(log, 'utf8').split('\n') : []
+  const lines = isFile(log) ? readFileSync(log, 'utf8').split('\n') : []
   // What is behind the last end of line is no line yet, for its readers neither.
   lines.pop()
   const held = new Set(lines.map((line) => sha256(`${line}\n`)))
@@ -109,7 +108,7 @@ export function* verifyHistory(
     for (const [file, digest] of copies) {
       if (digest === null) continue
       const path = join(directory, file)
-      const found = statSync(path, { throwIfNoEntry: false })
+      const found = kindOf(path)
       if (found === undefined) yield { collection, segment, file, fault: 'missing' }
       else if (!found.isFile()) yield { collection, segment, file, fault: 'damaged' }
       else if (sha256(readFileSync(path)) !== digest) yield { collection, segment, file, fault: 'damaged' }
@@ -158,6 +157,18 @@ export function manifestQuery(
 
 // --- internal ---
 
+/** A link that leads nowhere or in a circle is neither. */
+function kindOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false })
+  } catch {
+    return undefined
+  }
+}
+
+const isFile = (path: string): boolean => kindOf(path)?.isFile() === true
+const isDirectory = (path: string): boolean => kindOf(path)?.isDirectory() === true
+
 const LIVE_LOG = 'manifests.ndjson'
 
 const replacedMark = (by: number, replaced: readonly number[]): Buffer =>
@@ -168,8 +179,7 @@ const simple = (seconds: number): string => new Date(seconds * 1000).toISOString
 function readLiveLog(path: string): { list: Manifest[]; replaced: Set<number> } {
   const list: Manifest[] = []
   const replaced = new Set<number>()
-  if (!existsSync(path)) return { list, replaced }
-  const lines = readFileSync(path, 'utf8').split('\n')
+  const lines = (readIfThere(path)?.toString() ?? '').split('\n')
   const unfinished = lines.pop()
   const seen = new Set<string>()
   lines.forEach((line, i) => {

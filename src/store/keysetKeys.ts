@@ -4,11 +4,11 @@
  * what its keysets would say into `unknown`; a key that leaks lets its holder test guesses against them.
  */
 import { createHash, randomBytes } from 'node:crypto'
-import { existsSync, linkSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, linkSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { ColdtrailError } from '../core/errors.ts'
 import { SIP_KEY_BYTES } from '../core/sipHash.ts'
-import { makeDirectory, syncDirectory, writeDurably } from '../platform/files.ts'
+import { makeDirectory, namesIfThere, syncDirectory, writeDurably } from '../platform/files.ts'
 
 export interface KeysetKey {
   readonly epoch: string
@@ -30,8 +30,7 @@ export function loadKeysetKey(dataDir: string, epoch: string): KeysetKey {
 /** Every key of a data directory, by epoch. A damaged file is refused: E_KEYSET_KEY. */
 export function listKeysetKeys(dataDir: string): KeysetKey[] {
   const directory = join(dataDir, 'keys')
-  if (!existsSync(directory)) return []
-  return readdirSync(directory)
+  return namesIfThere(directory)
     .flatMap((name) => /^keyset-(.+)\.key$/.exec(name)?.[1] ?? [])
     .filter((epoch) => EPOCH.test(epoch))
     .sort()

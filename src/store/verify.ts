@@ -213,7 +213,7 @@ class Verification {
       try {
         for (const _ of catalog.manifests({ collection, replaced: true })) throwIfAborted(this.options.signal)
       } catch (error) {
-        if (!(error instanceof ColdtrailError) || !error.code.startsWith('E_MANIFEST_')) throw error
+        if (!(error instanceof ColdtrailError) || !/^E_(MANIFEST_|SEGMENT_READ)/.test(error.code)) throw error
         this.report({ file, fault: 'damaged', detail: error.message, collection })
       }
     }
@@ -386,7 +386,7 @@ class Verification {
 
   /** Each object of a pack: its bytes as received, and decoded. */
   private async objects(segment: SegmentRow, path: string, sessions: readonly SessionRow[]): Promise<void> {
-    if (!existsSync(path)) return this.missing(path, placeOf(segment))
+    if (!isFile(path)) return this.missing(path, placeOf(segment))
     const handle = await open(path)
     try {
       const number = Number(/(\d+)\.pack$/.exec(path)?.[1])
@@ -481,7 +481,7 @@ class Verification {
 
   /** Size and SHA-256 of a file; undefined when it is not there, which is then reported. */
   private async digest(path: string, place: Place): Promise<Digest | undefined> {
-    if (!existsSync(path) || !statSync(path).isFile()) {
+    if (!isFile(path)) {
       this.missing(path, place)
       return undefined
     }
@@ -561,7 +561,10 @@ const pathOf = ({ directory, segment }: SegmentRow, kind: SegmentFile['kind']): 
   join(directory, segmentFileName(kind, segment))
 const packPath = (segment: SegmentRow): string => pathOf(segment, 'log')
 const logFiles = ({ files }: SegmentRow): SegmentFile[] => files.filter(({ kind }) => kind === 'log')
-const namesIn = (directory: string): string[] => (existsSync(directory) ? readdirSync(directory).sort() : [])
+const isFile = (path: string): boolean => existsSync(path) && statSync(path).isFile()
+/** None where something else stands in its place: what should be in it is missing then. */
+const namesIn = (directory: string): string[] =>
+  existsSync(directory) && statSync(directory).isDirectory() ? readdirSync(directory).sort() : []
 const messageOf = (error: unknown): string => printable(error instanceof Error ? error.message : String(error))
 
 async function hashOf(pieces: AsyncIterable<Uint8Array>): Promise<Digest> {

@@ -1,5 +1,5 @@
 /** What follows a commit and can be done again from the catalog: the history of what it made. */
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { faultPoint } from '../../platform/faults.ts'
 import { writeDurably } from '../../platform/files.ts'
@@ -85,14 +85,14 @@ async function restoreHeadLinks(context: CatalogContext): Promise<void> {
     .execute()
   for (const { collection, number, uuid, bytes } of heads) {
     const path = join(context.chainDirectory(collection), linkFileName(number))
-    const other = existsSync(path) ? linkUuid(readFileSync(path)) : undefined
+    const other = linkUuid(path)
     if (other !== undefined && other !== uuid) writeDurably(path, bytes)
   }
 }
 
-function linkUuid(bytes: Buffer): string | undefined {
+function linkUuid(path: string): string | undefined {
   try {
-    return parseLink(bytes, 'head').uuid
+    return parseLink(readFileSync(path), 'head').uuid
   } catch {
     return undefined
   }

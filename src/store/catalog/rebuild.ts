@@ -8,7 +8,7 @@ import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } f
 import { join, resolve } from 'node:path'
 import { sql } from 'kysely'
 import { ColdtrailError } from '../../core/errors.ts'
-import { syncDirectory } from '../../platform/files.ts'
+import { namesIfThere, readIfThere, syncDirectory } from '../../platform/files.ts'
 import type { CatalogOptions } from '../catalog.ts'
 import { type ChainReport, type Link, linkFileName, type SegmentFacts, sha256, verifyChain } from '../chain.ts'
 import { historyCollections, manifests } from '../history.ts'
@@ -154,7 +154,7 @@ function manifestBeside(
   file: SegmentFacts['files'][number],
 ): Manifest {
   const path = join(resolve(dataDir, facts.directory), `${file.name}.manifest`)
-  const bytes = existsSync(path) ? readFileSync(path) : undefined
+  const bytes = readIfThere(path)
   if (!bytes || sha256(bytes) !== file.manifest)
     throw new ColdtrailError('E_CHAIN_FAULT', {
       collection,
@@ -166,7 +166,7 @@ function manifestBeside(
 function ledgerEntries(directory: string, collection: string, facts: SegmentFacts): LedgerEntry[] {
   const name = sessionLedgerName(facts.segment)
   const path = join(directory, name)
-  const bytes = existsSync(path) ? readFileSync(path) : undefined
+  const bytes = readIfThere(path)
   if (!bytes || sha256(bytes) !== facts.ledger)
     throw new ColdtrailError('E_CHAIN_FAULT', { collection, fault: `${name} is missing or damaged` })
   return parseSessionLedger(bytes, path)
@@ -174,11 +174,11 @@ function ledgerEntries(directory: string, collection: string, facts: SegmentFact
 
 function fileNumbers(dataDir: string, historyDir: string): Set<number> {
   const root = join(dataDir, 'collections')
-  const folders = existsSync(root) ? readdirSync(root).map((name) => join(root, name)) : []
+  const folders = namesIfThere(root).map((name) => join(root, name))
   folders.push(...historyCollections(historyDir).map((name) => join(historyDir, name)))
   const numbers = new Set<number>()
   for (const folder of folders)
-    for (const name of readdirSync(folder)) {
+    for (const name of namesIfThere(folder)) {
       const match = /^[a-z]+-(\d{9,})(?!\d)/.exec(name)
       if (match) numbers.add(Number(match[1]))
     }

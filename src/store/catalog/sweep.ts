@@ -2,10 +2,10 @@
  * Removal: files that were never committed, of owners whose lock is free, and files of retired segments that no living
  * reader can still need.
  */
-import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { faultPoint } from '../../platform/faults.ts'
-import { syncDirectory } from '../../platform/files.ts'
+import { namesIfThere, syncDirectory } from '../../platform/files.ts'
 import { historyCollections } from '../history.ts'
 import { batches, type CatalogContext, now } from './context.ts'
 import { takeOver } from './owners.ts'
@@ -62,13 +62,13 @@ async function uncommittedNumbers(tx: Tx, owner: string): Promise<Set<number>> {
 
 function fileDirectories(context: CatalogContext): string[] {
   const root = join(context.dataDir, 'collections')
-  const data = existsSync(root) ? readdirSync(root).map((name) => join(root, name)) : []
+  const data = namesIfThere(root).map((name) => join(root, name))
   return [...data, ...historyCollections(context.historyDir).map((name) => join(context.historyDir, name))]
 }
 
 /** Removes what bears one of the numbers: database files, manifests, session ledgers, and their temporary forms. */
 function removeFiles(directory: string, numbers: ReadonlySet<number>): string[] {
-  const orphans = readdirSync(directory).filter((name) => {
+  const orphans = namesIfThere(directory).filter((name) => {
     const match = /^(?:session|meta|reject|log|index)-(\d{9,})(?!\d)/.exec(name)
     return match !== null && numbers.has(Number(match[1]))
   })
