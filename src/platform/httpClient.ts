@@ -6,12 +6,13 @@ import { type IncomingHttpHeaders, Agent as PlainAgent, request as plainRequest,
 import { request as secureRequest, Agent as TlsAgent } from 'node:https'
 import { BlockList, isIP, type Socket } from 'node:net'
 import { createSecureContext, getCACertificates, type SecureContextOptions } from 'node:tls'
+import { ColdtrailError } from '../core/errors.ts'
 
 export interface HttpClientOptions {
   /** HTTPS_PROXY, HTTP_PROXY and NO_PROXY are read from it; loopback and link-local addresses never go by a proxy. */
   readonly environment: Readonly<Record<string, string | undefined>>
-  /** Certificates (PEM) of authorities that are trusted besides those of the system. */
-  readonly ca?: string
+  /** PEM file of authorities that are trusted besides those of the system; read at once. */
+  readonly caFile?: string
   /** Time until a connection stands, TLS included. */
   readonly connectMs: number
   /** Time in which nothing moves in either direction. */
@@ -68,6 +69,7 @@ export interface HttpClient {
   close(): void
 }
 
+/** Throws E_FILE_READ. */
 export function createHttpClient(options: HttpClientOptions): HttpClient {
   const agents = new Agents(options)
   return {
@@ -107,9 +109,11 @@ type AnyAgent = PlainAgent | TlsAgent
 class Agents {
   readonly #options: HttpClientOptions
   readonly #made = new Map<string, AnyAgent>()
+  readonly #ca: string | undefined
 
   constructor(options: HttpClientOptions) {
     this.#options = options
+    this.#ca = options.caFile === undefined ? undefined : readAuthority(options.caFile)
   }
 
   of(url: URL): AnyAgent {
@@ -136,10 +140,17 @@ class Agents {
       ...(!direct && { proxyEnv: this.#options.environment as NodeJS.ProcessEnv }),
     } as const
     if (!secure) return new PlainAgent(common)
-    const { ca } = this.#options
-    const own: SecureContextOptions = ca === undefined ? {} : { ca: [...getCACertificates('default'), ca] }
+    const own: SecureContextOptions = this.#ca === undefined ? {} : { ca: [...getCACertificates('default'), this.#ca] }
     // One context for all connections: the certificates of the authorities are parsed once.
     return new TlsAgent({ ...common, secureContext: createSecureContext({ minVersion: 'TLSv1.2', ...own }) })
+  }
+}
+
+function readAuthority(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new ColdtrailError('E_FILE_READ', { path, cause: (error as Error).message }, { cause: error })
   }
 }
 

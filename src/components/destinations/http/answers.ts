@@ -35,13 +35,12 @@ export function excerpt({ body }: HttpResponse, hide: (text: string) => string):
   return text === '' ? '' : `: ${printable(hide(text), EXCERPT_LENGTH)}`
 }
 
-/** What Retry-After asks for, seconds or a date; undefined without one. */
+/** What Retry-After asks for, seconds or a date, at most an hour; undefined without one. */
 export function retryAfterMs({ headers }: HttpResponse, nowMs: number): number | undefined {
   const text = headers['retry-after']?.trim()
   if (text === undefined || text === '') return undefined
-  if (/^\d{1,9}$/.test(text)) return Number(text) * 1000
-  const at = Date.parse(text)
-  return Number.isNaN(at) ? undefined : Math.max(0, at - nowMs)
+  const asked = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - nowMs
+  return Number.isNaN(asked) ? undefined : Math.min(Math.max(0, asked), MAX_PAUSE_MS)
 }
 
 /** An answer that is no success, by the usual meaning of its status. */
@@ -82,6 +81,7 @@ export function faultOutcome(error: unknown, asking: Asking): Outcome {
 // --- internal ---
 
 const EXCERPT_LENGTH = 200
+const MAX_PAUSE_MS = 3_600_000
 
 const ADVICE: ReadonlyMap<number, string> = new Map([
   [401, 'The credentials are missing or wrong: check headers of this destination, and the variables they come from.'],
