@@ -48,11 +48,9 @@ const config = z.strictObject({
     .describe('Instead of that of the cloud, such as a private link.'),
   data: z.enum(['text', 'none']).default('text').describe('Whether the record itself is sent, in the column data.'),
   too_long: z
-    .enum(['trim', 'refuse'])
-    .default('trim')
-    .describe(
-      'A value above 32 KiB, which the service would cut without a word: cut here and counted, or refuse the event.',
-    ),
+    .enum(['refuse', 'trim'])
+    .default('refuse')
+    .describe('A value over 32 KiB: the event becomes a dead letter, or the value is trimmed and marked.'),
   ca_file: z.string().min(1).optional().describe('PEM file of authorities to trust besides those of the system.'),
   request_timeout_secs: z.number().positive().default(100).describe('Time from the request to the end of its answer.'),
 })
@@ -175,7 +173,7 @@ function rows({ data: sent, too_long }: LegacyConfig): (event: OutgoingEvent, ou
     if (sent === 'text') field('data', wellFormedRecord(event.data, notes))
     writer.ascii('}')
     if (tooLong !== undefined && too_long === 'refuse') {
-      return { refused: `${tooLong} is longer than the 32 KiB of a field` }
+      return { refused: `${tooLong} is longer than the 32 KiB of a field; too_long: trim cuts it` }
     }
     out.bytes(writer.buffer, 0, writer.at)
     return notes.length > 0 ? { notes } : undefined
