@@ -42,6 +42,7 @@ const WHY = {
 const PARTS: Readonly<Record<string, readonly string[]>> = {
   '@aws-sdk/': ['components/sources'],
   '@smithy/': ['components/sources'],
+  '@azure/': ['components/destinations'],
   commander: ['cli'],
   'cli-progress': ['cli'],
   kysely: ['store'],

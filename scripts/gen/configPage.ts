@@ -60,15 +60,18 @@ function rows(node: SchemaNode): string {
   )
 }
 
-/** Keys of sections inside get lines of their own: `hmac.secret`. */
+/** Keys of sections inside get lines of their own: `hmac.secret`, and `tables[].stream` of each in a list. */
 function withInner(node: SchemaNode): SchemaNode {
-  const fields = Object.entries(node.properties ?? {})
+  const fields = Object.entries(node.properties ?? {}).map(([key, field]) => [key, field] as const)
+  const sections = (key: string, field: SchemaNode): [string, SchemaNode] =>
+    field.items?.properties ? [`${key}[]`, field.items] : [key, field]
   const inner = (key: string, field: SchemaNode) =>
     Object.entries(withInner(field).properties ?? {}).map(([name, below]) => [`${key}.${name}`, below] as const)
-  const required = fields.flatMap(([key, field]) => (field.required ?? []).map((name) => `${key}.${name}`))
+  const below = fields.map(([key, field]) => sections(key, field))
+  const required = below.flatMap(([key, field]) => (withInner(field).required ?? []).map((name) => `${key}.${name}`))
   return {
     ...node,
-    properties: Object.fromEntries(fields.flatMap(([key, field]) => [[key, field], ...inner(key, field)])),
+    properties: Object.fromEntries(fields.flatMap(([key, field]) => [[key, field], ...inner(...sections(key, field))])),
     required: [...(node.required ?? []), ...required],
   }
 }
@@ -76,7 +79,8 @@ function withInner(node: SchemaNode): SchemaNode {
 function typeOf(field: SchemaNode): string {
   if (field.const !== undefined) return code(JSON.stringify(field.const))
   if (field.enum) return field.enum.map((value) => code(String(value))).join(', ')
-  if (field.type === 'array') return `list of ${field.items?.type ?? 'sections'}`
+  if (field.type === 'array')
+    return `list of ${field.items?.properties ? 'sections' : (field.items?.type ?? 'sections')}`
   if (field.type === 'object') return 'section'
   return field.type ?? (field.anyOf ?? field.oneOf ?? []).map(typeOf).join(' or ')
 }

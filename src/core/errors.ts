@@ -521,6 +521,41 @@ export const ERRORS = {
     'Give the authority that signed its certificate as ca_file, and check the name in url; verification is never off.',
     EXIT.destination,
   ),
+  E_AZURE_CREDENTIALS: row(
+    'Destination {destination}: no token from {from} with {tried}: {cause}',
+    '{advice}',
+    EXIT.destination,
+  ),
+  E_SENTINEL_TOKEN: row(
+    'Destination {destination}: {endpoint} refuses the token of {tried}, a fresh one too: {cause} (request {request})',
+    'The token is for {scope}: check cloud and scope, and that the application is of the tenant of the workspace.',
+    EXIT.destination,
+  ),
+  E_SENTINEL_ROLE: row(
+    'Destination {destination}: {tried} has no right to send to the data collection rule {rule}: {cause} (request {request})',
+    'Assign it the role Monitoring Metrics Publisher (3913510d-42f4-4e42-8a64-420c390055eb) on that rule, not on the workspace; a new assignment takes up to 30 minutes to be in force.',
+    EXIT.destination,
+  ),
+  E_SENTINEL_RULE: row(
+    'Destination {destination}: {endpoint} has no data collection rule {rule}: {cause} (request {request})',
+    'Give as rule its immutableId (dcr-…, in the JSON view of the portal), and as endpoint that of this rule.',
+    EXIT.destination,
+  ),
+  E_SENTINEL_STREAM: row(
+    'Destination {destination}: the data collection rule {rule} has no stream {stream}: {cause} (request {request})',
+    'Add it to streamDeclarations and dataFlows of the rule (`coldtrail forward table` prints both), or name the stream that is there as stream of table {table}.',
+    EXIT.destination,
+  ),
+  E_SENTINEL_ENDPOINT: row(
+    'Destination {destination}: {endpoint} does not answer as a logs ingestion endpoint: {cause} (request {request})',
+    'Give logsIngestion.endpoint of the rule or of its data collection endpoint: https://NAME.REGION-1.ingest.monitor.azure.com; a proxy or a portal page may have answered instead.',
+    EXIT.destination,
+  ),
+  E_SENTINEL_TABLE: row(
+    'Destination {destination}: there is no built-in table {table}.{suggestion}',
+    'Built in are {known}. A table of your own has a name that ends in _CL, and lists its columns.',
+    EXIT.usage,
+  ),
   E_FORWARD_REFUSED: row(
     'Destination {destination}, feed {feed}: the receiver refused {count} records one by one and took none: {reason}',
     'The schema does not fit rather than a record. Compare the receiver with `forward table`, and see `forward check`; nothing was lost, the next run goes on here.',

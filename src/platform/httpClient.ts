@@ -2,6 +2,7 @@
  * HTTP requests of destinations: keep-alive connections, TLS verified, three time limits, a bounded answer, proxies of
  * the environment, and faults with a kind. Retrying is the caller's. Nothing of a request is logged here.
  */
+import { readFileSync } from 'node:fs'
 import { type IncomingHttpHeaders, Agent as PlainAgent, request as plainRequest, type RequestOptions } from 'node:http'
 import { request as secureRequest, Agent as TlsAgent } from 'node:https'
 import { BlockList, isIP, type Socket } from 'node:net'
