@@ -142,7 +142,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     requireData()
     reading ??= openReader(config, catalog)
     const answering = await reading
-    if (collection !== MAIN_COLLECTION) requireCollection(collection, await (await catalog()).collections())
+    if (collection !== MAIN_COLLECTION) requireCollection(collection, await collectionsOf(await catalog()))
     return answering
   }
 
@@ -203,7 +203,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
         import('./store/verify.ts'),
         import('./collect/decode.ts'),
       ])
-      requireCollection(request.collection, await (await catalog()).collections())
+      requireCollection(request.collection, await collectionsOf(await catalog()))
       // What was collected was within its limits then.
       const limits = { maxBytes: Number.MAX_SAFE_INTEGER, maxRatio: Number.MAX_SAFE_INTEGER }
       return verifyStore({
@@ -236,6 +236,12 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
 function requireCollection(name = MAIN_COLLECTION, known: readonly string[]): void {
   if (name !== MAIN_COLLECTION && !known.includes(name))
     throw new ColdtrailError('E_COLLECTION_UNKNOWN', { name, known: known.join(', ') || 'none' })
+}
+
+/** With those into which nothing could be collected yet: what was refused is to be seen. */
+async function collectionsOf(catalog: Catalog): Promise<string[]> {
+  const failed = (await catalog.pending()).map(({ collection }) => collection ?? MAIN_COLLECTION)
+  return [...new Set([...(await catalog.collections()), ...failed])].sort()
 }
 
 async function currentKey(dataDir: string) {

@@ -1,4 +1,5 @@
 import { printable } from '../core/errors.ts'
+import { countText } from '../core/terminalText.ts'
 import { defineCommand } from './command.ts'
 
 export const catalogRebuildCommand = defineCommand({
@@ -18,9 +19,10 @@ export const catalogRebuildCommand = defineCommand({
     const report = await coldtrail.rebuildCatalog()
     if (io.json) io.emit({ type: 'rebuild', ...report })
     else {
-      const { collections, links, segments, sessions, dropped } = report
+      const { collections, links, segments, sessions, quarantined, dropped } = report
       const names = collections.map((name) => printable(name)).join(', ') || 'no collection'
       io.print(`Rebuilt from ${links} links: ${segments} segments with ${sessions} sessions in ${names}.`)
+      if (quarantined > 0) io.print(`${countText(quarantined, 'object')} in quarantine still.`)
       for (const name of dropped) io.print(`Left out, a commit that was cut off: ${printable(name)}`)
     }
     return undefined

@@ -591,8 +591,9 @@ class CollectRun {
         this.log('warn', 'object not collected', { key: object.key, code, reason })
         tally.failed += 1
         increment(tally.errors, code)
+        const { collection } = this.options
         const state = QUARANTINE.has(code) ? 'quarantined' : 'pending'
-        this.inBackground(() => catalog.giveBack(owner, object, { state, code, reason }))
+        this.inBackground(() => catalog.giveBack(owner, object, { state, code, reason, collection }))
         if (SOURCE_FAULTS.has(code)) this.fail(error)
       }
     }

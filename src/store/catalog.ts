@@ -49,7 +49,13 @@ export interface Claim {
 }
 
 export type GiveBackOutcome =
-  | { readonly state: 'pending' | 'quarantined'; readonly code: string; readonly reason: string }
+  | {
+      readonly state: 'pending' | 'quarantined'
+      readonly code: string
+      readonly reason: string
+      /** Into which it was to be collected. */
+      readonly collection: string
+    }
   /** As if never claimed; an earlier reason stays. */
   | { readonly state: 'free' }
 
@@ -58,6 +64,8 @@ export interface PendingObject {
   readonly bucket: string
   readonly key: string
   readonly version: string
+  /** Into which it was to be collected; null when an older program gave it back. */
+  readonly collection: string | null
   readonly state: 'pending' | 'quarantined'
   readonly attempts: number
   readonly code: string

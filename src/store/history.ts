@@ -4,6 +4,7 @@
  *     manifests.ndjson       live log: one manifest a line (its canonical bytes), and `{"replaced":[…],"by":N}` marks
  *     keyset-<segment>.ks    copies of keysets
  *     session-<segment>.ledger   which object each session is (sessionLedger.ts; written before the commit)
+ *     quarantine.ndjson      why objects were refused whole (quarantine.ts)
  *     chain/<number>.link    chain.ts
  *
  * The log is append-only; repeated lines count once, and a line cut off by a crash is passed over.

@@ -7,7 +7,8 @@
  *     quarantined   objects that were refused whole
  *     pending       objects that are listed but not collected yet
  *
- * A reject has no time of its own; it counts where its segment overlaps the time asked for. Objects count always.
+ * A reject has no time of its own; it counts where its segment overlaps the time asked for. Of objects those count that
+ * could belong to the question (missingObjects.ts).
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -16,6 +17,7 @@ import { ColdtrailError } from '../core/errors.ts'
 import { eventUid, parseEventUid } from '../core/eventUid.ts'
 import type { Catalog, Hold, PendingObject, SegmentRow } from './catalog.ts'
 import { DuckDb, type Parameters, parquetFiles, type Row, sqlName, sqlText } from './duckdb.ts'
+import { mayBelong } from './missingObjects.ts'
 import {
   type ColumnFilters,
   keysetFilters,
@@ -241,7 +243,7 @@ export class StoreReader {
   ): Promise<
     Answer & { readonly records: AsyncIterableIterator<RejectedRecord>; readonly objects: readonly PendingObject[] }
   > {
-    const objects = await this.options.catalog.pending()
+    const objects = await this.missing(question)
     return this.held(question, 'reject', async (plan) => {
       const records = await HeldRows.start(this.rejectedRecords(plan, question), plan)
       return { ...plan.answer, objects, records }
@@ -389,7 +391,7 @@ export class StoreReader {
       const why = [
         ...offlineReason(offline),
         ...(kind === 'reject' ? [] : await rejectsReason(pruned, question, duckdb)),
-        ...(kind === 'reject' ? [] : objectReasons(await catalog.pending())),
+        ...(kind === 'reject' ? [] : objectReasons(await this.missing(question))),
       ]
       const { total, stages } = pruned
       const answer = {
@@ -403,6 +405,12 @@ export class StoreReader {
       await release()
       throw error
     }
+  }
+
+  private async missing(question: Question): Promise<PendingObject[]> {
+    const { collection = 'main' } = question
+    const range = { collection, ...boundsOf(question) }
+    return (await this.options.catalog.pending()).filter((object) => mayBelong(object, range))
   }
 
   /** The catalog is asked again only after a commit: reading manifests takes longer than finding a needle. */

@@ -23,6 +23,7 @@ import { keysetCopyName } from './history.ts'
 import { describeKeyset, openKeyset } from './keyset.ts'
 import { listKeysetKeys } from './keysetKeys.ts'
 import { directoryDigest, serializeManifest } from './manifest.ts'
+import { QUARANTINE_LOG } from './quarantine.ts'
 import { type SegmentFile, type SessionRow, segmentFileName } from './segment.ts'
 import { packHeader } from './segmentWriter.ts'
 import { sessionLedgerName } from './sessionLedger.ts'
@@ -439,7 +440,8 @@ class Verification {
       const numbers = [...links.map(({ link }) => link.body.segment.segment), ...rows.map(({ segment }) => segment)]
       const kept = new Set(numbers.flatMap((number) => [sessionLedgerName(number), keysetCopyName(number)]))
       for (const name of namesIn(directory))
-        if (!kept.has(name) && name !== MANIFEST_LOG && name !== 'chain') orphans.push(join(directory, name))
+        if (!kept.has(name) && name !== MANIFEST_LOG && name !== QUARANTINE_LOG && name !== 'chain')
+          orphans.push(join(directory, name))
       orphans.push(...aboveHead.map((number) => join(this.chainDirectory(collection), linkFileName(number))))
     }
     this.counts.orphans = orphans.length

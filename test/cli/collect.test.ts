@@ -64,6 +64,26 @@ test('a folder that cannot be listed does not keep the others from being collect
     assert.deepEqual([mended.status, jsonLines(mended.stdout).at(-1)?.known], [0, 2])
   }))
 
+test('what was refused whole belongs to its collection: it is listed there, and no other answer lacks it', () =>
+  inTemporary(async (cwd) => {
+    mkdirSync(join(cwd, 'logs'))
+    writeFileSync(join(cwd, 'good.json'), events(1))
+    writeFileSync(join(cwd, 'logs/bad.gz'), gzipSync(events(500)).subarray(0, 40))
+    assert.equal((await runColdtrail(['collect', 'good.json'], { cwd })).status, 0)
+    assert.equal((await runColdtrail(['collect', 'logs', '--collection', 'audit'], { cwd })).status, 3)
+    const ask = (...args: string[]) => runColdtrail([...args, '--json'], { cwd })
+    for (let turn = 1; turn <= 2; turn++) {
+      assert.equal((await ask('search', '--count', '--require-complete')).status, 0)
+      assert.equal((await ask('search', '--count', '--require-complete', '--collection', 'audit')).status, 7)
+      assert.equal((await ask('rejects')).stdout, '')
+      const [refused] = jsonLines((await ask('rejects', '--collection', 'audit')).stdout)
+      assert.deepEqual([refused?.type, refused?.code, refused?.key], ['quarantined', 'E_OBJECT_CORRUPT', 'bad.gz'])
+      assert.equal(jsonLines((await ask('catalog', 'rebuild')).stdout)[0]?.quarantined, 1)
+    }
+    assert.equal((await ask('verify')).status, 0)
+    assert.equal(jsonLines((await ask('verify')).stdout).at(-1)?.orphans, 0)
+  }))
+
 test('standard input is collected', () =>
   inTemporary(async (cwd) => {
     const { status, stdout, stderr } = await runColdtrail(['collect', '-', '--json'], { cwd, input: events(4) })

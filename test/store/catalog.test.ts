@@ -125,8 +125,8 @@ for (const dialect of ['sqlite', 'postgres'] as const)
         )
         assert.deepEqual(await verdicts(one), ['busy', 'claimed', 'claimed', 'claimed'])
         assert.deepEqual(await verdicts(), ['busy', 'busy', 'busy', 'busy'])
-        await catalog.giveBack(one, a, { state: 'pending', code: 'E_X', reason: 'reset' })
-        await catalog.giveBack(one, b, { state: 'quarantined', code: 'E_Y', reason: 'bomb' })
+        await catalog.giveBack(one, a, { state: 'pending', code: 'E_X', reason: 'reset', collection: 'main' })
+        await catalog.giveBack(one, b, { state: 'quarantined', code: 'E_Y', reason: 'bomb', collection: 'main' })
         await catalog.giveBack(one, c, { state: 'free' })
         await catalog.markSkipped(one, d, 'digest')
         const pending = await catalog.pending()
@@ -527,7 +527,8 @@ for (const dialect of ['sqlite', 'postgres'] as const)
         await assert.rejects(openCatalog(options), code('E_CATALOG_LOST'))
       }
       const report = await rebuildCatalog(options)
-      assert.deepEqual(report, { collections: ['main', 'workbench'], links: 6, segments: 4, sessions: 24, dropped: [] })
+      const counts = { links: 6, segments: 4, sessions: 24, quarantined: 0 }
+      assert.deepEqual(report, { collections: ['main', 'workbench'], ...counts, dropped: [] })
       catalog = await openCatalog(options)
       owner = await catalog.owner('collect')
       assert.deepEqual(await catalog.segments(), before)
@@ -547,6 +548,72 @@ for (const dialect of ['sqlite', 'postgres'] as const)
         (await catalog.verifyChain()).flatMap(({ faults }) => faults),
         [],
       )
+      await catalog.close()
+    })
+
+    test('a rebuild keeps what is in quarantine with its reason, and not what was tried again or collected since', async () => {
+      const options = await fresh()
+      let catalog = await openCatalog(options)
+      let owner = await catalog.owner('collect')
+      const [bad, other, healed, retried, pending] = ['bad', 'other', 'healed', 'retried', 'pending'].map((name) =>
+        fakeObject(name),
+      ) as [SourceObject, SourceObject, SourceObject, SourceObject, SourceObject]
+      const hostile = { ...bad, key: 'k\n{"object":"x"}\u2028' }
+      await catalog.claim(owner, [bad, other, healed, retried, pending, hostile])
+      const refuse = (object: SourceObject, collection = 'main') =>
+        catalog.giveBack(owner, object, { state: 'quarantined', code: 'E_Y', reason: 'bomb "\n', collection })
+      for (const object of [bad, healed, retried, hostile]) await refuse(object)
+      await refuse(other, 'audit')
+      await catalog.giveBack(owner, pending, { state: 'pending', code: 'E_X', reason: 'reset', collection: 'main' })
+      await catalog.claim(owner, [healed, retried, bad], { retry: true })
+      const segment = await sealObjects(catalog, owner, [healed])
+      await catalog.commitSeal(owner, segment, [healed])
+      await refuse(bad)
+      const before = (await catalog.pending()).filter(({ state }) => state === 'quarantined')
+      assert.deepEqual(
+        before.map(({ key, attempts }) => [key, attempts]).sort(),
+        [
+          [bad.key, 2],
+          [hostile.key, 1],
+          [other.key, 1],
+        ].sort(),
+      )
+      await owner.release()
+      await catalog.close()
+      // A line that was cut off, and one that was damaged.
+      const log = join(options.dataDir, 'history/main/quarantine.ndjson')
+      writeFileSync(log, `${readFileSync(log, 'utf8')}{"object":\nnull\n{"obj`)
+
+      assert.equal((await rebuildCatalog(options)).quarantined, 3)
+      catalog = await openCatalog(options)
+      owner = await catalog.owner('collect')
+      const byKey = (objects: readonly { readonly key: string }[]) =>
+        [...objects].sort((a, b) => (a.key < b.key ? -1 : 1))
+      assert.deepEqual(byKey(await catalog.pending()), byKey(before))
+      const verdicts = async (retry = false) =>
+        (await catalog.claim(owner, [bad, other, hostile, healed, retried, pending], { retry })).map((c) => c.verdict)
+      assert.deepEqual(await verdicts(), [...Array(3).fill('quarantined'), 'known', 'claimed', 'claimed'])
+      assert.deepEqual(await verdicts(true), [...Array(3).fill('claimed'), 'known', 'busy', 'busy'])
+      await catalog.close()
+    })
+
+    test('a catalog of version 2 is taken as it is, and learns where objects were to go', async () => {
+      const options = await fresh()
+      let catalog = await openCatalog(options)
+      const owner = await catalog.owner('collect')
+      const object = fakeObject('a')
+      await catalog.claim(owner, [object])
+      await catalog.giveBack(owner, object, { state: 'quarantined', code: 'E_Y', reason: 'bomb', collection: 'main' })
+      await owner.release()
+      await catalog.close()
+      await run(options, `alter table ledger drop column collection; update facts set value = '2'`)
+      catalog = await openCatalog(options)
+      assert.deepEqual(
+        (await catalog.pending()).map(({ key, collection }) => [key, collection]),
+        [[object.key, null]],
+      )
+      const again = await catalog.owner('collect')
+      assert.equal((await catalog.claim(again, [object], { retry: true }))[0]?.verdict, 'claimed')
       await catalog.close()
     })
 
@@ -682,7 +749,7 @@ for (const dialect of ['sqlite', 'postgres'] as const)
             }
           } else if (action <= 3) {
             const outcome = action === 2 ? 'pending' : 'quarantined'
-            await catalog.giveBack(owner, object, { state: outcome, code: 'E_X', reason: 'test' })
+            await catalog.giveBack(owner, object, { state: outcome, code: 'E_X', reason: 'test', collection: 'main' })
             if (!mine) continue
             model.set(name, { state: outcome })
             attempts.set(name, (attempts.get(name) ?? 0) + 1)

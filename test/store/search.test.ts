@@ -364,7 +364,10 @@ test('superseded sessions are hidden everywhere unless all versions are asked fo
   }
 })
 
-test('objects that are pending or quarantined make every answer incomplete', async () => {
+const PENDING = { state: 'pending', code: 'E_X', reason: 'r' } as const
+const QUARANTINED = { state: 'quarantined', code: 'E_Y', reason: 'r' } as const
+
+test('objects that are pending or quarantined make every answer incomplete to which they could belong', async () => {
   const store = await SampleStore.create()
   const reader = new StoreReader({ catalog: store.catalog, dataDir: store.dataDir })
   try {
@@ -372,8 +375,8 @@ test('objects that are pending or quarantined make every answer incomplete', asy
     assert.equal((await reader.count({})).complete, true)
     const objects = [object, { ...object, key: 'l' }]
     await store.catalog.claim(store.owner, objects)
-    await store.catalog.giveBack(store.owner, objects[0]!, { state: 'pending', code: 'E_X', reason: 'r' })
-    await store.catalog.giveBack(store.owner, objects[1]!, { state: 'quarantined', code: 'E_Y', reason: 'r' })
+    await store.catalog.giveBack(store.owner, objects[0]!, { ...PENDING, collection: 'main' })
+    await store.catalog.giveBack(store.owner, objects[1]!, { ...QUARANTINED, collection: 'main' })
     const { complete, why } = await reader.count({})
     assert.equal(complete, false)
     assert.deepEqual(
@@ -381,6 +384,38 @@ test('objects that are pending or quarantined make every answer incomplete', asy
       ['1 quarantined', '1 pending'],
     )
     assert.equal((await reader.rejects()).objects.length, 2)
+    const elsewhere = { collection: 'audit' }
+    assert.equal((await reader.count(elsewhere)).complete, true)
+    assert.equal((await reader.rejects(elsewhere)).objects.length, 0)
+
+    // Of a day: what lies further away is complete.
+    const dated = { ...object, key: 'AWSLogs/1/CloudTrail/us-east-1/2023/07/10/file.json.gz' }
+    await store.catalog.claim(store.owner, [dated])
+    await store.catalog.giveBack(store.owner, dated, { ...QUARANTINED, collection: 'audit' })
+    const day = (text: string) => Date.parse(text) * 1000
+    const isComplete = async (from?: string, to?: string) => {
+      const time1 = from === undefined ? undefined : day(from)
+      const time2 = to === undefined ? undefined : day(to)
+      const question = { ...elsewhere, time1, time2 }
+      const { objects } = await reader.rejects(question)
+      const { complete } = await reader.count(question)
+      assert.equal(objects.length === 0, complete)
+      return complete
+    }
+    assert.equal(await isComplete(), false)
+    assert.equal(await isComplete('2023-07-10', '2023-07-10T23:59:59Z'), false)
+    assert.equal(await isComplete('2023-07-12T23:59:59.999Z'), false)
+    assert.equal(await isComplete('2023-07-13'), true)
+    assert.equal(await isComplete(undefined, '2023-07-08'), false)
+    assert.equal(await isComplete(undefined, '2023-07-07T23:59:59.999Z'), true)
+    // A date in a file's name says nothing of what is in the file.
+    await store.catalog.claim(store.owner, [{ ...object, key: 'export-2001-01-01.json' }])
+    await store.catalog.giveBack(
+      store.owner,
+      { ...object, key: 'export-2001-01-01.json' },
+      { ...QUARANTINED, ...elsewhere },
+    )
+    assert.equal(await isComplete('2023-07-13'), false)
   } finally {
     await reader.close()
     await store.remove()

@@ -7,6 +7,7 @@ import { sql } from 'kysely'
 import type { SourceObject } from '../../core/sourceObject.ts'
 import { faultPoint } from '../../platform/faults.ts'
 import type { Claim, GiveBackOutcome, PendingObject } from '../catalog.ts'
+import { recordQuarantined, recordRetried } from '../quarantine.ts'
 import { asBuffer, ClosedLedger, mergeObjects } from './closedLedger.ts'
 import { batches, type CatalogContext, now, type OwnerState } from './context.ts'
 import { KEY_BYTES, ledgerDay, ledgerShard, objectId } from './objectId.ts'
@@ -39,7 +40,7 @@ export class Ledger {
     const claims: Claim[] = []
     for (const batch of batches(objects)) {
       const identified = batch.map(identify)
-      let { claims: answer, holders } = await this.claimBatch(owner, identified, retry)
+      let { claims: answer, holders, retried } = await this.claimBatch(owner, identified, retry)
       // Claims of owners whose lock is free are free at once: take those owners over and ask again for what was busy.
       let freed = false
       for (const holder of holders) if (await takeOver(this.context, holder)) freed = true
@@ -50,12 +51,18 @@ export class Ledger {
           busy.map((i) => identified[i]!),
           retry,
         )
+        retried = [...retried, ...again.retried]
         answer = answer.slice()
         busy.forEach((i, at) => {
           answer[i] = again.claims[at]!
         })
       }
       claims.push(...answer)
+      for (const [collection, objects] of Map.groupBy(retried, (row) => row.collection))
+        recordRetried(
+          this.context.manifestDirectory(collection),
+          objects.map(({ object }) => object),
+        )
       faultPoint('claim.committed')
     }
     return claims
@@ -63,17 +70,16 @@ export class Ledger {
 
   async giveBack(owner: ClaimerOwner, object: SourceObject, outcome: GiveBackOutcome): Promise<void> {
     const { id } = identify(object)
-    await this.context.write(async (tx) => {
-      if (outcome.state === 'free') return freeClaims(tx, owner.id, id)
-      await tx
+    if (outcome.state === 'free') return this.context.write((tx) => freeClaims(tx, owner.id, id))
+    const { state, code, reason, collection } = outcome
+    const given = await this.context.write((tx) =>
+      tx
         .updateTable('ledger')
         .set({
-          state: outcome.state,
+          ...{ state, code, reason, collection },
           owner: null,
           attempts: sql<number>`attempts + 1`,
           since: sql<number>`case when code is null then ${sql.lit(now())} else since end`,
-          code: outcome.code,
-          reason: outcome.reason,
           source: object.source,
           bucket: object.bucket,
           object_key: object.key,
@@ -82,8 +88,14 @@ export class Ledger {
         .where('object', '=', id)
         .where('owner', '=', owner.id)
         .where('state', '=', 'claimed')
-        .execute()
-    })
+        .returning(['attempts', 'since'])
+        .executeTakeFirst(),
+    )
+    if (given && state === 'quarantined') {
+      const { source, bucket, key, version } = object
+      const line = { object: hex(id), source, bucket, key, version, code, reason, ...given }
+      recordQuarantined(this.context.manifestDirectory(collection), line)
+    }
   }
 
   async markSkipped(owner: ClaimerOwner, object: SourceObject, reason: string): Promise<void> {
@@ -135,7 +147,18 @@ export class Ledger {
   async pending(): Promise<PendingObject[]> {
     const rows = await this.context.db
       .selectFrom('ledger')
-      .select(['source', 'bucket', 'object_key', 'version', 'state', 'attempts', 'code', 'reason', 'since'])
+      .select([
+        'source',
+        'bucket',
+        'object_key',
+        'version',
+        'collection',
+        'state',
+        'attempts',
+        'code',
+        'reason',
+        'since',
+      ])
       .where('state', 'in', ['pending', 'quarantined'])
       .orderBy('since')
       .execute()
@@ -148,7 +171,7 @@ export class Ledger {
     owner: ClaimerOwner,
     objects: readonly Identified[],
     retry: boolean,
-  ): Promise<{ claims: Claim[]; holders: Set<string> }> {
+  ): Promise<{ claims: Claim[]; holders: Set<string>; retried: { object: string; collection: string }[] }> {
     return this.context.write(async (tx) => {
       await this.context.assertOwner(tx, owner)
       // Open rows are read before the closed shards: a row that compaction moves in between is then seen in one of them.
@@ -190,7 +213,12 @@ export class Ledger {
       const settled = claims.map((claim, i) =>
         claim.verdict === 'claimed' && !taken.has(hex(objects[i]!.id)) ? { ...claim, verdict: 'busy' as const } : claim,
       )
-      return { claims: settled, holders }
+      const retried = rows.flatMap(({ object, state, collection }) =>
+        state === 'quarantined' && collection !== null && taken.has(hex(object))
+          ? [{ object: hex(object), collection }]
+          : [],
+      )
+      return { claims: settled, holders, retried }
     })
   }
 
@@ -259,6 +287,7 @@ export const SETTLED = {
   owner: null,
   code: null,
   reason: null,
+  collection: null,
   source: null,
   bucket: null,
   object_key: null,
@@ -266,12 +295,15 @@ export const SETTLED = {
 } as const
 
 export async function openRows(tx: Tx, keyHashes: readonly Buffer[]) {
-  const rows: Pick<Tables['ledger'], 'object' | 'key_hash' | 'state' | 'owner' | 'attempts' | 'segment'>[] = []
+  const rows: Pick<
+    Tables['ledger'],
+    'object' | 'key_hash' | 'state' | 'owner' | 'attempts' | 'segment' | 'collection'
+  >[] = []
   for (const batch of batches(keyHashes))
     rows.push(
       ...(await tx
         .selectFrom('ledger')
-        .select(['object', 'key_hash', 'state', 'owner', 'attempts', 'segment'])
+        .select(['object', 'key_hash', 'state', 'owner', 'attempts', 'segment', 'collection'])
         .where('key_hash', 'in', batch)
         .execute()),
     )

@@ -1,8 +1,8 @@
 /**
  * A new catalog from what is on disk: links (what was committed), session ledgers (which objects), manifests, and the
- * files (what numbers are taken). Nothing sealed is lost and no object is collected twice. What only the catalog knew is
- * gone: reasons of pending and skipped objects, and the stat of local files, which are read once more and then known by
- * their SHA-256.
+ * files (what numbers are taken). Nothing sealed is lost and no object is collected twice; what is in quarantine stays
+ * there with its reason. What only the catalog knew is gone: reasons of pending and skipped objects, which are tried
+ * again, and the stat of local files, which are read once more and then known by their SHA-256.
  */
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -13,6 +13,7 @@ import type { CatalogOptions } from '../catalog.ts'
 import { type ChainReport, type Link, linkFileName, type SegmentFacts, sha256, verifyChain } from '../chain.ts'
 import { historyCollections, manifests } from '../history.ts'
 import { type Manifest, parseManifest, serializeManifest } from '../manifest.ts'
+import { type QuarantinedObject, readQuarantine } from '../quarantine.ts'
 import type { FileKind, SegmentFile } from '../segment.ts'
 import { type LedgerEntry, parseSessionLedger, sessionLedgerName } from '../sessionLedger.ts'
 import { loadPublicKeys, loadSigningKey } from '../signingKeys.ts'
@@ -21,7 +22,7 @@ import { insertSegment, linkRow } from './commit.ts'
 import { batches, CatalogContext, now } from './context.ts'
 import { repairDerived } from './derived.ts'
 import { addClosed, hex } from './ledger.ts'
-import { KEY_BYTES, ledgerShard, OBJECT_ID_BYTES } from './objectId.ts'
+import { KEY_BYTES, ledgerDay, ledgerShard, OBJECT_ID_BYTES, objectId } from './objectId.ts'
 import { catalogPath, defaultHistoryDir, type Opened, openDatabase } from './open.ts'
 import { restoreFeeds } from './outbox.ts'
 import { prepareSchema, type Tx } from './schema.ts'
@@ -32,6 +33,8 @@ export interface RebuildReport {
   readonly links: number
   readonly segments: number
   readonly sessions: number
+  /** Objects in quarantine. */
+  readonly quarantined: number
   /** Links of commits that were cut off and whose files do not exist; the next commit takes their number. */
   readonly dropped: readonly string[]
 }
@@ -49,11 +52,12 @@ export async function rebuildCatalog(options: CatalogOptions): Promise<RebuildRe
   const opened = await openDatabase(options, path)
   const { dialect, db, locks } = opened
   const context = new CatalogContext({ dialect, db, locks, dataDir, historyDir, key })
+  let quarantined = 0
   try {
     await refuseLivingOwners(options, opened)
     if (dialect === 'postgres') await moveSchemaAside(options, opened)
     await prepareSchema(db, dialect, () => {})
-    await context.write((tx) => fill(tx, context, found))
+    quarantined = await context.write((tx) => fill(tx, context, found))
     await repairDerived(context)
   } finally {
     await locks.close()
@@ -65,6 +69,7 @@ export async function rebuildCatalog(options: CatalogOptions): Promise<RebuildRe
     links: found.chains.reduce((sum, { links }) => sum + links.length, 0),
     segments: found.segments.filter(({ replaced }) => !replaced).length,
     sessions: found.segments.reduce((sum, { entries, replaced }) => sum + (replaced ? 0 : entries.length), 0),
+    quarantined,
     dropped: found.dropped,
   }
 }
@@ -85,6 +90,7 @@ interface Found {
   readonly chains: readonly { collection: string; links: ChainReport['links'] }[]
   readonly segments: readonly FoundSegment[]
   readonly dropped: readonly string[]
+  readonly quarantine: readonly (QuarantinedObject & { readonly collection: string })[]
   /** Segment numbers of every file seen. */
   readonly numbers: ReadonlySet<number>
 }
@@ -94,6 +100,7 @@ function readDisk(dataDir: string, historyDir: string): Found {
   const chains: { collection: string; links: ChainReport['links'] }[] = []
   const segments: FoundSegment[] = []
   const dropped: string[] = []
+  const quarantine: (QuarantinedObject & { collection: string })[] = []
   for (const collection of historyCollections(historyDir)) {
     const directory = join(historyDir, collection)
     const report = verifyChain(collection, join(directory, 'chain'), keys)
@@ -133,8 +140,9 @@ function readDisk(dataDir: string, historyDir: string): Found {
       })
     }
     chains.push({ collection, links })
+    quarantine.push(...readQuarantine(directory).map((object) => ({ ...object, collection })))
   }
-  return { chains, segments, dropped, numbers: fileNumbers(dataDir, historyDir) }
+  return { chains, segments, dropped, quarantine, numbers: fileNumbers(dataDir, historyDir) }
 }
 
 /** Whether the last link's commit may count: its files stand, or the history has already taken it in. */
@@ -218,7 +226,8 @@ function putInPlace(dataDir: string, path: string): void {
   syncDirectory(dataDir)
 }
 
-async function fill(tx: Tx, context: CatalogContext, found: Found): Promise<void> {
+/** Answers how many objects are in quarantine. */
+async function fill(tx: Tx, context: CatalogContext, found: Found): Promise<number> {
   const owner = `rebuild-${crypto.randomUUID()}`
   await tx
     .insertInto('owners')
@@ -245,6 +254,26 @@ async function fill(tx: Tx, context: CatalogContext, found: Found): Promise<void
   await fillLedger(tx, found.segments)
   await fillNumbers(tx, owner, found)
   await restoreFeeds(tx, context.dataDir)
+  return fillQuarantine(tx, found)
+}
+
+/** An object that a session holds is known, whatever the quarantine says. */
+async function fillQuarantine(tx: Tx, { quarantine, segments }: Found): Promise<number> {
+  const rows = new Map(
+    quarantine.map(({ object, source, bucket, key, version, collection, attempts, code, reason, since }) => {
+      const id = objectId({ source, bucket, key, version })
+      const row = {
+        ...{ object: id, key_hash: id.subarray(0, KEY_BYTES), shard: ledgerShard(ledgerDay(key), id) },
+        ...{ source, bucket, object_key: key, version, collection, attempts, code, reason, since },
+        ...{ state: 'quarantined' as const, owner: null, segment: null },
+      }
+      return [object, row]
+    }),
+  )
+  for (const [object, row] of rows) if (hex(row.object) !== object) rows.delete(object)
+  for (const { entries } of segments) for (const { object } of entries) rows.delete(hex(object))
+  for (const batch of batches([...rows.values()], 100)) await tx.insertInto('ledger').values(batch).execute()
+  return rows.size
 }
 
 async function fillLedger(tx: Tx, segments: readonly FoundSegment[]): Promise<void> {

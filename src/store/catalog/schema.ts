@@ -5,7 +5,7 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
 import { ColdtrailError } from '../../core/errors.ts'
 
-export const CATALOG_VERSION = 2
+export const CATALOG_VERSION = 3
 
 export interface Tables {
   facts: { name: string; value: string }
@@ -68,6 +68,8 @@ export interface Tables {
     segment: number | null
     code: string | null
     reason: string | null
+    /** Into which it was to be collected when it failed; null: not known. */
+    collection: string | null
     source: string | null
     bucket: string | null
     object_key: string | null
@@ -151,10 +153,7 @@ export async function prepareSchema(
         const text = statement.replaceAll('INTEGER', integer).replaceAll('BYTES', bytes)
         await sql.raw(text).execute(tx)
       }
-      await tx
-        .insertInto('counters')
-        .values(counters.map((name) => ({ name, next: 1 })))
-        .execute()
+      for (const name of counters) await tx.insertInto('counters').values({ name, next: 1 }).execute()
     }
     await tx.deleteFrom('facts').where('name', '=', 'schema_version').execute()
     await tx
@@ -235,4 +234,5 @@ const FORWARDED = [
 const VERSIONS: readonly { readonly tables: readonly string[]; readonly counters: readonly string[] }[] = [
   { tables: COLLECTED, counters: ['segment', 'event', 'session', 'retirement'] },
   { tables: FORWARDED, counters: ['feed'] },
+  { tables: ['alter table ledger add column collection text'], counters: [] },
 ]
