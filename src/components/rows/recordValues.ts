@@ -5,85 +5,75 @@
 import type { EventSink } from '../../core/eventSink.ts'
 import type { OutgoingEvent } from '../../core/outgoingEvent.ts'
 import { JsonScanner, REFUSED } from '../json/jsonScanner.ts'
-import { type CompiledTable, compileTable, KIND } from '../json/jsonTable.ts'
+import { type CompiledTable, compileTable, JsonRecord, KIND } from '../json/jsonTable.ts'
 
 /** How a value stands in its bytes: as in JSON, or as plain text, or not in bytes but as microseconds. */
 export const VALUE = { ...KIND, text: 16, time: 17 } as const
 
 export class RecordValues {
-  readonly kinds: Uint8Array
-  readonly starts: Int32Array
-  readonly ends: Int32Array
-  readonly buffers: Buffer[]
+  /** The slots of the paths. Looked up anew after each `read`. */
+  get record(): JsonRecord {
+    return this.table.record
+  }
+  /** The slots of the fields. */
+  readonly fields: JsonRecord
   /** Length of the record at hand. */
   recordBytes = 0
   private readonly table: CompiledTable
   private readonly scanner: JsonScanner
-  private readonly paths: readonly (readonly (string | 0)[])[]
   private readonly scans: boolean
   private readonly fieldNames: readonly string[]
   private header: string | undefined
-  /** Position of each field in the line of the header at hand; -1 when it has none. */
-  private positions: readonly number[] = []
   /** Slot of the field at each position of the line; -1 when nobody asks for it. */
   private slots: readonly number[] = []
 
-  /** The slots are those of `paths`, then those of `fields`. With `scans` false every record goes through JSON.parse. */
+  /** With `scans` false every record goes through JSON.parse. */
   constructor(paths: readonly string[], fields: readonly string[], scans: boolean) {
-    const slots = Object.fromEntries(paths.map((path, i) => [slotName(i), path]))
+    const slots = Object.fromEntries(paths.map((path, i) => [`slot${i}`, path]))
     this.table = compileTable({ slots, columns: [], finish: () => undefined })
     this.scanner = new JsonScanner(this.table, IGNORING, false)
-    this.paths = this.table.paths
+    // The scanner cannot fill both an array and its first element.
     this.scans = scans && !paths.some((path) => paths.some((other) => other.startsWith(`${path}[0]`)))
     this.fieldNames = fields
-    const count = paths.length + fields.length
-    this.kinds = new Uint8Array(count)
-    this.starts = new Int32Array(count)
-    this.ends = new Int32Array(count)
-    this.buffers = Array.from({ length: count }, () => EMPTY)
+    this.fields = new JsonRecord(fields)
   }
 
   /** Sets the slots; why that cannot be, when it cannot. */
   read({ data, session }: OutgoingEvent): string | undefined {
-    this.kinds.fill(VALUE.absent)
     this.recordBytes = data.length
+    if (this.fieldNames.length > 0) this.fields.clear()
     if (data[0] === OPEN_BRACE) {
-      if (this.paths.length > 0) this.readJson(data)
-    } else if (this.fieldNames.length > 0) {
-      if (session.header === null) return NO_HEADER
-      this.readFields(data, session.header)
+      if (this.table.paths.length > 0) this.readJson(data)
+      return undefined
     }
+    this.record.clear()
+    if (this.fieldNames.length === 0) return undefined
+    if (session.header === null) return NO_HEADER
+    this.readFields(data, session.header)
     return undefined
   }
 
   private readJson(data: Buffer): void {
-    const { kinds, starts, ends, buffers } = this
     const end = this.scanner.scan(data, 0)
     if (end >= 0 && this.scans) {
-      if (!isSpace(data, end)) return
-      const { record } = this.table
-      for (let slot = 0; slot < record.kinds.length; slot++) {
-        const kind = record.kinds[slot]!
-        if (kind === KIND.absent) continue
-        kinds[slot] = kind
-        starts[slot] = record.starts[slot]!
-        ends[slot] = record.ends[slot]!
-        buffers[slot] = record.buffers[slot]!
-      }
+      if (end < data.length && !isSpace(data, end)) this.record.clear()
     } else if (end >= 0 || end === REFUSED) this.parse(data)
+    else this.record.clear()
   }
 
   private parse(data: Buffer): void {
+    const { record, paths } = this.table
+    record.clear()
     const root = parseKeepingNumbers(data.toString())
     if (root === undefined) return
-    this.paths.forEach((path, slot) => {
+    paths.forEach((path, slot) => {
       let found: unknown = root
       for (const key of path) found = member(found, key)
       if (found === undefined || found === null) return
       const isNumber = isRawJson(found)
       const text = Buffer.from(JSON.stringify(found))
       const isString = typeof found === 'string'
-      this.kinds[slot] = isString
+      record.kinds[slot] = isString
         ? text.includes(BACKSLASH)
           ? VALUE.escaped
           : VALUE.string
@@ -94,9 +84,9 @@ export class RecordValues {
             : found === false
               ? VALUE.false
               : VALUE.other
-      this.buffers[slot] = text
-      this.starts[slot] = isString ? 1 : 0
-      this.ends[slot] = text.length - (isString ? 1 : 0)
+      record.buffers[slot] = text
+      record.starts[slot] = isString ? 1 : 0
+      record.ends[slot] = text.length - (isString ? 1 : 0)
     })
   }
 
@@ -104,11 +94,11 @@ export class RecordValues {
     if (header !== this.header) {
       this.header = header
       const names = header.trim().replaceAll('_', '-').split(/\s+/)
-      this.positions = this.fieldNames.map((name) => names.indexOf(name))
-      this.slots = names.map((_, position) => this.positions.indexOf(position))
+      // Of several fields with one name the first counts.
+      this.slots = names.map((name, position) => (names.indexOf(name) < position ? -1 : this.fieldNames.indexOf(name)))
     }
-    const { slots, kinds, starts, ends, buffers } = this
-    const first = this.paths.length
+    const { slots } = this
+    const { kinds, starts, ends, buffers } = this.fields
     let at = 0
     for (let position = 0; position < slots.length && at <= data.length; position++) {
       let end = at
@@ -116,10 +106,10 @@ export class RecordValues {
       const slot = slots[position]!
       // `-` is no value.
       if (slot >= 0 && end > at && !(end === at + 1 && data[at] === DASH)) {
-        kinds[first + slot] = VALUE.text
-        starts[first + slot] = at
-        ends[first + slot] = end
-        buffers[first + slot] = data
+        kinds[slot] = VALUE.text
+        starts[slot] = at
+        ends[slot] = end
+        buffers[slot] = data
       }
       at = end + 1
     }
@@ -128,13 +118,11 @@ export class RecordValues {
 
 // --- internal ---
 
-const EMPTY = Buffer.alloc(0)
 const OPEN_BRACE = 0x7b
 const BACKSLASH = 0x5c
 const SPACE = 0x20
 const DASH = 0x2d
 const NO_HEADER = 'its object has no header line, or several: the fields of the record have no names'
-const slotName = (index: number): string => `slot${index}`
 
 /** Nothing is collected here. */
 export const IGNORING: EventSink = {

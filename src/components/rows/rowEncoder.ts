@@ -9,9 +9,10 @@ import { ColdtrailError } from '../../core/errors.ts'
 import { parseEpoch, parseIsoTime } from '../../core/isoTime.ts'
 import type { OutgoingEvent } from '../../core/outgoingEvent.ts'
 import type { ElementWriter, Encoded } from '../destination.ts'
+import type { JsonRecord } from '../json/jsonTable.ts'
 import { checkTable } from './columnRules.ts'
 import { RecordValues, VALUE } from './recordValues.ts'
-import { hasLoneSurrogate, RowWriter } from './rowWriter.ts'
+import { type Constant, constantOf, hasLoneSurrogate, RowWriter } from './rowWriter.ts'
 import type { ColumnSource, ColumnType, Table, TableColumn } from './table.ts'
 import { trimJson, trimText } from './trimming.ts'
 
@@ -77,15 +78,13 @@ export function undeclaredColumns(
 // --- internal ---
 
 /** From where, as a number for the hot path; then a slot, an index, or bytes. */
-const FROM = { slot: 0, time: 1, uid: 2, raw: 3, text: 4, column: 5, columnTime: 6, constant: 7 } as const
+const FROM = { slot: 0, field: 8, time: 1, uid: 2, raw: 3, text: 4, column: 5, columnTime: 6, constant: 7 } as const
 
 interface ValueSource {
   readonly from: number
   readonly slot: number
-  /** Digits alone are seconds since 1970, not told apart by magnitude. */
-  readonly isField: boolean
   readonly column: EventColumnName
-  readonly constant: Buffer
+  readonly constant: Constant
   /** What an event says of itself by text. */
   readonly read: (event: OutgoingEvent) => string
   /** The text last read, as bytes: such texts repeat. */
@@ -99,10 +98,14 @@ interface Column {
   readonly isTimeGenerated: boolean
   readonly clamps: boolean
   /** `"Name":` */
-  readonly prefix: Buffer
+  readonly prefix: Constant
+  /** `"Name":"` */
+  readonly textPrefix: Constant
+  /** The slot of a text column that has this one source and no other texts for its values; else -1. */
+  readonly textSlot: number
   readonly sources: readonly ValueSource[]
-  readonly values: ReadonlyMap<string, Buffer> | undefined
-  readonly otherwise: Buffer | undefined
+  readonly values: ReadonlyMap<string, Constant> | undefined
+  readonly otherwise: Constant | undefined
 }
 
 class TableRows implements RowEncoder {
@@ -121,6 +124,8 @@ class TableRows implements RowEncoder {
   private start = 0
   private end = 0
   private time = 0
+  private constant = NOTHING
+  /** Digits alone are seconds since 1970, not told apart by magnitude. */
   private isField = false
 
   constructor(table: Table, options: RowOptions, dropped: RowEncoder['dropped']) {
@@ -140,17 +145,31 @@ class TableRows implements RowEncoder {
     const { writer, plan } = this
     const unreadable = this.values.read(event)
     if (unreadable !== undefined) return { refused: unreadable }
-    this.notes = []
+    if (this.notes.length > 0) this.notes = []
+    const { record } = this.values
+    const { kinds, starts, ends, buffers } = record
     writer.at = 0
     writer.byte(OPEN_BRACE)
     for (let i = 0; i < plan.length; i++) {
       const column = plan[i]!
+      const { textSlot } = column
+      if (textSlot >= 0) {
+        // The commonest case: a text that is copied as it is.
+        const kind = kinds[textSlot]!
+        if (kind === VALUE.absent) continue
+        const start = starts[textSlot]!
+        const end = ends[textSlot]!
+        if (kind === VALUE.string && end - start <= MAX_VALUE_BYTES) {
+          writer.member(column.textPrefix, buffers[textSlot]!, start, end)
+          continue
+        }
+      }
       if (!this.find(column, event)) {
         if (column.isTimeGenerated) this.notes.push(`${column.name} left out: the event has no time`)
         continue
       }
       const mark = writer.at
-      writer.copy(column.prefix, 0, column.prefix.length)
+      writer.constant(column.prefix)
       const problem = this.put(column)
       if (problem === undefined) writer.byte(COMMA)
       else {
@@ -171,17 +190,12 @@ class TableRows implements RowEncoder {
     for (let i = 0; i < sources.length; i++) {
       const source = sources[i]!
       switch (source.from) {
-        case FROM.slot: {
-          const { slot } = source
-          const kind = values.kinds[slot]!
-          if (kind === VALUE.absent) continue
-          this.kind = kind
-          this.bytes = values.buffers[slot]!
-          this.start = values.starts[slot]!
-          this.end = values.ends[slot]!
-          this.isField = source.isField
-          return true
-        }
+        case FROM.slot:
+          if (this.take(values.record, source.slot, false)) return true
+          continue
+        case FROM.field:
+          if (this.take(values.fields, source.slot, true)) return true
+          continue
         case FROM.time:
           if (event.time === null) continue
           this.kind = VALUE.time
@@ -196,7 +210,7 @@ class TableRows implements RowEncoder {
         }
         case FROM.constant:
           this.kind = CONSTANT
-          this.bytes = source.constant
+          this.constant = source.constant
           return true
         case FROM.raw:
           this.kind = VALUE.text
@@ -225,18 +239,29 @@ class TableRows implements RowEncoder {
     return false
   }
 
+  private take({ kinds, buffers, starts, ends }: JsonRecord, slot: number, isField: boolean): boolean {
+    const kind = kinds[slot]!
+    if (kind === VALUE.absent) return false
+    this.kind = kind
+    this.bytes = buffers[slot]!
+    this.start = starts[slot]!
+    this.end = ends[slot]!
+    this.isField = isField
+    return true
+  }
+
   /** Appends the value at hand as its column's type; else the problem. */
   private put(column: Column): string | undefined {
     const { writer, kind } = this
     if (kind === CONSTANT) {
-      writer.copy(this.bytes, 0, this.bytes.length)
+      writer.constant(this.constant)
       return undefined
     }
     if (kind === VALUE.escaped && hasLoneSurrogate(this.bytes, this.start, this.end)) return LONE
     if (column.values !== undefined) {
       const mapped = this.mapped(column)
       if (mapped !== undefined) {
-        writer.copy(mapped, 0, mapped.length)
+        writer.constant(mapped)
         return undefined
       }
     }
@@ -258,7 +283,7 @@ class TableRows implements RowEncoder {
     }
   }
 
-  private mapped({ values, otherwise }: Column): Buffer | undefined {
+  private mapped({ values, otherwise }: Column): Constant | undefined {
     const { kind } = this
     if (kind === VALUE.other || kind === VALUE.time) return otherwise
     this.unescape()
@@ -352,10 +377,22 @@ class TableRows implements RowEncoder {
     if (!(time >= FIRST_TIME && time < END_OF_TIME)) return NO_TIME
     if (time !== lastTime) {
       const seconds = Math.floor(time / 1e6)
-      lastText = `"${new Date(seconds * 1000).toISOString().slice(0, 19)}.${String(time - seconds * 1e6).padStart(6, '0')}Z"`
+      const micros = (time - seconds * 1e6) | 0
+      const day = Math.floor(seconds / 86_400)
+      if (day !== lastDay) {
+        timeText.write(new Date(day * 86_400_000).toISOString().slice(0, 11), 1, 'latin1')
+        lastDay = day
+      }
+      const second = (seconds - day * 86_400) | 0
+      twoDigits(12, (second / 3600) | 0)
+      twoDigits(15, ((second / 60) | 0) % 60)
+      twoDigits(18, second % 60)
+      twoDigits(21, (micros / 10_000) | 0)
+      twoDigits(23, ((micros / 100) | 0) % 100)
+      twoDigits(25, micros % 100)
       lastTime = time
     }
-    this.writer.ascii(lastText)
+    this.writer.short(timeText)
     return undefined
   }
 
@@ -443,6 +480,7 @@ class TableRows implements RowEncoder {
 }
 
 const EMPTY = Buffer.alloc(0)
+const NOTHING = constantOf('')
 const OPEN_BRACE = 0x7b
 const CLOSE_BRACE = 0x7d
 const COMMA = 0x2c
@@ -473,7 +511,13 @@ const trimmedNote = ({ name }: Column): string => `${name} trimmed to 64 KiB`
 
 /** The time last written: an event's is written twice. */
 let lastTime = Number.NaN
-let lastText = ''
+let lastDay = Number.NaN
+const timeText = Buffer.from('"0000-00-00T00:00:00.000000Z"')
+
+function twoDigits(at: number, value: number): void {
+  timeText[at] = 48 + ((value / 10) | 0)
+  timeText[at + 1] = 48 + (value % 10)
+}
 
 const unique = <T>(values: readonly T[]): T[] => [...new Set(values)]
 
@@ -483,11 +527,11 @@ function compileColumn(
   paths: readonly string[],
   fields: readonly string[],
 ): Column {
-  const { name, type, values, overflow } = column
-  const bytesOf = (value: string | number | boolean): Buffer => {
+  const { name, type, from, values, overflow } = column
+  const constantFor = (value: string | number | boolean): Constant => {
     if (!fits(type, value))
       throw new ColdtrailError('E_TABLE_COLUMN', { table, column: name, problem: `${value} is no ${type}` })
-    return Buffer.from(JSON.stringify(value))
+    return constantOf(JSON.stringify(value))
   }
   const mapped = values && Object.entries(values).filter(([text]) => text !== '*')
   return {
@@ -495,10 +539,13 @@ function compileColumn(
     type,
     isTimeGenerated: name === 'TimeGenerated',
     clamps: overflow === 'clamp',
-    prefix: Buffer.from(`${JSON.stringify(name)}:`),
-    sources: column.from.map((source) => compileSource(source, paths, fields, bytesOf)),
-    values: mapped && new Map(mapped.map(([text, value]) => [text, bytesOf(value)])),
-    otherwise: values && '*' in values ? bytesOf(values['*']!) : undefined,
+    prefix: constantOf(`"${name}":`),
+    textPrefix: constantOf(`"${name}":"`),
+    textSlot:
+      type === 'string' && !values && from.length === 1 && 'data' in from[0]! ? paths.indexOf(from[0].data) : -1,
+    sources: from.map((source) => compileSource(source, paths, fields, constantFor)),
+    values: mapped && new Map(mapped.map(([text, value]) => [text, constantFor(value)])),
+    otherwise: values && '*' in values ? constantFor(values['*']!) : undefined,
   }
 }
 
@@ -506,21 +553,19 @@ function compileSource(
   source: ColumnSource,
   paths: readonly string[],
   fields: readonly string[],
-  bytesOf: (value: string | number | boolean) => Buffer,
+  constantFor: (value: string | number | boolean) => Constant,
 ): ValueSource {
   const base = {
     slot: -1,
-    isField: false,
     column: 'id',
-    constant: EMPTY,
+    constant: NOTHING,
     read: () => '',
     text: '',
     bytes: EMPTY,
   } as const
   if ('data' in source) return { ...base, from: FROM.slot, slot: paths.indexOf(source.data) }
-  if ('field' in source)
-    return { ...base, from: FROM.slot, slot: paths.length + fields.indexOf(source.field), isField: true }
-  if ('constant' in source) return { ...base, from: FROM.constant, constant: bytesOf(source.constant) }
+  if ('field' in source) return { ...base, from: FROM.field, slot: fields.indexOf(source.field) }
+  if ('constant' in source) return { ...base, from: FROM.constant, constant: constantFor(source.constant) }
   if ('column' in source) {
     const isTime = COLUMN_BY_NAME.get(source.column)!.type === 'time'
     return { ...base, from: isTime ? FROM.columnTime : FROM.column, column: source.column }

@@ -1,15 +1,36 @@
 /** The bytes of one row while it grows. Loops over bytes: these are the hot path of forwarding. */
 
+/** A text that is written often, as words. */
+export interface Constant {
+  readonly words: Int32Array
+  readonly bytes: number
+}
+
+export function constantOf(text: string): Constant {
+  const bytes = Buffer.from(text)
+  const padded = Buffer.alloc(Math.ceil(bytes.length / 4) * 4)
+  bytes.copy(padded)
+  const words = new Int32Array(padded.length / 4)
+  words.forEach((_, i) => {
+    words[i] = padded.readInt32LE(i * 4)
+  })
+  return { words, bytes: bytes.length }
+}
+
 export class RowWriter {
   buffer: Buffer = Buffer.allocUnsafeSlow(1 << 16)
   at = 0
+  private view = viewOf(this.buffer)
+  private source: Buffer = EMPTY
+  private sourceView = viewOf(EMPTY)
 
-  /** Makes sure that `bytes` more can be written. */
+  /** Makes sure that `bytes` more can be written, and the word that the last of them is in. */
   room(bytes: number): void {
     const { buffer, at } = this
-    if (at + bytes <= buffer.length) return
-    this.buffer = Buffer.allocUnsafeSlow(Math.max(buffer.length * 2, at + bytes))
+    if (at + bytes + 4 <= buffer.length) return
+    this.buffer = Buffer.allocUnsafeSlow(Math.max(buffer.length * 2, at + bytes + 4))
     buffer.copy(this.buffer, 0, 0, at)
+    this.view = viewOf(this.buffer)
   }
 
   byte(value: number): void {
@@ -17,23 +38,72 @@ export class RowWriter {
     this.buffer[this.at++] = value
   }
 
-  /** As it is. */
-  copy(bytes: Uint8Array, start: number, end: number): void {
-    this.room(end - start)
-    const { buffer } = this
-    let at = this.at
-    if (end - start > SHORT) {
-      buffer.set(bytes.subarray(start, end), at)
-      at += end - start
-    } else for (let p = start; p < end; p++) buffer[at++] = bytes[p]!
-    this.at = at
+  constant({ words, bytes }: Constant): void {
+    this.room(bytes)
+    const { view, at } = this
+    for (let i = 0; i < words.length; i++) view.setInt32(at + i * 4, words[i]!, true)
+    this.at = at + bytes
   }
 
-  quoted(bytes: Uint8Array, start: number, end: number): void {
+  /** As it is. */
+  copy(bytes: Buffer, start: number, end: number): void {
+    this.room(end - start)
+    this.words(bytes, start, end)
+  }
+
+  quoted(bytes: Buffer, start: number, end: number): void {
     this.room(end - start + 2)
     this.buffer[this.at++] = QUOTE
-    this.copy(bytes, start, end)
+    this.words(bytes, start, end)
     this.buffer[this.at++] = QUOTE
+  }
+
+  /** A constant, then a slice, then a quote and a comma: a column of text. */
+  member(before: Constant, bytes: Buffer, start: number, end: number): void {
+    this.constant(before)
+    this.room(end - start + 2)
+    this.words(bytes, start, end)
+    const { buffer, at } = this
+    buffer[at] = QUOTE
+    buffer[at + 1] = COMMA
+    this.at = at + 2
+  }
+
+  /** Four bytes a step; what is written beyond the end is written over next. */
+  private words(bytes: Buffer, start: number, end: number): void {
+    let { at } = this
+    let p = start
+    if (end - start > LONG) {
+      bytes.copy(this.buffer, at, start, end)
+      this.at = at + end - start
+      return
+    }
+    const from = this.look(bytes)
+    const to = this.view
+    const safe = Math.min(end, bytes.length - 3)
+    for (; p < safe; p += 4) {
+      to.setInt32(at, from.getInt32(p, true), true)
+      at += 4
+    }
+    for (; p < end; p++) this.buffer[at++] = bytes[p]!
+    this.at = at - (p - end)
+  }
+
+  private look(bytes: Buffer): DataView {
+    if (bytes !== this.source) {
+      this.source = bytes
+      this.sourceView = viewOf(bytes)
+    }
+    return this.sourceView
+  }
+
+  /** Of few bytes: not worth a look at them as words. */
+  short(bytes: Buffer): void {
+    const { length } = bytes
+    this.room(length)
+    const { buffer, at } = this
+    for (let i = 0; i < length; i++) buffer[at + i] = bytes[i]!
+    this.at = at + length
   }
 
   ascii(text: string): void {
@@ -45,12 +115,23 @@ export class RowWriter {
   }
 
   /** A text as a JSON string. */
-  text(bytes: Uint8Array, start: number, end: number): void {
+  text(bytes: Buffer, start: number, end: number): void {
     this.room((end - start) * 6 + 2)
-    const { buffer } = this
+    const { buffer, view } = this
+    const isShort = end - start < SHORT
+    const from = isShort ? view : this.look(bytes)
+    const safe = isShort ? start : end - 3
     let at = this.at
     buffer[at++] = QUOTE
     for (let p = start; p < end; p++) {
+      while (p < safe) {
+        const word = from.getInt32(p, true)
+        if (isSpecial(word)) break
+        view.setInt32(at, word, true)
+        p += 4
+        at += 4
+      }
+      if (p === end) break
       const c = bytes[p]!
       if (PLAIN[c] === 1) buffer[at++] = c
       else at = escaped(buffer, at, c)
@@ -64,7 +145,7 @@ export class RowWriter {
    * `asText`: as a JSON string that holds it. Its own length is then in `length`, and `lone` says that a string of it
    * has half of a surrogate pair.
    */
-  container(bytes: Uint8Array, start: number, size: number, asText: boolean): number {
+  container(bytes: Buffer, start: number, size: number, asText: boolean): number {
     // What is escaped is at most twice as long: a JSON text has no raw control character but white space, which goes.
     this.room(size * 2 + 2)
     return asText ? this.containerText(bytes, start) : this.containerValue(bytes, start)
@@ -72,8 +153,10 @@ export class RowWriter {
   length = 0
   lone = false
 
-  private containerText(bytes: Uint8Array, start: number): number {
-    const { buffer } = this
+  private containerText(bytes: Buffer, start: number): number {
+    const { buffer, view } = this
+    const from = this.look(bytes)
+    const safe = bytes.length - 3
     let at = this.at
     let p = start
     let depth = 0
@@ -85,6 +168,13 @@ export class RowWriter {
         buffer[at++] = BACKSLASH
         buffer[at++] = QUOTE
         for (;;) {
+          while (p < safe) {
+            const word = from.getInt32(p, true)
+            if (isSpecial(word)) break
+            view.setInt32(at, word, true)
+            p += 4
+            at += 4
+          }
           const s = bytes[p++]!
           if (PLAIN[s] === 1) buffer[at++] = s
           else {
@@ -112,7 +202,7 @@ export class RowWriter {
     return p
   }
 
-  private containerValue(bytes: Uint8Array, start: number): number {
+  private containerValue(bytes: Buffer, start: number): number {
     const { buffer } = this
     let at = this.at
     let p = start
@@ -171,10 +261,14 @@ export function hasLoneSurrogate(bytes: Uint8Array, start: number, end: number):
 
 // --- internal ---
 
+const EMPTY = Buffer.alloc(0)
 /** A longer slice is cheaper to copy by one call. */
-const SHORT = 40
+const LONG = 300
+/** A shorter text of its own is cheaper by bytes. */
+const SHORT = 64
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
+const COMMA = 0x2c
 const SPACE = 0x20
 const OPEN_BRACE = 0x7b
 const CLOSE_BRACE = 0x7d
@@ -187,6 +281,16 @@ const PLAIN = new Uint8Array(256).fill(1)
 PLAIN.fill(0, 0, 32)
 PLAIN[QUOTE] = 0
 PLAIN[BACKSLASH] = 0
+
+const viewOf = (bytes: Buffer): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+
+/** Whether one of four bytes is a quote, a backslash or a control character. */
+function isSpecial(word: number): boolean {
+  const quote = word ^ 0x22222222
+  const slash = word ^ 0x5c5c5c5c
+  const found = ((quote - 0x01010101) & ~quote) | ((slash - 0x01010101) & ~slash) | ((word - 0x20202020) & ~word)
+  return (found & 0x80808080) !== 0
+}
 
 const SHORT_ESCAPES: ReadonlyMap<number, number> = new Map(
   [...'\b\f\n\r\t"\\'].map((character, i) => [character.charCodeAt(0), 'bfnrt"\\'.charCodeAt(i)]),
