@@ -5,12 +5,15 @@
 import type { EventColumnName } from '../core/columns.ts'
 import type { ColdtrailError } from '../core/errors.ts'
 import type { OutgoingEvent } from '../core/outgoingEvent.ts'
+import type { Table } from './rows/table.ts'
 
 export interface Destination {
   /** Independent streams of batches, each with a position of its own, so that a fault of one does not hold up the others. */
   readonly feeds: readonly Feed[]
   /** Said when a run starts: what a user must know of this destination (a retired service, TLS not verified). */
   readonly notices: readonly string[]
+  /** Tables that its feeds fill, whose definitions the receiver needs beforehand. */
+  readonly tables?: readonly Table[]
   /** Proves address, credentials, rights and clock, one line each; sends no record. */
   check(signal?: AbortSignal): AsyncIterable<DestinationCheck>
   close(): Promise<void>

@@ -64,6 +64,7 @@ export async function createSentinelDestination(
   return {
     feeds: tables.map((one) => sentinelFeed(service, one)),
     notices: tables.flatMap(({ table, encoder }) => droppedNotice(table, encoder)),
+    tables: tables.map(({ table }) => table),
     check: (signal) => check(service, tables, rule !== undefined, signal),
     close: async () => http.close(),
   }
