@@ -37,7 +37,8 @@ export async function questionOf({ expression = '', from, to, ...request }: Ques
   const compiled = compile(expression)
   const { text, named } = compiled.sql()!
   const { from: time1, to: time2 } = compiled.timeRange() ?? {}
-  return { ...question, condition: { sql: text, parameters: named, needles: compiled.needles(), time1, time2 } }
+  const pruning = { needles: compiled.needles(), needlesSuffice: compiled.needlesSuffice(), time1, time2 }
+  return { ...question, condition: { sql: text, parameters: named, ...pruning } }
 }
 
 /** A search in the mode of the original: every event in range is read and tested, since it has no SQL. */

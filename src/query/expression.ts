@@ -9,7 +9,7 @@ import { type Difference, differences } from './differences.ts'
 import { parse } from './parse.ts'
 import { plasoPredicate } from './plaso.ts'
 import { type EventAccess, predicate } from './predicate.ts'
-import { columns, type Needle, needles, type TimeRange, timeRange } from './prune.ts'
+import { columns, type Needle, needles, needlesSuffice, type TimeRange, timeRange } from './prune.ts'
 import { type SqlText, sql } from './sql.ts'
 import type { Mode, Syntax } from './syntax.ts'
 
@@ -38,6 +38,8 @@ export interface Expression {
   sql(prefix?: string): SqlText | undefined
   /** All of them hold for every match. */
   needles(): readonly Needle[]
+  /** An event for which all needles hold is a match. */
+  needlesSuffice(): boolean
   /** Holds for every match; undefined: any time, or none. */
   timeRange(): TimeRange | undefined
   /** Columns that SQL and predicate read; undefined in plaso mode, where a name may be any attribute. */
@@ -82,6 +84,10 @@ class StrictExpression implements Expression {
     return needles(this.condition)
   }
 
+  needlesSuffice(): boolean {
+    return needlesSuffice(this.condition)
+  }
+
   timeRange(): TimeRange | undefined {
     return timeRange(this.condition)
   }
@@ -119,6 +125,10 @@ class PlasoExpression implements Expression {
 
   needles(): readonly Needle[] {
     return []
+  }
+
+  needlesSuffice(): boolean {
+    return false
   }
 
   timeRange(): undefined {

@@ -29,6 +29,13 @@ export function needles(condition: Condition): readonly Needle[] {
   }
 }
 
+/** Whether the needles are the whole condition: an event with a value of each is a match. */
+export function needlesSuffice(condition: Condition): boolean {
+  return condition.kind === 'and'
+    ? condition.terms.every(needlesSuffice)
+    : condition.kind === 'test' && needles(condition).length > 0
+}
+
 /** Undefined when a match may have any time, or none. */
 export function timeRange(condition: Condition): TimeRange | undefined {
   const span = spanOf(condition)

@@ -186,9 +186,7 @@ export class Keyset {
       if (firstKey(opened, middle) <= hash48) low = middle
       else high = middle - 1
     }
-    const count = decodeBlock(this.where, opened, low, SCRATCH, 0)
-    for (let i = 0; i < count; i++) if (SCRATCH[i] === hash48) return true
-    return false
+    return SCRATCH[decodeBlock(this.where, opened, low, SCRATCH, 0, hash48) - 1] === hash48
   }
 
   /**
@@ -197,7 +195,7 @@ export class Keyset {
    */
   contains(section: SectionName, value: string, key: KeysetKey | undefined): KeysetVerdict {
     if (!key || key.id !== this.keyId) return 'unknown'
-    const sip = sipKey(key.key)
+    const sip = schedule(key.key)
     if (section.startsWith('=')) return this.probe(section, value, sip)
     if (this.extractor !== EXTRACTOR) return 'unknown'
     const type = section as ObservableType
@@ -404,6 +402,17 @@ function unionOfTwo(a: Float64Array, b: Float64Array): Float64Array {
   return merged.slice(0, kept)
 }
 
+/** A search asks the keyset of every segment with one key. */
+const SCHEDULES = new WeakMap<Uint8Array, SipKey>()
+
+function schedule(key: Uint8Array): SipKey {
+  const known = SCHEDULES.get(key)
+  if (known) return known
+  const made = sipKey(key)
+  SCHEDULES.set(key, made)
+  return made
+}
+
 const typeNumber = (name: SectionName): number =>
   name.startsWith('=') ? 0 : (OBSERVABLE_TYPES[name as ObservableType] ?? -1)
 
@@ -487,8 +496,15 @@ const firstKey = (section: OpenSection, block: number): number => section.body.r
 const deltaOffset = ({ body, blocks }: OpenSection, block: number): number =>
   block < blocks ? blocks * BLOCK_ENTRY_BYTES + body.readUInt32LE(block * BLOCK_ENTRY_BYTES + 6) : body.length
 
-/** Writes a block's keys to `into` from `at` on; how many they are. */
-function decodeBlock(where: string, section: OpenSection, block: number, into: Float64Array, at: number): number {
+/** Writes a block's keys to `into` from `at` on, up to the first that is not below `enough`; how many they are. */
+function decodeBlock(
+  where: string,
+  section: OpenSection,
+  block: number,
+  into: Float64Array,
+  at: number,
+  enough = Number.POSITIVE_INFINITY,
+): number {
   const { body } = section
   const count = Math.min(BLOCK_KEYS, section.count - block * BLOCK_KEYS)
   const limit = block + 1 < section.blocks ? firstKey(section, block + 1) : HASH48_LIMIT
@@ -497,6 +513,7 @@ function decodeBlock(where: string, section: OpenSection, block: number, into: F
   let key = firstKey(section, block)
   into[at] = key
   for (let i = 1; i < count; i++) {
+    if (key >= enough) return i
     let delta = 0
     let scale = 1
     let byte = 0x80

@@ -37,6 +37,8 @@ export interface Condition {
   readonly sql: string
   readonly parameters: Parameters
   readonly needles: readonly Needle[]
+  /** An event that has a value of every needle is a match. */
+  readonly needlesSuffice?: boolean
   /** Bounds of the times of all matches, microseconds. */
   readonly time1?: number
   readonly time2?: number
@@ -470,6 +472,8 @@ class Plan {
   readonly release: () => Promise<void>
   private readonly question: Question
   private readonly pinned: Pruned['pinned']
+  /** What is pinned is the whole condition. A statement without parameters is planned once, one with them twice. */
+  private readonly isPinned: boolean
 
   constructor(parts: {
     question: Question
@@ -482,7 +486,9 @@ class Plan {
   }) {
     this.question = parts.question
     this.segments = parts.segments
-    this.pinned = parts.pinned
+    this.pinned = parts.pinned.filter(({ value }) => !value.includes('\0'))
+    const { needles = [], needlesSuffice } = parts.question.condition ?? {}
+    this.isPinned = needlesSuffice === true && this.pinned.length === needles.length
     this.answer = parts.answer
     this.duckdb = parts.duckdb
     this.sessions = parts.sessions
@@ -548,7 +554,7 @@ class Plan {
 
   private query(sql: string, others: readonly string[] = [], readsEvents = true) {
     const { condition, signal } = this.question
-    const parameters = readsEvents && this.segments.length > 0 ? condition?.parameters : undefined
+    const parameters = readsEvents && this.segments.length > 0 && !this.isPinned ? condition?.parameters : undefined
     return { sql, parameters, files: [...this.segments.map(metaPath), ...others], signal }
   }
 
@@ -565,10 +571,8 @@ class Plan {
     const hidden = allVersions ? [] : segments.flatMap(({ superseded }) => superseded)
     if (hidden.length > 0) terms.push(`session_id NOT IN (${hidden})`)
     // An equality is pushed into the scan, which then decodes the other columns of few rows; most conditions are not.
-    if (condition)
-      for (const { column, value } of this.pinned)
-        if (!value.includes('\0')) terms.push(`${sqlName(column)} = ${sqlText(value)}`)
-    if (condition) terms.push(`(${condition.sql})`)
+    if (condition) for (const { column, value } of this.pinned) terms.push(`${sqlName(column)} = ${sqlText(value)}`)
+    if (condition && !this.isPinned) terms.push(`(${condition.sql})`)
     return terms.join(' AND ')
   }
 }

@@ -63,6 +63,9 @@ async function bySql(expression: Expression, count: number): Promise<boolean[]> 
 const byPredicate = (expression: Expression, rows: readonly Row[]): boolean[] =>
   rows.map((row) => expression.predicate(access(row)))
 
+const holdsNeedles = (expression: Expression, row: Row): boolean =>
+  expression.needles().every(({ column, values }) => values.some((value) => value === row[column]))
+
 function checkPruning(expression: Expression, row: Row): void {
   for (const { column, values } of expression.needles())
     assert.ok(values.includes(String(row[column])), `${expression.text}: needle in ${column}`)
@@ -288,6 +291,7 @@ test('predicate and SQL agree, and every match satisfies needles and range', asy
           assert.deepEqual(await bySql(compiled, rows.length), expected, found)
           rows.forEach((one, i) => {
             if (expected[i]) checkPruning(compiled, one)
+            else if (compiled.needlesSuffice()) assert.ok(!holdsNeedles(compiled, one), found)
           })
           matched += expected.filter(Boolean).length
         }

@@ -242,6 +242,21 @@ test('needles: what a segment must hold', () => {
   ])
 })
 
+test('needles suffice where they are all that is asked', () => {
+  const suffice = (text: string) => compile(text).needlesSuffice()
+  for (const whole of ["user == 'a'", "user in ('a', 'b')", "user == 'a' and (region == 'b' and ip == '10.0.0.7')"])
+    assert.ok(suffice(whole), whole)
+  for (const more of [
+    '',
+    "user == 'a' or user == 'b'",
+    "user == 'a' and message == 'b'",
+    "user == 'a' and not region == 'b'",
+    "user == nocase 'a'",
+    "message == 'a'",
+  ])
+    assert.ok(!suffice(more), more)
+})
+
 test('time ranges: where every match lies', () => {
   const range = (text: string) => compile(text, { now: NOW }).timeRange()
   const day = Date.UTC(2023, 6, 10) * 1_000

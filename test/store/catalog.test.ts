@@ -409,6 +409,46 @@ for (const dialect of ['sqlite', 'postgres'] as const)
         assert.deepEqual(await catalog.verifyHistory(), [], 'the end of its owner takes nothing of a replaced segment')
       }))
 
+    test('readers share a lock, and none shares one from before a replacement', { timeout: 60_000 }, () =>
+      withCatalog(async (catalog, options) => {
+        const owner = await catalog.owner('collect')
+        const other = await openCatalog(options)
+        const sweep = async () => (await other.sweep({ graceMs: 0 })).unlinked
+        const first = await catalog.draw(owner, 'segment', 10)
+        const object = fakeObject('a')
+        await catalog.claim(owner, [object])
+        const sessions = [{ ...sessionOf(object, await catalog.draw(owner, 'session', 10), 0), pack_segment: null }]
+        await catalog.commitSeal(owner, fakeSegment(catalog, first, sessions, 900), [object])
+        const replace = (by: number) => catalog.commitReplace(owner, fakeSegment(catalog, by, sessions, 900), [by - 1])
+
+        await (await catalog.registerReader()).release()
+        // Under the lock that the one before has left.
+        const [reader, second] = await Promise.all([catalog.registerReader(), catalog.registerReader()])
+        await replace(first + 1)
+        await reader.release()
+        await reader.release()
+        const late = await catalog.registerReader()
+        assert.deepEqual(await sweep(), [], 'the second one may still read what was replaced')
+        await second.release()
+        assert.deepEqual(await sweep(), [first], 'the late one came after the replacement')
+        await replace(first + 2)
+        assert.deepEqual(await sweep(), [])
+        await late.release()
+        // An idle process gives its lock up by itself.
+        let unlinked: readonly number[] = []
+        while (unlinked.length === 0) {
+          await new Promise((resolve) => setTimeout(resolve, 50))
+          unlinked = await sweep()
+        }
+        assert.deepEqual(unlinked, [first + 1])
+        await (await catalog.registerReader()).release()
+        await replace(first + 3)
+        assert.deepEqual((await catalog.sweep({ graceMs: 0 })).unlinked, [first + 2], 'or when it sweeps')
+        await other.close()
+        await owner.release()
+      }),
+    )
+
     test('a sweep removes nothing of a living owner', () =>
       withCatalog(async (catalog, options) => {
         const owner = await catalog.owner('collect')

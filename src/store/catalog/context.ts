@@ -4,6 +4,7 @@ import { ColdtrailError } from '../../core/errors.ts'
 import type { SegmentFacts } from '../chain.ts'
 import type { SigningKey } from '../signingKeys.ts'
 import type { Lock, Locks } from './locks.ts'
+import { Readers } from './readers.ts'
 import type { Database, Tx } from './schema.ts'
 
 export interface OwnerState {
@@ -19,6 +20,7 @@ export class CatalogContext {
   readonly dialect: 'sqlite' | 'postgres'
   readonly db: Database
   readonly locks: Locks
+  readonly readers: Readers
   readonly dataDir: string
   readonly historyDir: string
   readonly key: SigningKey
@@ -29,6 +31,7 @@ export class CatalogContext {
     this.dialect = parts.dialect
     this.db = parts.db
     this.locks = parts.locks
+    this.readers = new Readers(parts.db, parts.locks)
     this.dataDir = parts.dataDir
     this.historyDir = parts.historyDir
     this.key = parts.key

@@ -160,6 +160,8 @@ export class Ledger {
         'since',
       ])
       .where('state', 'in', ['pending', 'quarantined'])
+      // Both have a code, which their index is about: every search asks, and a ledger has a row an object.
+      .where('code', 'is not', null)
       .orderBy('since')
       .execute()
     return rows.map(({ object_key, ...row }) => ({ ...row, key: object_key }) as PendingObject)

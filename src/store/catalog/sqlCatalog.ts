@@ -211,18 +211,8 @@ export class SqlCatalog implements Catalog {
     return deadLetters(this.context, feedId, options)
   }
 
-  async registerReader(): Promise<Hold> {
-    const retirement = async (): Promise<number> => {
-      const query = this.context.db.selectFrom('counters').select('next').where('name', '=', 'retirement')
-      return (await query.executeTakeFirstOrThrow()).next
-    }
-    for (;;) {
-      const since = await retirement()
-      const lock = await this.context.locks.acquireReader(since)
-      // A replacement committed in between would not count this reader.
-      if ((await retirement()) === since) return lock
-      await lock.release()
-    }
+  registerReader(): Promise<Hold> {
+    return this.context.readers.register()
   }
 
   sweep(options: { graceMs?: number } = {}): Promise<SweepReport> {
@@ -290,6 +280,7 @@ export class SqlCatalog implements Catalog {
   async close(): Promise<void> {
     for (const { lock } of this.context.owners.values()) await lock.release()
     this.context.owners.clear()
+    await this.context.readers.letGo()
     await this.context.locks.close()
     await this.context.db.destroy()
   }

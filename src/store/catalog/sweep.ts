@@ -79,6 +79,7 @@ function removeFiles(directory: string, numbers: ReadonlySet<number>): string[] 
 
 /** Packs of a retired segment stay, and with them its row, while sessions of a live segment lie in them. */
 async function unlinkRetired(context: CatalogContext, graceMs: number): Promise<number[]> {
+  await context.readers.letGo()
   const oldest = await context.locks.oldestReader()
   const rows = await context.read((tx) => tx.selectFrom('segments').selectAll().execute())
   const packsInUse = new Set<number>(rows.flatMap((row) => (row.state === 'live' ? JSON.parse(row.packs) : [])))
