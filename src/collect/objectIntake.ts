@@ -77,7 +77,7 @@ export class ObjectIntake {
       writer.appendReceived(received)
       const parser = format.open(writer.sink, { observe, lastModified: object.lastModified })
       parser.push(decoded)
-      const { records } = parser.end()
+      const { records, header } = parser.end()
       const session = writer.endSession({
         version: versionOf(object, sha256_received),
         size: received.length,
@@ -85,6 +85,7 @@ export class ObjectIntake {
         sha256_decoded,
         decoded_size: decoded.length,
         records,
+        header,
       })
       counts.parseMilliseconds += performance.now() - started
       count(counts, object, codec, session)
@@ -142,7 +143,7 @@ export class ObjectIntake {
           sha256_received,
           sha256_decoded: decodedHash.digest('hex'),
           decoded_size: decodedSize,
-          records: parser.end().records,
+          ...parser.end(),
         })
         counts.parseMilliseconds += performance.now() - started
         count(counts, object, codec, session)

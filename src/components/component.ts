@@ -8,12 +8,18 @@ import type { EventSink } from '../core/eventSink.ts'
 import type { Destination } from './destination.ts'
 import type { Source } from './source.ts'
 
+/** Characters of a header that are kept. */
+export const MAX_HEADER = 8192
+
 /** One object's decoded bytes go in, in order; events and rejects come out at the sink. Pure and synchronous. */
 export interface ObjectParser {
   /** `offset` of bytes[0] in the decoded object. Keeps what it needs of an unfinished record itself. */
   push(bytes: Buffer): void
-  /** After the last byte; an unfinished record becomes a reject. Returns the records seen (events + rejects, before fan-out). */
-  end(): { records: number }
+  /**
+   * After the last byte; an unfinished record becomes a reject. Returns the records seen (events + rejects, before
+   * fan-out), and the line that names the fields of all of them: null when there is not one, or more than MAX_HEADER of it.
+   */
+  end(): { records: number; header?: string | null }
 }
 
 export interface ParseOptions {

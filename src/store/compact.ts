@@ -26,7 +26,8 @@ import {
   segmentFileName,
 } from './segment.ts'
 import { encodedKeyset } from './segmentKeyset.ts'
-import { REJECT_COLUMNS, SESSION_COLUMNS, SegmentWriter } from './segmentWriter.ts'
+import { REJECT_COLUMNS, SegmentWriter } from './segmentWriter.ts'
+import { readSessions } from './sessions.ts'
 
 /** Plain data: it crosses processes. */
 export interface MergeTask {
@@ -133,14 +134,8 @@ async function* exactRows(
 }
 
 async function sessionsOf(duckdb: DuckDb, inputs: readonly Input[]): Promise<SessionRow[]> {
-  const texts = SESSION_COLUMNS.filter(({ type }) => type === 'text').map(({ name }) => name)
   const sessions: SessionRow[] = []
-  for (const input of inputs)
-    for await (const chunk of exactRows(duckdb, input, 'session', SESSION_COLUMNS))
-      for (const row of chunk) {
-        for (const name of texts) row[name] = asBuffer(row[name]).toString()
-        sessions.push(row as unknown as SessionRow)
-      }
+  for (const input of inputs) sessions.push(...(await readSessions(duckdb, input)))
   return sessions.sort((a, b) => a.session_id - b.session_id)
 }
 

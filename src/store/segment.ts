@@ -51,6 +51,8 @@ export interface SessionRow {
   readonly records: number
   readonly events: number
   readonly rejects: number
+  /** The line that names the fields of its records, names joined by single spaces; null without one, or with several. */
+  readonly header: string | null
 }
 
 /** A record that a format refused; the row of `reject-N.parquet`. */

@@ -109,6 +109,7 @@ export class SegmentWriter {
     sha256_decoded: string
     decoded_size: number
     records: number
+    header?: string | null
   }): SessionRow {
     const { object, received, codec, packOffset, firstEvent } = this.object!
     const { events, rejects, time1, time2 } = this.events.session
@@ -138,6 +139,7 @@ export class SegmentWriter {
       records: facts.records,
       events,
       rejects,
+      header: facts.header ?? null,
     }
     this.sealed.push(session)
     this.rawBytes += facts.decoded_size
@@ -388,8 +390,14 @@ export const SESSION_COLUMNS: readonly ParquetColumn[] = (
     ['records', 'int'],
     ['events', 'int'],
     ['rejects', 'int'],
+    ['header', 'text'],
   ] as const
-).map(([name, type], index) => ({ name, type, fieldId: index + 1, nullable: /^(pack_|id|time)\w+$/.test(name) }))
+).map(([name, type], index) => ({
+  name,
+  type,
+  fieldId: index + 1,
+  nullable: /^(pack_\w+|(id|time)\d|header)$/.test(name),
+}))
 
 export const VALUES_COLUMNS: readonly ParquetColumn[] = [
   { name: 'column_name', fieldId: 1, type: 'text', nullable: false },

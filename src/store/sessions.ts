@@ -68,7 +68,10 @@ export class SessionCache {
 /** What an event's uid is made of. */
 const IDENTITY = ['source', 'bucket', 'key', 'version'] as const
 
-/** Every session of a segment, in order of id. The identity comes as bytes: read as a text, it loses a byte order mark. */
+/**
+ * Every session of a segment, in order of id. The identity comes as bytes: read as a text, it loses a byte order mark.
+ * Files of before the column `header` have none.
+ */
 export async function readSessions(
   duckdb: DuckDb,
   segment: Pick<SegmentRow, 'directory' | 'segment'>,
@@ -78,6 +81,9 @@ export async function readSessions(
   const identity = IDENTITY.map((name) => `encode(${name}) AS ${name}`).join(', ')
   const sql = `SELECT * REPLACE (${identity}) FROM ${parquetFiles([path])}`
   const rows = await duckdb.rows({ sql, files: [path], signal })
-  for (const row of rows) for (const name of IDENTITY) row[name] = Buffer.from(row[name] as Uint8Array).toString()
+  for (const row of rows) {
+    for (const name of IDENTITY) row[name] = Buffer.from(row[name] as Uint8Array).toString()
+    row.header ??= null
+  }
   return rows as unknown as SessionRow[]
 }

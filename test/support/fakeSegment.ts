@@ -41,6 +41,7 @@ export function sessionOf(object: SourceObject, session_id: number, segment: num
     records: 1,
     events: 1,
     rejects: 0,
+    header: null,
   }
 }
 

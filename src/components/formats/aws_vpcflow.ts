@@ -2,7 +2,7 @@
 import { COLUMN_INDEX } from '../../core/columns.ts'
 import type { EventSink, Phrase } from '../../core/eventSink.ts'
 import { isIpText } from '../../core/ipText.ts'
-import type { Format } from '../component.ts'
+import { type Format, MAX_HEADER } from '../component.ts'
 import { HEADER, type LineFormat, LineObjectParser } from '../lines/lineObjectParser.ts'
 
 export const aws_vpcflow: Format = {
@@ -92,15 +92,28 @@ const PHRASE: Phrase = [
 class FlowLines implements LineFormat {
   private fields = fieldsOf(DEFAULT_HEADER.split(' '))
   private width = this.fields.length
+  private names: string | null = DEFAULT_HEADER
+  private hasRecords = false
+  private hasSeveral = false
+
+  header(): string | null {
+    return this.hasSeveral ? null : this.names
+  }
 
   line(bytes: Buffer, start: number, end: number, sink: EventSink): string | undefined | typeof HEADER {
     if (bytes[start]! > 0x39) {
-      const line = bytes.toString('latin1', start, Math.min(end, start + 8192))
+      const line = bytes.toString('latin1', start, Math.min(end, start + MAX_HEADER))
       if (!isHeader(line)) return 'neither a flow record nor a header'
-      this.fields = fieldsOf(line.trim().split(/\s+/))
+      const names = line.trim().split(/\s+/)
+      this.fields = fieldsOf(names)
       this.width = this.fields.length
+      // What was cut off is no header to keep.
+      const joined = end - start > MAX_HEADER ? null : names.join(' ')
+      if (this.hasRecords && joined !== this.names) this.hasSeveral = true
+      this.names = joined
       return HEADER
     }
+    this.hasRecords = true
     let at = start
     for (let index = 0; index < this.width; index++) {
       if (at > end) return `has ${index} fields, its header names ${this.width}`

@@ -12,6 +12,8 @@ export const MAX_LINE_BYTES = 16 * 1024 * 1024
 export interface LineFormat {
   /** One line without its end. Sets columns between begin and commit; the reason to refuse it, or `header` when it is no record. */
   line(bytes: Buffer, start: number, end: number, sink: EventSink): string | undefined | typeof HEADER
+  /** The one header of all records so far, at most MAX_HEADER bytes; null when they have several. */
+  header?(): string | null
 }
 
 /** A line that describes the lines after it: no record. */
@@ -45,9 +47,9 @@ export class LineObjectParser implements ObjectParser {
     }
   }
 
-  end(): { records: number } {
+  end(): { records: number; header: string | null } {
     if (this.carry.length > 0 && !this.skipping) this.one(this.carry, 0, this.carry.length, isPlain(this.carry))
-    return { records: this.records }
+    return { records: this.records, header: this.format.header?.() ?? null }
   }
 
   private run(bytes: Buffer): number {
