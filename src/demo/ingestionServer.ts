@@ -6,6 +6,7 @@
 import { createServer as createPlainServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import { FaultPlan } from './faultPlan.ts'
 import { collectedRow, takeCollected } from './ingestion/dataCollector.ts'
 import {
@@ -225,7 +226,7 @@ async function serve(state: State, request: IncomingMessage, response: ServerRes
   const serves = request.method === 'POST' || ['metadata', 'identity', 'other'].includes(operation)
   if (!serves) return refuse(state, response, { status: 405, code: 'MethodNotAllowed', message: 'Use POST.' })
   const done = await HANDLERS[operation](state, request, url)
-  if (fault?.kind === 'drop') return request.socket.resetAndDestroy()
+  if (fault?.kind === 'drop') return destroy(request.socket)
   if ('code' in done) return refuse(state, response, done)
   return answer(state, response, done.status, { 'Content-Type': 'application/json' }, done.text ?? '')
 }
@@ -388,15 +389,21 @@ function hookRecords(decoded: Buffer): Record<string, unknown>[] | undefined {
 
 function reset(request: IncomingMessage, after: number | undefined): void {
   if (after === undefined) {
-    request.socket.resetAndDestroy()
+    destroy(request.socket)
     return
   }
   let read = 0
   request.on('data', (chunk: Buffer) => {
     read += chunk.length
-    if (read >= after) request.socket.resetAndDestroy()
+    if (read >= after) destroy(request.socket)
   })
   request.on('error', () => {})
+}
+
+/** By a reset where there is no TLS. */
+function destroy(socket: Socket): void {
+  if (socket instanceof TLSSocket) socket.destroy()
+  else socket.resetAndDestroy()
 }
 
 function refuse(state: State, response: ServerResponse, { status, code, message, headers }: Refusal): unknown {

@@ -187,6 +187,10 @@ function send(url: URL, given: HttpRequest, agents: Agents, options: HttpClientO
 
     const outgoing = open()
     if (!outgoing) return
+    outgoing.on('error', (error) => {
+      if (answer) finish(true)
+      else fail(faultOf(error, url, sent))
+    })
     if (given.signal?.aborted) return abort()
     given.signal?.addEventListener('abort', abort, { once: true })
     const connecting = setTimeout(late('no connection', connectMs), connectMs)
@@ -200,10 +204,6 @@ function send(url: URL, given: HttpRequest, agents: Agents, options: HttpClientO
     })
     outgoing.on('finish', () => {
       sent = true
-    })
-    outgoing.on('error', (error) => {
-      if (answer) finish(true)
-      else fail(faultOf(error, url, sent))
     })
     outgoing.on('response', (response) => {
       answer = { status: response.statusCode!, headers: response.headers }
