@@ -48,6 +48,18 @@ const segmentSchema = z
 
 const componentName = z.string().regex(/^[a-z][a-z0-9_-]{0,62}$/, 'a name is lower-case letters, digits, - and _')
 
+const forwardSchema = z
+  .strictObject({
+    poll_secs: z.int().min(1).default(10).describe('Pause of forward --follow once everything is sent.'),
+    patience_secs: z
+      .int()
+      .min(1)
+      .default(600)
+      .describe('How long a receiver may fail before a run without --follow gives up.'),
+  })
+  .prefault({})
+  .describe('How events are forwarded.')
+
 const sourceSchemas = SOURCES.map((component) =>
   (component.config as z.ZodObject).safeExtend({
     name: componentName.describe('How `coldtrail collect NAME` calls it.'),
@@ -104,6 +116,7 @@ export const configSchema = z.strictObject({
     .describe('Named receivers; `coldtrail forward` without --destination forwards to them all.'),
   collect: collectSchema,
   segment: segmentSchema,
+  forward: forwardSchema,
   keep_log: z.boolean().default(true).describe('Keep every object as received, for proof (the log database).'),
   keyset: z.boolean().default(true).describe('Write keysets, so that segments can be hunted after they left.'),
 })

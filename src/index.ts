@@ -6,12 +6,15 @@ import { existsSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { CollectProgress, CollectSummary } from './collect/summary.ts'
+import type { DestinationCheck } from './components/destination.ts'
 import type { ListStatistics } from './components/source.ts'
 import type { Config } from './config.ts'
 import { ColdtrailError } from './core/errors.ts'
 import type { Log } from './core/log.ts'
 import type { SourceObject } from './core/sourceObject.ts'
 import { type Check, examine, type Probe } from './doctor.ts'
+import type { ForwardSummary } from './forward/summary.ts'
+import type { FeedStatus, ForwardRequest, TableRequest } from './forwarding.ts'
 import { type KeyRing, keyRing } from './keys.ts'
 import {
   columnNamed,
@@ -32,6 +35,7 @@ import {
   type SourceSettings,
   sourceProbe,
 } from './sources.ts'
+import type { DeadLetter } from './store/catalog/outbox.ts'
 import type { Catalog, RebuildReport } from './store/catalog.ts'
 import { historyCollections, type ManifestMatch, manifestQuery } from './store/history.ts'
 import type { Manifest } from './store/manifest.ts'
@@ -41,11 +45,14 @@ import type { VerifyOptions, VerifySummary } from './store/verify.ts'
 import { VERSION } from './version.ts'
 
 export type { CollectProgress, CollectSummary } from './collect/summary.ts'
+export type { DestinationCheck } from './components/destination.ts'
 export { type Config, type ConfigPlace, loadConfig, parseConfig } from './config.ts'
 export { ColdtrailError, ERRORS, type ErrorCode, EXIT } from './core/errors.ts'
 export type { Log, LogLevel } from './core/log.ts'
 export type { SourceObject } from './core/sourceObject.ts'
 export type { Check } from './doctor.ts'
+export type { FeedSummary, ForwardProgress, ForwardSummary } from './forward/summary.ts'
+export type { FeedStatus, ForwardRequest, TableRequest } from './forwarding.ts'
 export { writeInitialConfig } from './initialConfig.ts'
 export { parseInterval, type QuestionRequest, type Rejects, type SearchChoices, type Timeline } from './questions.ts'
 export type { SourceRequest, SourceSettings } from './sources.ts'
@@ -111,6 +118,21 @@ export interface Coldtrail {
   showRaw(id: string, request?: ShowRequest): Promise<Buffer>
   /** Records that a format refused, and objects that were refused whole or are not collected yet. */
   rejects(request?: Omit<QuestionRequest, 'expression' | 'mode'>): Promise<Rejects>
+  /** Sends what is new to destinations; one summary each. A fault of a feed is in its summary. */
+  forward(request?: ForwardRequest): Promise<readonly ForwardSummary[]>
+  /** Sends dead letters again. */
+  forwardRetry(
+    request?: Pick<ForwardRequest, 'destinations' | 'signal' | 'onProgress'>,
+  ): Promise<readonly ForwardSummary[]>
+  /** Every feed that has a position, with how far behind it is. */
+  forwardStatus(destinations?: readonly string[]): Promise<readonly FeedStatus[]>
+  deadLetters(
+    destinations?: readonly string[],
+  ): AsyncIterable<DeadLetter & { readonly destination: string; readonly feed: string }>
+  /** Address, credentials, rights and clock of a destination; sends no record. */
+  forwardCheck(destination: string, signal?: AbortSignal): AsyncIterable<DestinationCheck>
+  /** Data collection rule, tables and role for a destination, as a template of ARM or Bicep. */
+  forwardTable(request: TableRequest): Promise<string>
   readonly keys: KeyRing
   /** Manifests of every segment ever sealed that overlap a range of POSIX seconds, wherever the data are. */
   manifestQuery(query?: ManifestQuery): readonly ManifestMatch<Manifest>[]
@@ -145,6 +167,8 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     if (collection !== MAIN_COLLECTION) requireCollection(collection, await collectionsOf(await catalog()))
     return answering
   }
+  const forwarding = () => import('./forwarding.ts')
+  const forwardParts = async () => ({ config, catalog: await catalog(), reader: await reader(), log })
 
   return {
     config,
@@ -191,6 +215,20 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     show: async (id, request) => (await reader(request)).show(id, request),
     showRaw: async (id, request) => (await reader(request)).showRaw(id, request),
     rejects: async (request = {}) => (await reader(request)).rejects(await questionOf(request)),
+    forward: async (request = {}) => (await forwarding()).forwardTo(await forwardParts(), request),
+    forwardRetry: async (request = {}) => (await forwarding()).forwardRetry(await forwardParts(), request),
+    async forwardStatus(destinations) {
+      requireData()
+      return (await forwarding()).forwardStatus({ config, catalog: await catalog() }, destinations)
+    },
+    async *deadLetters(destinations) {
+      requireData()
+      yield* (await forwarding()).deadLetters({ catalog: await catalog() }, destinations)
+    },
+    async *forwardCheck(destination, signal) {
+      yield* (await forwarding()).forwardCheck({ config, log }, destination, signal)
+    },
+    forwardTable: async (request) => (await forwarding()).forwardTable({ config, log }, request),
     keys: keyRing(dataDir, requireData),
     manifestQuery(query = {}) {
       if (!existsSync(historyDirectory)) requireData()

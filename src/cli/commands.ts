@@ -4,6 +4,8 @@ import { collectCommand } from './collect.ts'
 import type { Command } from './command.ts'
 import { demoCommand } from './demo.ts'
 import { doctorCommand } from './doctor.ts'
+import { forwardCommand } from './forward.ts'
+import { FORWARD_COMMANDS } from './forwardCommands.ts'
 import { initCommand } from './init.ts'
 import { KEYS_COMMANDS } from './keys.ts'
 import { manifestQueryCommand } from './manifestQuery.ts'
@@ -25,6 +27,8 @@ export const COMMANDS: readonly Command[] = [
   timelineCommand,
   showCommand,
   rejectsCommand,
+  forwardCommand,
+  ...FORWARD_COMMANDS,
   sourceListCommand,
   sourceCatCommand,
   manifestQueryCommand,

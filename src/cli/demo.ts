@@ -1,9 +1,11 @@
 import { join } from 'node:path'
 import { ColdtrailError } from '../core/errors.ts'
 import { bytesText } from '../core/terminalText.ts'
-import { serveDemoBucket, story } from '../demo/demo.ts'
+import { ATTACK_EXPRESSION, serveDemoBucket, serveDemoReceiver, story } from '../demo/demo.ts'
 import { summaryLines } from './collect.ts'
 import { defineCommand } from './command.ts'
+import { summaryLines as forwardLines } from './forward.ts'
+import type { Io } from './io.ts'
 import { showProgress } from './progress.ts'
 
 const DEMO_DIR = join('coldtrail-data', 'demo')
@@ -13,8 +15,8 @@ export const demoCommand = defineCommand({
   summary: 'Collect generated AWS logs over S3, and find the attack in them',
   details:
     'Makes three days of logs of two accounts, serves them from an S3 server on loopback, collects them with the AWS ' +
-    'SDK, and asks the questions that an investigator would. Nothing leaves this machine; the second run has nothing ' +
-    'new to collect.',
+    'SDK, asks the questions that an investigator would, and forwards the attack to a Logs Ingestion API on loopback. ' +
+    'Nothing leaves this machine; the second run has nothing new to collect or to forward.',
   options: {},
   examples: [
     { line: 'demo', note: `Into ./${DEMO_DIR}` },
@@ -56,6 +58,7 @@ export const demoCommand = defineCommand({
         say(io.style('green', `${count} events, exactly as many as the generator wrote.`))
       }
       await coldtrail.close()
+      await forwardAttack(io, dataDir, say)
     } finally {
       await bucket.close()
     }
@@ -64,11 +67,61 @@ export const demoCommand = defineCommand({
     say('  ./coldtrail collect s3://YOUR-BUCKET/AWSLogs/ --from -1d')
     say('  ./coldtrail search "error == \'AccessDenied\'"')
     say('or with a folder: ./coldtrail collect ./logs. README.md has the rights that are needed.')
+    say('To your own Microsoft Sentinel: ./coldtrail forward table, then ./coldtrail forward --dry-run.')
     return undefined
   },
 })
 
 // --- internal ---
+
+/** To an embedded Logs Ingestion API, as to the real one; what it holds afterwards must be what was said. */
+async function forwardAttack(io: Io, dataDir: string, say: (text: string) => void): Promise<void> {
+  const { loadConfig, open, parseConfig } = await import('../index.ts')
+  const receiver = await serveDemoReceiver()
+  Object.assign(process.env, receiver.environment)
+  const destination = { name: DESTINATION, type: 'sentinel', ...receiver.settings }
+  const { destinations } = parseConfig(JSON.stringify({ destinations: [destination] }), {
+    file: 'demo',
+    environment: {},
+  })
+  const coldtrail = await open({ ...loadConfig({ file: io.options.config, dataDir }), destinations }, { log: io.log })
+  try {
+    say(`\n${io.style('bold', 'To Microsoft Sentinel (here: its Logs Ingestion API on loopback), only the attack:')}`)
+    say(prompt(['forward', '--destination', DESTINATION, '--where', ATTACK_EXPRESSION]))
+    io.flush()
+    const [summary] = await coldtrail.forward({
+      destinations: [DESTINATION],
+      where: ATTACK_EXPRESSION,
+      signal: io.signal,
+    })
+    if (io.json) io.emit(summary!)
+    for (const line of forwardLines(summary!)) say(line)
+    if (summary!.error) throw summary!.error
+    const { records, distinct } = receiver.receipt()
+    if (records !== summary!.events || distinct !== records)
+      throw new ColdtrailError('E_DEMO_COUNT', {
+        expression: `forwarded ${ATTACK_EXPRESSION}`,
+        expected: summary!.events,
+        count: distinct,
+      })
+    const feeds = await coldtrail.forwardStatus([DESTINATION])
+    const accepted = feeds.reduce((sum, { counters }) => sum + counters.accepted, 0)
+    const { count } = await coldtrail.count({ expression: ATTACK_EXPRESSION, signal: io.signal })
+    if (accepted !== count)
+      throw new ColdtrailError('E_DEMO_COUNT', { expression: ATTACK_EXPRESSION, expected: count, count: accepted })
+    say(
+      io.style(
+        'green',
+        `The receiver holds ${distinct} distinct events of this run; all ${count} of the attack have a receipt.`,
+      ),
+    )
+  } finally {
+    await coldtrail.close()
+    await receiver.close()
+  }
+}
+
+const DESTINATION = 'demo-sentinel'
 
 /** What to type, as a shell takes it. */
 function prompt(words: readonly string[]): string {

@@ -17,13 +17,20 @@ export function createProgram(
   chosen: (chosen: Chosen) => Promise<void>,
 ): Parser {
   const program = new Parser('coldtrail')
+  program
     .description('Security evidence that lasts for years: collect logs, keep them, search them.')
     .version(version)
     .helpCommand(false)
     .showSuggestionAfterError()
     .exitOverride()
     .configureOutput({ outputError: () => undefined, writeErr: () => undefined })
-    .configureHelp({ showGlobalOptions: true, sortSubcommands: false, helpWidth: 110 })
+    .configureHelp({
+      showGlobalOptions: true,
+      // Not those of `forward` at `forward status`.
+      visibleGlobalOptions: () => [...program.options],
+      sortSubcommands: false,
+      helpWidth: 110,
+    })
   for (const [key, option] of Object.entries(GLOBAL_OPTIONS)) program.addOption(parserOption(key, option))
   program.addHelpText(
     'after',
@@ -55,7 +62,8 @@ export function createProgram(
 /** `source` of `source list`: a parser that only holds its commands. */
 function group(program: Parser, name: string, commands: readonly Command[]): Parser {
   const existing = program.commands.find((parser) => parser.name() === name)
-  if (existing) return existing
+  // A command that has others below it (`forward`, `forward status`): options behind their name are theirs.
+  if (existing) return existing.enablePositionalOptions()
   const members = commands.filter((command) => command.name.startsWith(`${name} `))
   return program.command(name).summary(members.map((command) => command.name.split(' ')[1]).join(', '))
 }

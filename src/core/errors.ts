@@ -384,6 +384,11 @@ export const ERRORS = {
     'Check the address, permissions and that the database is running; a lost SQLite file: `coldtrail catalog rebuild`.',
     EXIT.store,
   ),
+  E_CATALOG_READ_ONLY: row(
+    '{path} can only be read by this user: {cause}.',
+    'Ask again while a collector runs or when one has ended as usual, or do it as a user who may write the data directory.',
+    EXIT.store,
+  ),
   E_CATALOG_LOST: row(
     'The catalog is empty, but the history in {path} has commits.',
     'Run `coldtrail catalog rebuild`; collecting with an empty catalog would collect everything twice.',

@@ -50,7 +50,7 @@ export function bar(value: number, most: number, size: number): string {
 
 /** `1 object`, `1,666 events`. */
 export const countText = (n: number, noun: string): string =>
-  `${n.toLocaleString('en-US')} ${noun}${n === 1 ? '' : 's'}`
+  `${n.toLocaleString('en-US')} ${noun}${n === 1 ? '' : noun.endsWith('ch') ? 'es' : 's'}`
 
 export function bytesText(bytes: number): string {
   if (bytes < 1_000) return `${bytes} B`

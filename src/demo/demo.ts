@@ -4,6 +4,7 @@
  */
 import { ATTACK } from './attack.ts'
 import { awsLogSet, type ExpectedCounts, LOG_PREFIX } from './awsLogs.ts'
+import { startIngestionServer } from './ingestionServer.ts'
 import { startS3Server } from './s3Server.ts'
 
 export interface DemoBucket {
@@ -38,6 +39,42 @@ export async function serveDemoBucket(): Promise<DemoBucket> {
   }
 }
 
+export interface DemoReceiver {
+  /** Of a destination of type sentinel that sends to it. */
+  readonly settings: Readonly<Record<string, unknown>>
+  /** What the environment must hold while it is used. */
+  readonly environment: Readonly<Record<string, string>>
+  /** What it took: requests, records, and distinct uids among them. */
+  receipt(): { readonly requests: number; readonly records: number; readonly distinct: number }
+  close(): Promise<void>
+}
+
+/** A Logs Ingestion API on loopback, with a managed identity that may send to it. */
+export async function serveDemoReceiver(): Promise<DemoReceiver> {
+  const streams = ['AWSCloudTrail', 'AWSVPCFlow'].map((table) => [`Custom-${table}`, {}] as const)
+  const server = await startIngestionServer({
+    rules: { [RULE]: Object.fromEntries(streams) },
+    idColumn: 'ColdtrailUid_CF',
+    keepRows: 0,
+  })
+  return {
+    settings: { endpoint: server.endpoint, rule: RULE, credential: { type: 'managed_identity' } },
+    environment: server.identityEnvironment,
+    receipt() {
+      const all = [...server.received.values()]
+      return {
+        requests: all.reduce((sum, { requests }) => sum + requests, 0),
+        records: all.reduce((sum, { records }) => sum + records, 0),
+        distinct: all.reduce((sum, { ids }) => sum + ids.size, 0),
+      }
+    },
+    close: () => server.close(),
+  }
+}
+
+/** The events of the attack, as they are forwarded. */
+export const ATTACK_EXPRESSION = `ip == '${ATTACK.ip}'`
+
 export interface Chapter {
   /** What the investigator thinks. */
   readonly says: string
@@ -49,7 +86,7 @@ export interface Chapter {
 
 /** The investigation, from a first suspicion to the data that left. */
 export function story(expected: ExpectedCounts): readonly Chapter[] {
-  const attacker = `ip == '${ATTACK.ip}'`
+  const attacker = ATTACK_EXPRESSION
   const calls = `${attacker} and data_type == 'aws:cloudtrail:entry'`
   const columns = ['--columns', 'time,operation,user,error']
   return [
@@ -113,5 +150,6 @@ export function story(expected: ExpectedCounts): readonly Chapter[] {
 // --- internal ---
 
 const BUCKET = 'acme-security-logs'
+const RULE = 'dcr-00000000000000000000000000000000'
 const KEY_ID = 'AKIADEMOKEYOFEXAMPLE'
 const SECRET = 'the secret of the demonstration'

@@ -81,6 +81,8 @@ export interface CrashSite {
   start(options?: StartOptions): Running
   /** A run that nothing disturbs; its summary. Fails unless it ends with this status, 0 by default. */
   collect(options?: StartOptions & { readonly status?: number }): Promise<Record<string, unknown>>
+  /** Starts any command. */
+  run(args: readonly string[], options?: StartOptions): Running
   coldtrail(args: readonly string[]): Promise<Ended>
   check(logs: KnownLogs): Promise<Findings>
   /** Loses the catalog and makes it anew from the files. */
@@ -146,6 +148,7 @@ export function crashSite({ url, dataDir: place, maxRows = 150, config: more = '
       assert.equal(ended.status, status, `${ended.signal ?? ''} ${ended.stdout}\n${ended.stderr}`)
       return summaryOf(ended)
     },
+    run: launch,
     coldtrail: (args) => launch(args).ended,
     async check(known) {
       const catalog = await openCatalog(catalogOptions)

@@ -1,0 +1,261 @@
+/** From configured destinations and what a person asks to runs of the forward job. */
+import type { DestinationCheck, Feed } from './components/destination.ts'
+import type { Table } from './components/rows/table.ts'
+import { tableText } from './components/rows/tableText.ts'
+import { TABLES } from './components/tables/all.ts'
+import type { Config, DestinationConfig } from './config.ts'
+import { ColdtrailError } from './core/errors.ts'
+import type { Log } from './core/log.ts'
+import { nearest } from './core/nearest.ts'
+import { openDestination, resolveDestinations } from './destinations.ts'
+import { type ForwardOptions, forward, retryDeadLetters, type SelectedFeed } from './forward/forward.ts'
+import type { ForwardProgress, ForwardSummary } from './forward/summary.ts'
+import { questionOf } from './questions.ts'
+import type { DeadLetter, FeedState } from './store/catalog/outbox.ts'
+import type { Catalog } from './store/catalog.ts'
+import { type FeedSource, openFeedSource } from './store/feedReader.ts'
+import type { StoreReader } from './store/search.ts'
+
+export interface ForwardRequest {
+  /** Names of configured destinations; none: all. */
+  readonly destinations?: readonly string[]
+  /** Only events that match this too, besides what the configuration says. */
+  readonly where?: string
+  /** Microseconds: feeds that are new take no event before it. */
+  readonly from?: number
+  readonly dryRun?: boolean
+  readonly follow?: boolean
+  /** Pass over events whose files are not here. */
+  readonly skipOffline?: boolean
+  readonly signal?: AbortSignal
+  /** `name`: the destination. */
+  readonly onProgress?: (name: string, progress: ForwardProgress) => void
+}
+
+/** A feed and how far behind it is. */
+export interface FeedStatus extends FeedState {
+  /** Selected events that are not sent yet, those under way included. */
+  readonly lagEvents: number
+  /** Seconds since the oldest commit with such an event; 0 without. */
+  readonly lagSecs: number
+}
+
+export interface ForwardParts {
+  readonly config: Config
+  readonly catalog: Catalog
+  readonly reader: StoreReader
+  readonly log: Log
+}
+
+/** One summary per destination, in the order asked for. */
+export async function forwardTo(parts: ForwardParts, request: ForwardRequest): Promise<ForwardSummary[]> {
+  return eachDestination(parts, request, async (options) => {
+    await sayUntaken(parts, options)
+    return forward(options)
+  })
+}
+
+export async function forwardRetry(
+  parts: ForwardParts,
+  request: Pick<ForwardRequest, 'destinations' | 'signal' | 'onProgress'>,
+): Promise<ForwardSummary[]> {
+  return eachDestination(parts, request, async (options) => {
+    const states = await parts.catalog.feeds(options.name)
+    const feeds = states
+      .filter(({ deadLetters }) => deadLetters > 0)
+      .flatMap(({ feed: name, expression, collection }) => {
+        const known = options.feeds.find(({ feed }) => feed.name === name)
+        return known && collection === options.collection ? [{ feed: known.feed, expression }] : []
+      })
+    return retryDeadLetters({ ...options, feeds })
+  })
+}
+
+export async function* forwardCheck(
+  { config, log }: Pick<ForwardParts, 'config' | 'log'>,
+  name: string,
+  signal?: AbortSignal,
+): AsyncGenerator<DestinationCheck> {
+  const [settings] = resolveDestinations(config, [name])
+  const destination = await openDestination(config, settings!, log)
+  try {
+    yield* destination.check(signal)
+  } finally {
+    await destination.close()
+  }
+}
+
+/** Feeds that have a position, with what is ahead of them. */
+export async function forwardStatus(
+  { config, catalog }: Pick<ForwardParts, 'config' | 'catalog'>,
+  names: readonly string[] = [],
+): Promise<FeedStatus[]> {
+  if (names.length > 0) resolveDestinations(config, names)
+  const source = openFeedSource({ catalog, dataDir: config.data_dir })
+  try {
+    const found: FeedStatus[] = []
+    for (const state of await catalog.feeds()) {
+      if (names.length > 0 && !names.includes(state.destination)) continue
+      const { condition } = await questionOf({ expression: state.expression })
+      const { collection, startTime } = state
+      const first = state.open[0]
+      const from = first === undefined ? state.position : first.from
+      const ahead = await source.count({
+        collection,
+        condition,
+        startTime: startTime ?? undefined,
+        from,
+        skipOffline: true,
+      })
+      const { oldestCommit } = ahead
+      const lagSecs = oldestCommit === null ? 0 : Math.max(0, Date.now() / 1_000 - oldestCommit / 1e6)
+      found.push({ ...state, lagEvents: ahead.events, lagSecs })
+    }
+    return found
+  } finally {
+    await source.close()
+  }
+}
+
+/** Dead letters with the feed that they belong to. */
+export async function* deadLetters(
+  { catalog }: Pick<ForwardParts, 'catalog'>,
+  names: readonly string[] = [],
+): AsyncGenerator<DeadLetter & { readonly destination: string; readonly feed: string }> {
+  for (const { feedId, destination, feed, deadLetters } of await catalog.feeds())
+    if (deadLetters > 0 && (names.length === 0 || names.includes(destination)))
+      for (const letter of await catalog.deadLetters(feedId)) yield { ...letter, destination, feed }
+}
+
+export interface TableRequest {
+  /** A configured destination; else `tables`. */
+  readonly destination?: string
+  /** Names of built-in tables; by default those that a `sentinel` destination fills by itself, and Coldtrail_CL. */
+  readonly tables?: readonly string[]
+  readonly format: 'arm' | 'bicep'
+}
+
+/** Rule, tables and role as a template, from the declarations that rows are encoded by. */
+export async function forwardTable(
+  { config, log }: Pick<ForwardParts, 'config' | 'log'>,
+  { destination: name, tables = [], format }: TableRequest,
+): Promise<string> {
+  if (name === undefined) return tableText((tables.length > 0 ? tables : USUAL_TABLES).map(tableNamed), format)
+  const [setting] = resolveDestinations(config, [name])
+  return opened(setting!, config, log, async (destination) => {
+    if (destination.tables === undefined)
+      throw new ColdtrailError('E_USAGE', {
+        message: `Destination ${name} fills no tables; one of type sentinel does.`,
+      })
+    return tableText(destination.tables, format)
+  })
+}
+
+// --- internal ---
+
+const USUAL_TABLES = ['AWSCloudTrail', 'AWSVPCFlow', 'Coldtrail_CL']
+
+function tableNamed(name: string): Table {
+  const found = TABLES.find((table) => table.name === name)
+  if (found) return found
+  const known = TABLES.map((table) => table.name)
+  const guess = nearest(name, known)
+  const suggestion = guess === undefined ? '' : ` Did you mean ${guess}?`
+  throw new ColdtrailError('E_USAGE', {
+    message: `"${name}" is no built-in table.${suggestion} There are ${known.join(', ')}.`,
+  })
+}
+
+/** Runs for every destination at once: one that is slow, or does not end, holds up no other. */
+async function eachDestination(
+  { config, catalog, log }: ForwardParts,
+  request: ForwardRequest,
+  run: (options: ForwardOptions) => Promise<ForwardSummary>,
+): Promise<ForwardSummary[]> {
+  const settings = resolveDestinations(config, request.destinations)
+  // An expression with a fault is told before anything is opened.
+  for (const { where } of settings) await selected([where, request.where])
+  const source = openFeedSource({ catalog, dataDir: config.data_dir })
+  try {
+    const runs = settings.map((setting) =>
+      opened(setting, config, log, async (destination) => {
+        for (const notice of destination.notices) log('warn', notice, { destination: setting.name })
+        const options = await jobOptions({ config, catalog, log }, source, setting, request)
+        const feeds = await Promise.all(
+          destination.feeds.map((feed) => selectedFeed(feed, [setting.where, request.where])),
+        )
+        return run({ ...options, destination, feeds })
+      }),
+    )
+    const ended = await Promise.allSettled(runs)
+    const failed = ended.find((result) => result.status === 'rejected')
+    if (failed) throw failed.reason
+    return ended.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+  } finally {
+    await source.close()
+  }
+}
+
+async function opened<T>(
+  setting: DestinationConfig,
+  config: Config,
+  log: Log,
+  use: (destination: Awaited<ReturnType<typeof openDestination>>) => Promise<T>,
+): Promise<T> {
+  const destination = await openDestination(config, setting, log)
+  try {
+    return await use(destination)
+  } finally {
+    await destination.close()
+  }
+}
+
+async function jobOptions(
+  { config, catalog, log }: Pick<ForwardParts, 'config' | 'catalog' | 'log'>,
+  source: FeedSource,
+  setting: DestinationConfig,
+  { from, dryRun, follow, skipOffline, signal, onProgress }: ForwardRequest,
+): Promise<Omit<ForwardOptions, 'destination' | 'feeds'>> {
+  const { name, collection = 'main' } = setting
+  return {
+    catalog,
+    source,
+    name,
+    collection,
+    startTime: from,
+    dryRun,
+    skipOffline,
+    signal,
+    log: (level, message, values) => log(level, message, { destination: name, ...values }),
+    follow: follow ? { pollSeconds: config.forward.poll_secs } : undefined,
+    patienceMs: follow ? undefined : config.forward.patience_secs * 1_000,
+    onProgress: onProgress && ((progress) => onProgress(name, progress)),
+  }
+}
+
+async function selectedFeed(feed: Feed, more: readonly (string | undefined)[]): Promise<SelectedFeed> {
+  return { feed, ...(await selected([feed.where, ...more])) }
+}
+
+/** All of them hold. */
+async function selected(parts: readonly (string | undefined)[]) {
+  const given = parts.filter((part) => part !== undefined && part.trim() !== '').map((part) => part!.trim())
+  // Each by itself first, so that a fault is told at the column of the text that a person wrote.
+  for (const part of given) await questionOf({ expression: part })
+  const expression = given.length > 1 ? given.map((part) => `(${part})`).join(' and ') : (given[0] ?? '')
+  return { expression, condition: (await questionOf({ expression })).condition }
+}
+
+/** Events that no feed of the destination takes would go nowhere without a word. */
+async function sayUntaken({ reader, log }: ForwardParts, { feeds, collection, name, signal }: ForwardOptions) {
+  if (feeds.some(({ feed }) => feed.where === undefined)) return
+  const expression = `not (${feeds.map(({ feed }) => `(${feed.where})`).join(' or ')})`
+  const question = await questionOf({ expression, collection, signal })
+  const { values } = await reader.values({ ...question, field: 'data_type', limit: 10 })
+  if (values.length === 0) return
+  log('warn', 'no table of this destination takes some events of the collection; they are not sent', {
+    destination: name,
+    events: values.reduce((sum, { count }) => sum + count, 0),
+    data_types: values.map(({ value }) => value).join(', '),
+  })
+}
