@@ -113,7 +113,7 @@ function httpDestination(options: HttpConfig, context: DestinationContext): Dest
     idleMs: options.request_timeout_secs * 1000,
     wholeMs: options.request_timeout_secs * 1000,
   })
-  const secrets = [...urlSecrets(url), ...Object.values(options.headers), options.hmac?.secret]
+  const secrets = [...urlSecrets(url), ...Object.values(options.headers).flatMap(headerSecrets), options.hmac?.secret]
   const asking: Asking = { destination: context.name, host: url.host, hide: hiding(secrets), now: context.now }
   return {
     feeds: [
@@ -204,6 +204,11 @@ async function* checks(receiver: Receiver, signal?: AbortSignal): AsyncGenerator
 function urlSecrets(url: URL): string[] {
   const segments = url.pathname.split('/').filter((segment) => segment.length >= 16)
   return [url.href, `${url.pathname}${url.search}`, url.search.slice(1), ...segments, ...url.searchParams.values()]
+}
+
+/** Of `Bearer abc` also the token alone. */
+function headerSecrets(value: string): string[] {
+  return [value, ...value.split(/[\s,;=]+/).filter((word) => word.length >= 8)]
 }
 
 /** Encrypted, or never on a wire. */
