@@ -221,7 +221,8 @@ class TableRows implements RowEncoder {
           return true
         default: {
           const value = source.from === FROM.column ? event.column(source.column) : source.read(event)
-          if (value === null) continue
+          // An object outside a bucket has an empty one.
+          if (value === null || (value === '' && source.from === FROM.text)) continue
           const text = String(value)
           if (text !== source.text) {
             source.text = text
