@@ -7,13 +7,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import fc from 'fast-check'
-import type {
-  BatchLimits,
-  Destination,
-  DestinationCheck,
-  ElementWriter,
-  Feed,
-} from '../../../src/components/destination.ts'
+import type { BatchLimits, Destination, DestinationCheck, Feed } from '../../../src/components/destination.ts'
 import { DESTINATIONS } from '../../../src/components/destinations/all.ts'
 import type { DestinationConfig } from '../../../src/config.ts'
 import { EVENT_COLUMNS } from '../../../src/core/columns.ts'
