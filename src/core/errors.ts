@@ -532,7 +532,7 @@ export const ERRORS = {
     EXIT.destination,
   ),
   E_SENTINEL_TOKEN: row(
-    'Destination {destination}: {endpoint} refuses the token of {tried}, a fresh one too: {cause} (request {request})',
+    'Destination {destination}: {endpoint} refuses the token of {tried}, also the newest: {cause} (request {request})',
     'The token is for {scope}: check cloud and scope, and that the application is of the tenant of the workspace.',
     EXIT.destination,
   ),

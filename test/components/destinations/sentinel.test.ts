@@ -253,12 +253,33 @@ test('a refused token is replaced once, for all requests under way', async (t) =
   assert.equal((await send(feed)).kind, 'accepted')
 })
 
-test('tokens that expire while a run goes on are renewed', async (t) => {
-  const server = await service(t, { tokenSecs: 1 })
+test('tokens that expire while a run goes on are renewed before they do', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+  const pass = (seconds: number): void => t.mock.timers.setTime(Date.now() + seconds * 1000)
+  const server = await service(t)
   const feed = trail(await open(t, server))
-  const until = Date.now() + 2500
-  while (Date.now() < until) assert.equal((await send(feed)).kind, 'accepted')
-  assert.ok(server.tokens.issued >= 3, String(server.tokens.issued))
+  for (const [seconds, issued] of [
+    [0, 1],
+    [3200, 1],
+    [150, 2],
+    [10_000, 3],
+  ] as const) {
+    pass(seconds)
+    assert.equal((await send(feed)).kind, 'accepted')
+    assert.equal(server.tokens.issued, issued, `after ${seconds} s more`)
+  }
+  assert.equal(server.statuses.get(401), undefined, 'none was used after its time')
+  // An authority that fails is not asked by every request, as long as the token holds.
+  server.fail({ operation: 'token', times: Number.POSITIVE_INFINITY, action: { kind: 'status', status: 503 } })
+  pass(3400)
+  const asked = (): number => server.requests.get('token')!
+  const before = asked()
+  for (let i = 0; i < 3; i++) assert.equal((await send(feed)).kind, 'accepted')
+  assert.equal(asked(), before + 1)
+  pass(201)
+  assert.equal((await send(feed)).kind, 'failed')
+  server.clearFaults()
+  assert.equal((await send(feed)).kind, 'accepted')
 })
 
 test('wrong credentials are explained', async (t) => {
@@ -532,6 +553,11 @@ test('a table of one’s own is encoded as it is declared', async (t) => {
   )
   assert.equal(rows[0]!.Uid, 'uid-1')
   assert.match(feed!.lateAfter!.notice, /No other column/)
+  const { feeds } = await open(t, server)
+  assert.deepEqual(
+    feeds.map(({ lateAfter }) => /own time is in (\w+)\./.exec(lateAfter!.notice)![1]),
+    ['EventTime_CF', 'Start'],
+  )
 })
 
 // --- internal ---

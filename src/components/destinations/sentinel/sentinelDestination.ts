@@ -9,7 +9,7 @@ import { createHttpClient, type HttpClient, HttpFault, type HttpResponse } from 
 import type { DestinationContext } from '../../component.ts'
 import type { BatchLimits, Destination, DestinationCheck, Feed, Outcome, OutgoingBatch } from '../../destination.ts'
 import { compileRow, type RowEncoder, type RowOptions } from '../../rows/rowEncoder.ts'
-import type { Table } from '../../rows/table.ts'
+import type { ColumnSource, Table } from '../../rows/table.ts'
 import { declaredColumns } from '../../rows/tableText.ts'
 import { TABLES } from '../../tables/all.ts'
 import { type Asking, faultOutcome } from '../http/answers.ts'
@@ -302,14 +302,16 @@ function droppedNotice({ name }: Table, { dropped }: RowEncoder): string[] {
 }
 
 function lateNotice({ written }: RowEncoder, plan: 'analytics' | 'auxiliary'): string {
-  const kept = written.find(
-    ({ name, from }) => name !== 'TimeGenerated' && from.some((s) => 'event' in s && s.event === 'time'),
-  )
-  const lake = plan === 'auxiliary' ? '' : '; the rules of Sentinel will look at them as if they happened now'
-  return `Azure files events older than two days under the time of receipt (TimeGenerated)${lake}. ${
+  const kept = written.find(({ name, from }) => name !== 'TimeGenerated' && from.some(isOwnTime))
+  const rules = plan === 'auxiliary' ? '' : '; the rules of Sentinel will take them for new'
+  return `Azure files events older than two days under the time of receipt (TimeGenerated)${rules}. ${
     kept ? `Their own time is in ${kept.name}.` : 'No other column of the table has their own time.'
   }`
 }
+
+/** The time of a flow is its start. */
+const isOwnTime = (source: ColumnSource): boolean =>
+  ('event' in source && source.event === 'time') || ('field' in source && source.field === 'start')
 
 async function readText(path: string): Promise<string> {
   try {

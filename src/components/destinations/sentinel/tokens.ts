@@ -56,6 +56,7 @@ export function createTokens(options: TokenOptions): Tokens {
 
 const MINUTE_MS = 60_000
 const LOOKUP_MS = 60_000
+const AGAIN_MS = 30_000
 
 class CachedTokens implements Tokens {
   readonly tried: string
@@ -89,8 +90,9 @@ class CachedTokens implements Tokens {
       return await this.#fetching
     } catch (error) {
       // It could not be had before time; the one we have still holds.
-      if (error instanceof TransientTokenFault && token && Date.now() < token.until) return token.text
-      throw error
+      if (!token || Date.now() >= token.until) throw error
+      this.#token = { ...token, refreshAt: Date.now() + AGAIN_MS }
+      return token.text
     }
   }
 
@@ -104,6 +106,8 @@ class CachedTokens implements Tokens {
   async #fetch(): Promise<string> {
     let timer: NodeJS.Timeout | undefined
     const { scope } = this.#options
+    this.#last.fault = undefined
+    this.#last.status = undefined
     try {
       this.#credential ??= createCredential(this.#options, this.#form, this.#last)
       const credential = await this.#credential
