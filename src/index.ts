@@ -175,9 +175,11 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     async collect({ sources = [], settings, ...request } = {}) {
       const declarations = resolveSources(config, sources, settings)
       const { collect } = await import('./collect/collect.ts')
+      const open = await catalog()
+      open.requireWritable()
       return collect({
         ...request,
-        catalog: await catalog(),
+        catalog: open,
         sources: declarations,
         collection: request.collection ?? MAIN_COLLECTION,
         maxWorkers: request.maxWorkers ?? config.collect.max_workers,

@@ -1,5 +1,5 @@
 /** What a directory stands on: room, and whether it is a mount that other machines write to as well. */
-import { accessSync, constants, existsSync, statfsSync } from 'node:fs'
+import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 
 export interface FileSystem {
@@ -20,9 +20,11 @@ export function nearestExisting(path: string): string {
   for (let at = path; ; at = dirname(at)) if (existsSync(at) || at === dirname(at)) return at
 }
 
+/** Whether this user may write the file, or into the directory. */
 export function isWritable(path: string): boolean {
   try {
-    accessSync(nearestExisting(path), constants.W_OK | constants.X_OK)
+    const nearest = nearestExisting(path)
+    accessSync(nearest, statSync(nearest).isDirectory() ? constants.W_OK | constants.X_OK : constants.W_OK)
     return true
   } catch {
     return false

@@ -115,6 +115,8 @@ export interface Hold {
 
 export interface Catalog {
   readonly dialect: 'sqlite' | 'postgres'
+  /** Throws E_CATALOG_READ_ONLY for who may read the data directory and not write it; he can ask, and nothing else. */
+  requireWritable(): void
   owner(kind: string): Promise<Owner>
   /**
    * Claims what is neither known nor claimed by a living owner. Order of the answer = order of the objects. Claims of

@@ -8,6 +8,7 @@
 import { existsSync } from 'node:fs'
 import { type DuckDBConnection, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api'
 import { ColdtrailError, printable } from '../core/errors.ts'
+import { isWritable } from '../platform/fileSystem.ts'
 import { makeDirectory } from '../platform/files.ts'
 
 export interface DuckDbOptions {
@@ -46,11 +47,13 @@ export class DuckDb {
 
   static async open(options: DuckDbOptions): Promise<DuckDb> {
     const { directories, tempDirectory, memoryLimit = 2 ** 30, threads = 2 } = options
-    makeDirectory(tempDirectory)
+    // Who may not write there has no place to spill to: what exceeds the memory is then an error.
+    const maySpill = isWritable(tempDirectory)
+    if (maySpill) makeDirectory(tempDirectory)
     const instance = await DuckDBInstance.create(':memory:', {
       threads: String(threads),
       memory_limit: `${memoryLimit}B`,
-      temp_directory: tempDirectory,
+      temp_directory: maySpill ? tempDirectory : '',
       autoinstall_known_extensions: 'false',
       autoload_known_extensions: 'false',
       allow_community_extensions: 'false',

@@ -167,6 +167,8 @@ class Verification {
     } catch (thrown) {
       const error = asColdtrailError(thrown)
       if (error.code !== 'E_KEYSET_KEY') throw thrown
+      // A key that is kept from this user is not damaged.
+      if ((error.cause as NodeJS.ErrnoException | undefined)?.code === 'EACCES') return
       const file = join(this.keysDirectory, `keyset-${error.values.epoch}.key`)
       this.report({ file, fault: 'damaged', detail: String(error.values.reason) })
     }

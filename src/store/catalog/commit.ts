@@ -198,7 +198,10 @@ async function commitLink(
       faultPoint('commit.begun')
       await context.assertOwner(tx, owner)
       await writeRows(tx, number)
-      const bytes = signLink({ collection, number, uuid, time: now(), prev: head.head_hash, body }, context.key)
+      const bytes = signLink(
+        { collection, number, uuid, time: now(), prev: head.head_hash, body },
+        context.requireWritable(),
+      )
       const hash = sha256(bytes)
       await tx
         .insertInto('links')

@@ -23,7 +23,8 @@ export class CatalogContext {
   readonly readers: Readers
   readonly dataDir: string
   readonly historyDir: string
-  readonly key: SigningKey
+  /** Undefined for who may only read. */
+  readonly key: SigningKey | undefined
   /** Owners of this process, by id. */
   readonly owners = new Map<string, OwnerState>()
 
@@ -35,6 +36,15 @@ export class CatalogContext {
     this.dataDir = parts.dataDir
     this.historyDir = parts.historyDir
     this.key = parts.key
+  }
+
+  /** The key that signs links. E_CATALOG_READ_ONLY for who may only read the data directory. */
+  requireWritable(): SigningKey {
+    if (this.key) return this.key
+    throw new ColdtrailError('E_CATALOG_READ_ONLY', {
+      path: this.dataDir,
+      cause: 'its files and folders are not writable',
+    })
   }
 
   /** Where new files of a collection are written. */

@@ -58,6 +58,22 @@ export function fileLocks(directory: string): Locks {
   }
 }
 
+/**
+ * For who may not write where lock files are. Nobody sees such a reader: files that are retired while it reads go when
+ * their grace time is over, and it then says so (E_SEGMENT_GONE).
+ */
+export function readOnlyLocks(directory: string): Locks {
+  return {
+    async acquire() {
+      const cause = 'its files and folders are not writable'
+      throw new ColdtrailError('E_CATALOG_READ_ONLY', { path: directory, cause })
+    },
+    acquireReader: async () => ({ lost: false, release: async () => undefined }),
+    oldestReader: async () => undefined,
+    close: async () => undefined,
+  }
+}
+
 /** A lock file's name is used once, but for `hold-…`: only such a file may be removed, or two could hold one name. */
 class OwnedFile implements Lock {
   readonly lost = false

@@ -53,6 +53,10 @@ export class SqlCatalog implements Catalog {
     this.ledger = new Ledger(context)
   }
 
+  requireWritable(): void {
+    this.context.requireWritable()
+  }
+
   owner(kind: string): Promise<Owner> {
     return createOwner(this.context, kind)
   }

@@ -19,31 +19,46 @@ import {
 import { ColdtrailError } from '../../core/errors.ts'
 import { isBusy } from '../../platform/fileLock.ts'
 import { exactNumber } from './exactNumber.ts'
+import { hasLog, type OpenFile, openReadOnly, stampOf } from './readOnlySqlite.ts'
 import { sqliteFault } from './sqliteFault.ts'
 
 const BUSY_MS = 60_000
 const STATEMENTS_KEPT = 64
 
+const OPTIONS = { enableForeignKeyConstraints: false, readBigInts: true } as const
+
 /** Opens a catalog file in WAL mode with `synchronous=FULL`; E_CATALOG_OPEN when it is no SQLite database. */
 export function sqliteDialect(path: string): Dialect {
-  let database: DatabaseSync
-  try {
-    database = new DatabaseSync(path, { timeout: 5000, enableForeignKeyConstraints: false, readBigInts: true })
+  return dialectOf(path, () => {
+    const database = new DatabaseSync(path, { timeout: 5000, ...OPTIONS })
     database.exec('pragma journal_mode = wal; pragma synchronous = full; pragma busy_timeout = 20')
-  } catch (error) {
-    const fault = sqliteFault(error, path)
-    if (fault instanceof ColdtrailError) throw fault
-    throw new ColdtrailError('E_CATALOG_OPEN', { path, cause: (error as Error).message }, { cause: error })
+    return { database }
+  })
+}
+
+/** For somebody who may not write the file: readOnlySqlite.ts. E_CATALOG_READ_ONLY when it cannot be read so. */
+export const readOnlySqliteDialect = (path: string): Dialect => dialectOf(path, () => openReadOnly(path, OPTIONS))
+
+// --- internal ---
+
+function dialectOf(path: string, open: () => OpenFile): Dialect {
+  const openFile = (): OpenFile => {
+    try {
+      return open()
+    } catch (error) {
+      const fault = sqliteFault(error, path)
+      if (fault instanceof ColdtrailError) throw fault
+      throw new ColdtrailError('E_CATALOG_OPEN', { path, cause: (error as Error).message }, { cause: error })
+    }
   }
+  const file = openFile()
   return {
-    createDriver: () => new SqliteDriver(database, path),
+    createDriver: () => new SqliteDriver(path, file, openFile),
     createQueryCompiler: () => new SqliteQueryCompiler(),
     createAdapter: () => new SqliteAdapter(),
     createIntrospector: (db) => new SqliteIntrospector(db),
   }
 }
-
-// --- internal ---
 
 function withNumbers(row: Record<string, unknown>): Record<string, unknown> {
   for (const name in row) {
@@ -54,15 +69,19 @@ function withNumbers(row: Record<string, unknown>): Record<string, unknown> {
 }
 
 class SqliteDriver implements Driver {
-  private readonly database: DatabaseSync
-  private readonly connection: SqliteConnection
+  private readonly path: string
+  private readonly reopen: () => OpenFile
+  private file: OpenFile
+  private connection: SqliteConnection
   /** Resolves when the connection is free; every taker replaces it. */
   private turn: Promise<void> = Promise.resolve()
   private endTurn: () => void = () => {}
 
-  constructor(database: DatabaseSync, path: string) {
-    this.database = database
-    this.connection = new SqliteConnection(database, path)
+  constructor(path: string, file: OpenFile, reopen: () => OpenFile) {
+    this.path = path
+    this.file = file
+    this.reopen = reopen
+    this.connection = new SqliteConnection(path, file)
   }
 
   async init(): Promise<void> {}
@@ -73,6 +92,12 @@ class SqliteDriver implements Driver {
     this.turn = promise
     await before
     this.endTurn = resolve
+    try {
+      if (this.isStale()) this.renew()
+    } catch (error) {
+      resolve()
+      throw error
+    }
     return this.connection
   }
 
@@ -90,22 +115,35 @@ class SqliteDriver implements Driver {
 
   async rollbackTransaction(): Promise<void> {
     // After some errors (a full disk) SQLite has already rolled back by itself.
-    if (this.database.isTransaction) await this.connection.run('rollback', [])
+    if (this.file.database.isTransaction) await this.connection.run('rollback', [])
   }
 
   async destroy(): Promise<void> {
-    if (this.database.isOpen) this.database.close()
+    if (this.file.database.isOpen) this.file.database.close()
+  }
+
+  private renew(): void {
+    const file = this.reopen()
+    this.file.database.close()
+    this.file = file
+    this.connection = new SqliteConnection(this.path, file)
+  }
+
+  /** A file that is read without locks has newer commits, in itself or beside it. */
+  private isStale(): boolean {
+    const { stamp } = this.file
+    return stamp !== undefined && (hasLog(this.path) || stampOf(this.path) !== stamp)
   }
 }
 
 class SqliteConnection implements DatabaseConnection {
-  private readonly database: DatabaseSync
   private readonly path: string
+  private readonly file: OpenFile
   private readonly statements = new Map<string, StatementSync>()
 
-  constructor(database: DatabaseSync, path: string) {
-    this.database = database
+  constructor(path: string, file: OpenFile) {
     this.path = path
+    this.file = file
   }
 
   async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
@@ -123,9 +161,14 @@ class SqliteConnection implements DatabaseConnection {
       try {
         const statement = this.prepare(text)
         const values = parameters as readonly SQLInputValue[]
-        if (statement.columns().length > 0) return { rows: statement.all(...values).map(withNumbers) }
-        return { rows: [], numAffectedRows: BigInt(statement.run(...values).changes) }
+        if (statement.columns().length === 0)
+          return { rows: [], numAffectedRows: BigInt(statement.run(...values).changes) }
+        const rows = statement.all(...values).map(withNumbers)
+        this.requireUnchanged()
+        return { rows }
       } catch (error) {
+        // Half of a page may be another's: whatever is said of it then is no damage.
+        this.requireUnchanged(error)
         if (!isBusy(error)) throw sqliteFault(error, this.path)
         if (Date.now() > deadline)
           throw new ColdtrailError('E_CATALOG_BUSY', { cause: 'another process holds its lock' }, { cause: error })
@@ -134,10 +177,16 @@ class SqliteConnection implements DatabaseConnection {
     }
   }
 
+  private requireUnchanged(cause?: unknown): void {
+    const { stamp } = this.file
+    if (stamp !== undefined && stampOf(this.path) !== stamp)
+      throw new ColdtrailError('E_CATALOG_BUSY', { cause: 'a collector wrote it while it was read' }, { cause })
+  }
+
   private prepare(text: string): StatementSync {
     let statement = this.statements.get(text)
     if (statement) return statement
-    statement = this.database.prepare(text)
+    statement = this.file.database.prepare(text)
     if (this.statements.size >= STATEMENTS_KEPT) this.statements.delete(this.statements.keys().next().value!)
     this.statements.set(text, statement)
     return statement
