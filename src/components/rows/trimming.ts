@@ -9,9 +9,9 @@ export function trimText(bytes: Uint8Array, start: number, end: number, limit: n
 }
 
 /**
- * A well-formed JSON object or array without white space between its tokens, cut to `limit` bytes after a whole member
- * or element at any depth, and closed again. Its outermost level ends with the mark: `"_trimmed":true`, or `"_trimmed"`
- * in an array.
+ * A well-formed JSON object or array without white space between its tokens, cut to `limit` bytes (17 or more) after a
+ * whole member or element at any depth, and closed again. Its outermost level ends with the mark: `"_trimmed":true`, or
+ * `"_trimmed"` in an array.
  */
 export function trimJson(bytes: Uint8Array, limit: number): Buffer {
   if (bytes.length <= limit) return Buffer.from(bytes)
@@ -25,12 +25,17 @@ export function trimJson(bytes: Uint8Array, limit: number): Buffer {
     const c = bytes[p]!
     if (c === QUOTE) {
       for (p++; bytes[p] !== QUOTE; p++) if (bytes[p] === BACKSLASH) p++
-    } else if (c === OPEN_BRACE || c === OPEN_BRACKET) open.push(c === OPEN_BRACE ? CLOSE_BRACE : CLOSE_BRACKET)
-    else if (c === CLOSE_BRACE || c === CLOSE_BRACKET) open.pop()
+      continue
+    }
+    if (c === OPEN_BRACE || c === OPEN_BRACKET) {
+      open.push(c === OPEN_BRACE ? CLOSE_BRACE : CLOSE_BRACKET)
+      continue
+    }
+    if (c === CLOSE_BRACE || c === CLOSE_BRACKET) open.pop()
     else if (c !== COMMA) continue
-    // After a bracket, or before a comma, what is there can be closed; the outermost bracket belongs to the mark.
+    // Behind a member what is there can be closed; the outermost bracket belongs to the mark.
     const at = c === COMMA ? p : p + 1
-    if (c === QUOTE || open.length === 0) continue
+    if (open.length === 0) break
     if (at + open.length - 1 > room) break
     safe = at
     closers = String.fromCharCode(...open.slice(1).reverse())
