@@ -1,5 +1,5 @@
 /**
- * Writes what is derived from declarations: the component lists and docs/reference/. `--check` writes nothing and
+ * Writes what is derived: the compiled byte module, the component lists and docs/reference/. `--check` writes nothing and
  * fails, naming each stale file. The lists come first, since the rest imports them.
  */
 import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -10,6 +10,8 @@ const root = dirname(import.meta.dirname)
 const check = process.argv.includes('--check')
 const stale: string[] = []
 
+const { byteModuleFile } = await import('./gen/byteModule.ts')
+put('src/core/byteModule.wasm.ts', await byteModuleFile(root))
 await componentList('source', 'sources', 'SOURCES')
 await componentList('format', 'formats', 'FORMATS')
 await componentList('table', 'tables', 'TABLES')

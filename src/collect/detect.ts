@@ -34,11 +34,15 @@ export function partitionDay(key: string, format: Format, head: Buffer, lastModi
 
 class FirstTime implements EventSink {
   found: number | undefined
+  readonly observables = undefined
   time(microseconds: number): void {
     this.found ??= microseconds
   }
   begin(): void {}
   slice(): void {}
+  known(): boolean {
+    return true
+  }
   text(): void {}
   constant(): void {}
   int(): void {}

@@ -5,14 +5,21 @@
  *
  * Order per event: `begin`, any number of values (a column at most once), `commit` or `cancel`.
  */
+import type { ObservableExtractor } from './observableExtractor.ts'
+
 /** A sentence made of the event's own columns: each part is left out when its column is absent, and so is the first `before`. */
 export type Phrase = readonly { readonly before: string; readonly column: number }[]
 
 export interface EventSink {
   /** Starts the event of the record `bytes[start, end)`; `offset` is the record's place in the decoded object. */
   begin(bytes: Buffer, start: number, end: number, offset: number): void
-  /** A text or ip value as UTF-8 slice. `column` is an index into EVENT_COLUMNS. The slice is well-formed UTF-8. */
-  slice(column: number, bytes: Buffer, start: number, end: number): void
+  /**
+   * A text or ip value as UTF-8 slice. `column` is an index into EVENT_COLUMNS. The slice is well-formed UTF-8. `id`: of
+   * the byte module, for the same value next time; 0 or left out: it has none.
+   */
+  slice(column: number, bytes: Buffer, start: number, end: number, id?: number): void
+  /** Puts the value that this column got with the same id before. False: there was none, and nothing was put. */
+  known(column: number, id: number): boolean
   text(column: number, value: string): void
   /** The same as slice for a value that is one of few Buffers, known by identity: cheaper than its bytes. */
   constant(column: number, value: Buffer): void
@@ -20,6 +27,8 @@ export interface EventSink {
   int(column: number, value: number): void
   /** Microseconds UTC. */
   time(microseconds: number): void
+  /** For who finds observables in strings by the byte module; undefined when there is no keyset. */
+  readonly observables: ObservableExtractor | undefined
   /** A string of the record (unescaped, well-formed UTF-8), for the keyset (`obs/1`); `isUser`: its key ends in userName. */
   observe(bytes: Buffer, start: number, end: number, isUser: boolean): void
   /** Sets `message` from text and small-integer columns of this event; called last before `commit`. */

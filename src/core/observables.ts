@@ -194,6 +194,9 @@ export function isKnownSuffix(label: string): boolean {
   return known
 }
 
+/** A JSON key whose string values are covered by the `user` type. */
+export const isUserKey = (key: string): boolean => key.endsWith('userName')
+
 // --- internal ---
 
 const TOKEN = /[A-Za-z0-9._:/@%+=-]+/g
@@ -430,7 +433,7 @@ function stringsOfJson(root: unknown): { text: string; isUser: boolean }[] {
     else if (typeof value === 'object' && value !== null) {
       for (const [key, item] of Object.entries(value)) {
         found.push({ text: key, isUser: false })
-        pending.push({ value: item, isUser: key.endsWith('userName') })
+        pending.push({ value: item, isUser: isUserKey(key) })
       }
     }
   }

@@ -3,10 +3,13 @@
  * and native event ids go straight into pages. A full row group is written to the file, so memory stays bounded by one
  * row group and the distinct values of indexed columns.
  */
+
+import { stringGeneration } from '../core/byteModule.ts'
 import { COLUMN_INDEX, EVENT_COLUMNS, type EventColumn } from '../core/columns.ts'
 import type { EventSink, Phrase } from '../core/eventSink.ts'
 import { Interner } from '../core/interner.ts'
 import { ipKey } from '../core/ipAddress.ts'
+import type { ObservableExtractor } from '../core/observableExtractor.ts'
 import { ByteWriter } from './parquet/byteWriter.ts'
 import {
   BytesPageBuilder,
@@ -32,6 +35,7 @@ const COUNTED_BYTES = 32 * 1024 * 1024
 
 /** Where observables and exact column values of the events go: the keyset of the segment, or nowhere. */
 export interface ValueObserver {
+  readonly extractor: ObservableExtractor
   /** A string of a record; `isUser`: its key ends in userName. */
   observe(bytes: Buffer, start: number, end: number, isUser: boolean): void
   /** A new distinct value of an indexed column. */
@@ -68,14 +72,14 @@ export class EventBuilder implements EventSink {
   /** Bounds and counts of the session in progress. */
   session = emptyTally()
 
+  readonly observables: ObservableExtractor | undefined
+
   private readonly file: ParquetFileWriter
   private readonly observer: ValueObserver | undefined
   private readonly onReject: (bytes: Buffer, start: number, end: number, offset: number, reason: string) => void
   private readonly firstEventId: number
   private readonly columns: readonly (IntColumn | TextColumn | undefined)[]
   private readonly texts: readonly TextColumn[]
-  /** The indexed text columns, at their places. */
-  private readonly indexed: readonly (TextColumn | undefined)[]
   private readonly message: TextColumn
   private readonly data = new BytesPageBuilder(false)
   private readonly metadataUid = new BytesPageBuilder(true)
@@ -93,6 +97,7 @@ export class EventBuilder implements EventSink {
   /** Columns set in the row in progress. */
   private readonly touched = new Int32Array(EVENT_COLUMNS.length)
   private touchedCount = 0
+  private generation = -1
 
   constructor(options: {
     file: ParquetFileWriter
@@ -104,15 +109,13 @@ export class EventBuilder implements EventSink {
     this.file = options.file
     this.firstEventId = options.firstEventId
     this.observer = options.observer
+    this.observables = options.observer?.extractor
     this.onReject = options.onReject
     this.columns = EVENT_COLUMNS.map((column: EventColumn) => {
       if (column.name === 'data' || column.name === 'metadata_uid' || column.name.endsWith('_ip_key')) return undefined
       return column.encoding === 'delta' ? new IntColumn(column) : new TextColumn(column)
     })
     this.texts = this.columns.filter((column) => column instanceof TextColumn)
-    this.indexed = this.columns.map((column) =>
-      column instanceof TextColumn && column.column.indexed ? column : undefined,
-    )
     this.message = this.columns[MESSAGE] as TextColumn
     const day = Buffer.from(options.day)
     const days = this.columns[SEGMENT_DAY] as TextColumn
@@ -133,6 +136,10 @@ export class EventBuilder implements EventSink {
     this.rowTime = Number.NaN
     this.uidStart = -1
     this.touchedCount = 0
+    if (this.generation !== stringGeneration()) {
+      this.generation = stringGeneration()
+      for (const column of this.texts) column.forgetIds()
+    }
     ;(columns[0] as IntColumn).values[row] = this.firstEventId + this.rows
     ;(columns[1] as IntColumn).values[row] = this.sessionId
     ;(columns[2] as IntColumn).values[row] = session.events
@@ -140,7 +147,7 @@ export class EventBuilder implements EventSink {
     ;(columns[4] as IntColumn).values[row] = end - start
   }
 
-  slice(column: number, bytes: Buffer, start: number, end: number): void {
+  slice(column: number, bytes: Buffer, start: number, end: number, id = 0): void {
     if (column === METADATA_UID) {
       this.uid = bytes
       this.uidStart = start
@@ -150,10 +157,21 @@ export class EventBuilder implements EventSink {
     const into = this.columns[column] as TextColumn
     const { interner } = into
     const before = interner.count
-    const id = interner.intern(bytes, start, end)
-    if (id === before && into.column.indexed) this.observer?.columnValue(into.column, bytes, start, end)
-    into.ids[this.row] = id
+    const value = interner.intern(bytes, start, end)
+    if (value === before && into.column.indexed) this.observer?.columnValue(into.column, bytes, start, end)
+    if (id !== 0) into.learn(id, value)
+    into.ids[this.row] = value
     this.touched[this.touchedCount++] = column
+  }
+
+  known(column: number, id: number): boolean {
+    if (column === METADATA_UID) return false
+    const into = this.columns[column] as TextColumn
+    const value = into.known[id]
+    if (!value) return false
+    into.ids[this.row] = value - 1
+    this.touched[this.touchedCount++] = column
+    return true
   }
 
   text(column: number, value: string): void {
@@ -211,7 +229,7 @@ export class EventBuilder implements EventSink {
   }
 
   commit(): void {
-    const { row, rowTime, columns, indexed, touched, session } = this
+    const { row, rowTime, columns, session } = this
     ;(columns[TIME] as IntColumn).values[row] = rowTime
     if (!Number.isNaN(rowTime)) {
       this.times.add(rowTime)
@@ -219,10 +237,6 @@ export class EventBuilder implements EventSink {
       if (this.time2 === null || rowTime > this.time2) this.time2 = rowTime
       if (session.time1 === null || rowTime < session.time1) session.time1 = rowTime
       if (session.time2 === null || rowTime > session.time2) session.time2 = rowTime
-    }
-    for (let i = 0; i < this.touchedCount; i++) {
-      const column = indexed[touched[i]!]
-      if (column?.counted) column.count(column.ids[row]!, rowTime)
     }
     if (this.uidStart < 0) this.metadataUid.addNull()
     else this.metadataUid.add(this.uid, this.uidStart, this.uidEnd)
@@ -246,6 +260,8 @@ export class EventBuilder implements EventSink {
   flush(): void {
     const { row, file } = this
     if (row === 0) return
+    const times = (this.columns[TIME] as IntColumn).values
+    for (const column of this.texts) if (column.counted) column.count(times, row)
     for (let i = 0; i < EVENT_COLUMNS.length; i++) {
       const column = this.columns[i]
       if (column instanceof IntColumn) column.write(file, row)
@@ -333,6 +349,8 @@ class IntColumn {
 class TextColumn {
   readonly ids = new Int32Array(ROW_GROUP_ROWS).fill(-1)
   readonly interner = new Interner()
+  /** By the byte module's id: the value's number + 1, 0 for none. */
+  known = new Int32Array(1024)
   /** Ids of values known by identity. */
   readonly constants = new Map<Buffer, number>()
   readonly column: EventColumn
@@ -358,13 +376,30 @@ class TextColumn {
     this.ids[row] = -1
   }
 
-  count(id: number, time: number): void {
-    const at = id * 3
-    if (at >= this.tallies.length) this.tallies = copyInto(this.tallies, emptyTallies(id * 2))
+  /** Adds the rows held to the tallies. */
+  count(times: Float64Array, rows: number): void {
+    const { ids } = this
+    const { count } = this.interner
+    if (count * 3 > this.tallies.length) this.tallies = copyInto(this.tallies, emptyTallies(count * 2))
     const { tallies } = this
-    tallies[at]!++
-    if (time < tallies[at + 1]!) tallies[at + 1] = time
-    if (time > tallies[at + 2]!) tallies[at + 2] = time
+    for (let row = 0; row < rows; row++) {
+      const at = ids[row]! * 3
+      if (at < 0) continue
+      const time = times[row]!
+      tallies[at]!++
+      if (time < tallies[at + 1]!) tallies[at + 1] = time
+      if (time > tallies[at + 2]!) tallies[at + 2] = time
+    }
+  }
+
+  /** The value `value` has this id in the byte module. */
+  learn(id: number, value: number): void {
+    if (id >= this.known.length)
+      this.known = copyInto(this.known, new Int32Array(Math.max(id + 1, this.known.length * 2)))
+    this.known[id] = value + 1
+  }
+  forgetIds(): void {
+    this.known.fill(0)
   }
 
   write(file: ParquetFileWriter, rows: number): void {
@@ -425,6 +460,7 @@ class TextColumn {
     this.counted = false
     this.interner.clear()
     this.constants.clear()
+    this.forgetIds()
   }
 
   values(): ColumnValue[] {

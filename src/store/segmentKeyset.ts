@@ -20,7 +20,7 @@ export const encodedKeyset = (content: KeysetContent): EncodedKeyset => ({
 
 export class SegmentKeyset implements ValueObserver {
   private readonly builder: KeysetBuilder
-  private readonly extractor: ObservableExtractor
+  readonly extractor: ObservableExtractor
   private readonly key: ReturnType<typeof sipKey>
 
   constructor(key: KeysetKey) {
@@ -47,6 +47,7 @@ export class SegmentKeyset implements ValueObserver {
   }
 
   encode(): EncodedKeyset {
+    this.extractor.flush()
     return encodedKeyset(this.builder.finish())
   }
 }

@@ -2,8 +2,12 @@
 import assert from 'node:assert/strict'
 import { isUtf8 } from 'node:buffer'
 import type { Format, ParseOptions } from '../../src/components/component.ts'
+import { stringGeneration } from '../../src/core/byteModule.ts'
 import { EVENT_COLUMNS } from '../../src/core/columns.ts'
 import type { EventSink, Phrase } from '../../src/core/eventSink.ts'
+import { ObservableExtractor } from '../../src/core/observableExtractor.ts'
+import { OBSERVABLE_TYPES, observablesOf } from '../../src/core/observables.ts'
+import { sipHash48, sipKey } from '../../src/core/sipHash.ts'
 
 export interface RecordedEvent {
   readonly kind: 'event'
@@ -21,8 +25,10 @@ export interface RecordedReject {
 
 export class RecordingSink implements EventSink {
   readonly items: (RecordedEvent | RecordedReject)[] = []
-  /** Every string observed, with whether it was ever observed as a user name. */
-  readonly observed = new Map<string, boolean>()
+  /** Every observable found, as `keyedObservables` names them. */
+  readonly observed = new Set<string>()
+  readonly observables = new ObservableExtractor(KEY, (type, hash) => this.observed.add(`${type}:${hash}`))
+  private readonly values = new Map<string, { id: number; generation: number; text: string }>()
   private readonly constants = new Set<Buffer>()
   private open: { offset: number; data: Buffer; columns: Map<number, string | number>; phrased: boolean } | undefined
 
@@ -30,10 +36,17 @@ export class RecordingSink implements EventSink {
     assert.equal(this.open, undefined, 'begin inside an event')
     this.open = { offset, data: copied(bytes, start, end), columns: new Map(), phrased: false }
   }
-  slice(column: number, bytes: Buffer, start: number, end: number): void {
+  slice(column: number, bytes: Buffer, start: number, end: number, id = 0): void {
     const value = copied(bytes, start, end)
+    if (id !== 0) this.values.set(`${column} ${id}`, { id, generation: stringGeneration(), text: value.toString() })
     assert.ok(isUtf8(value), `column ${column} is not UTF-8`)
     this.set(column, value.toString(), ['text', 'ip'])
+  }
+  known(column: number, id: number): boolean {
+    const value = this.values.get(`${column} ${id}`)
+    if (value?.generation !== stringGeneration()) return false
+    this.set(column, value.text, ['text', 'ip'])
+    return true
   }
   text(column: number, value: string): void {
     assert.ok(value.isWellFormed())
@@ -54,8 +67,7 @@ export class RecordingSink implements EventSink {
   }
   observe(bytes: Buffer, start: number, end: number, isUser: boolean): void {
     assert.equal(typeof isUser, 'boolean')
-    const text = copied(bytes, start, end).toString()
-    this.observed.set(text, isUser || (this.observed.get(text) ?? false))
+    for (const found of keyedObservables(copied(bytes, start, end).toString(), isUser)) this.observed.add(found)
   }
   phrase(phrase: Phrase): void {
     const { columns } = this.open!
@@ -93,9 +105,17 @@ export class RecordingSink implements EventSink {
   }
 }
 
+/** Number and keyed hash of every observable of a string. */
+export function keyedObservables(text: string, isUser: boolean): string[] {
+  return observablesOf(text, isUser).map(({ type, value }) => {
+    const bytes = Buffer.from(value)
+    return `${OBSERVABLE_TYPES[type]}:${sipHash48(KEY, OBSERVABLE_TYPES[type], bytes, 0, bytes.length)}`
+  })
+}
+
 export interface Parsed {
   readonly items: readonly (RecordedEvent | RecordedReject)[]
-  readonly observed: ReadonlyMap<string, boolean>
+  readonly observed: ReadonlySet<string>
 }
 
 export const OPTIONS: ParseOptions = { observe: true, lastModified: Date.UTC(2023, 6, 11) * 1000 }
@@ -111,6 +131,7 @@ export function parsePieces(format: Format, pieces: readonly Buffer[], options: 
     lent.fill(0xaa)
   }
   const { records } = parser.end()
+  sink.observables.flush()
   assert.equal(records, sink.items.length, 'records are events and rejects')
   const whole = Buffer.concat(pieces)
   let end = 0
@@ -128,6 +149,7 @@ export function parseWhole(format: Format, bytes: Buffer, options?: ParseOptions
 
 // --- internal ---
 
+const KEY = sipKey(Buffer.from('0123456789abcdef'))
 const index = (name: string) => EVENT_COLUMNS.findIndex((column) => column.name === name)
 const TIME = index('time')
 const MESSAGE = index('message')

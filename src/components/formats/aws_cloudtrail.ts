@@ -1,7 +1,7 @@
 /** AWS CloudTrail: management, data and Insights events. Digest files hold no events and are passed over. */
+import { stringGeneration } from '../../core/byteModule.ts'
 import { COLUMN_INDEX } from '../../core/columns.ts'
 import type { EventSink, Phrase } from '../../core/eventSink.ts'
-import { Interner } from '../../core/interner.ts'
 import type { Format } from '../component.ts'
 import { JsonObjectParser } from '../json/jsonObjectParser.ts'
 import { compileTable, type JsonRecord } from '../json/jsonTable.ts'
@@ -133,31 +133,30 @@ interface Classification {
   readonly activity: Buffer
 }
 
-/** By operation and service; both vocabularies are AWS's own and small, hostile input is kept out by the bound. */
-const operations = new Interner()
-const services = new Interner()
+/** By the ids of operation and service, while they last. */
 const classified = new Map<number, Classification>()
-const VOCABULARY = 20_000
-const VOCABULARY_BYTES = 16 * 1024 * 1024
-let overfull = false
+let generation = -1
 
 function classify(record: JsonRecord): Classification {
-  if (overfull) {
-    operations.clear()
-    services.clear()
+  const operation = record.id(EVENT_NAME)
+  const service = record.id(EVENT_SOURCE)
+  if (operation === 0 || service === 0) return classification(record)
+  if (generation !== stringGeneration()) {
     classified.clear()
-    overfull = false
+    generation = stringGeneration()
   }
-  const key = record.intern(EVENT_NAME, operations) * 2 ** 20 + record.intern(EVENT_SOURCE, services)
+  const key = operation * 2 ** 20 + service
   let known = classified.get(key)
   if (!known) {
-    const name = record.text(EVENT_NAME) ?? ''
-    overfull =
-      operations.count + services.count > VOCABULARY || operations.valueBytes + services.valueBytes > VOCABULARY_BYTES
-    known = { classUid: classOf(record.text(EVENT_SOURCE) ?? '', name), activity: activityOf(name) }
+    known = classification(record)
     classified.set(key, known)
   }
   return known
+}
+
+function classification(record: JsonRecord): Classification {
+  const name = record.text(EVENT_NAME) ?? ''
+  return { classUid: classOf(record.text(EVENT_SOURCE) ?? '', name), activity: activityOf(name) }
 }
 
 /** OCSF classes of CloudTrail events: docs/reference of OCSF 1.8, categories 3 (identity) and 6 (application). */

@@ -43,7 +43,7 @@ export class JsonObjectParser implements ObjectParser {
   constructor(table: CompiledTable, sink: EventSink, options: { readonly observe: boolean }) {
     this.table = table
     this.sink = sink
-    this.scanner = new JsonScanner(table, sink, options.observe)
+    this.scanner = new JsonScanner(table, options.observe ? sink.observables : undefined)
   }
 
   push(bytes: Buffer): void {
@@ -75,6 +75,7 @@ export class JsonObjectParser implements ObjectParser {
   /** Handles what is whole in `bytes`; how much that was. With `last` it is all. */
   private run(bytes: Buffer, last: boolean): number {
     const valid = isUtf8(bytes)
+    this.scanner.look(bytes)
     const length = bytes.length
     let at = 0
     if (this.base === 0 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) at = 3
@@ -117,7 +118,7 @@ export class JsonObjectParser implements ObjectParser {
     for (;;) {
       if (bytes[p] !== QUOTE) return bytes[p] === undefined ? INCOMPLETE : REFUSED
       const keyStart = p + 1
-      p = this.quiet(bytes, p)
+      p = this.quiet(p)
       if (p < 0) return p
       const found = p - 1 - keyStart === key.length && bytes.toString('latin1', keyStart, p - 1) === key
       p = skipSpace(bytes, p)
@@ -128,7 +129,7 @@ export class JsonObjectParser implements ObjectParser {
         this.wrapped = true
         return p + 1
       }
-      p = this.quiet(bytes, p)
+      p = this.quiet(p)
       if (p < 0) return p
       p = skipSpace(bytes, p)
       if (bytes[p] === COMMA) p = skipSpace(bytes, p + 1)
@@ -144,7 +145,7 @@ export class JsonObjectParser implements ObjectParser {
       return at + 1
     }
     if (c === COMMA || c === COLON) return at + 1
-    const next = this.quiet(bytes, at)
+    const next = this.quiet(at)
     if (next >= 0 || next === INCOMPLETE) return next
     const end = restOfLine(bytes, at + 1, last)
     if (end === INCOMPLETE) return end
@@ -156,7 +157,7 @@ export class JsonObjectParser implements ObjectParser {
   /** One value that should be a record. */
   private record(bytes: Buffer, at: number, valid: boolean, last: boolean): number {
     if (bytes[at] !== OPEN_BRACE) return this.noObject(bytes, at, last)
-    const end = this.scanner.scan(bytes, at)
+    const end = this.scanner.scan(at)
     if (end === INCOMPLETE) return end
     if (end < 0) return this.slowRecord(bytes, at, last)
     if (!valid && !isUtf8(bytes.subarray(at, end))) this.reject(bytes, at, end, 'not UTF-8')
@@ -166,7 +167,7 @@ export class JsonObjectParser implements ObjectParser {
   }
 
   private noObject(bytes: Buffer, at: number, last: boolean): number {
-    const end = this.quiet(bytes, at)
+    const end = this.quiet(at)
     // A number may go on in the next buffer.
     if (end === INCOMPLETE || (end === bytes.length && !last)) return INCOMPLETE
     if (end < 0) return this.malformed(bytes, at, end, last)
@@ -178,7 +179,7 @@ export class JsonObjectParser implements ObjectParser {
 
   private slowRecord(bytes: Buffer, at: number, last: boolean): number {
     // Covers every string, those of repeated keys too, and finds the end.
-    const end = this.scanner.skip(bytes, at)
+    const end = this.scanner.skip(at)
     if (end === INCOMPLETE) return end
     if (end < 0) return this.malformed(bytes, at, end, last)
     this.slowRecords++
@@ -210,12 +211,7 @@ export class JsonObjectParser implements ObjectParser {
       }
       if (found === undefined || found === null) return
       const kind = kindOf(found)
-      record.kinds[slot] = kind
-      if (kind === KIND.other) return
-      const text = Buffer.from(String(found))
-      record.buffers[slot] = text
-      record.starts[slot] = 0
-      record.ends[slot] = text.length
+      record.put(slot, kind, kind === KIND.other ? EMPTY : Buffer.from(String(found)))
     })
   }
 
@@ -223,14 +219,9 @@ export class JsonObjectParser implements ObjectParser {
     const { sink, table } = this
     const { record, program } = table
     this.records++
-    const { kinds, buffers, starts, ends } = record
-    for (let slot = 0; slot < kinds.length; slot++) {
-      if (kinds[slot] !== KIND.escaped) continue
-      const text = unescapeString(bytes, starts[slot]!, ends[slot]!)
-      kinds[slot] = KIND.string
-      buffers[slot] = text
-      starts[slot] = 0
-      ends[slot] = text.length
+    const { kinds, buffers, starts, ends, ids } = record
+    for (let slot = 0; slot < table.paths.length; slot++) {
+      if (kinds[slot] === KIND.escaped) record.put(slot, KIND.string, unescapeString(bytes, starts[slot]!, ends[slot]!))
     }
     sink.begin(bytes, at, end, this.base + at)
     for (let i = 0; i < program.length; i++) {
@@ -238,12 +229,10 @@ export class JsonObjectParser implements ObjectParser {
       for (let j = 0; j < slots.length; j++) {
         const slot = slots[j]!
         const kind = kinds[slot]!
-        if (
-          kind !== KIND.absent &&
-          kind !== KIND.other &&
-          put(sink, column, as, buffers[slot]!, starts[slot]!, ends[slot]!)
-        )
-          break
+        if (kind === KIND.absent || kind === KIND.other) continue
+        const id = kind === KIND.string ? ids[slot]! : 0
+        if (id !== 0 && sink.known(column, id)) break
+        if (put(sink, column, as, buffers[slot]!, starts[slot]!, ends[slot]!, id)) break
       }
     }
     const refused = table.declaration.finish(record, sink)
@@ -315,8 +304,8 @@ export class JsonObjectParser implements ObjectParser {
   }
 
   /** A value around the records, which no event holds. */
-  private quiet(bytes: Buffer, at: number): number {
-    return this.scanner.skip(bytes, at)
+  private quiet(at: number): number {
+    return this.scanner.skip(at)
   }
 }
 
@@ -400,15 +389,23 @@ function parseKeepingNumbers(text: string): Record<string, unknown> | undefined 
 }
 
 /** Gives a slot's text to its column; false when it does not fit, so that the next slot is tried. */
-function put(sink: EventSink, column: number, as: Transform, bytes: Buffer, start: number, end: number): boolean {
+function put(
+  sink: EventSink,
+  column: number,
+  as: Transform,
+  bytes: Buffer,
+  start: number,
+  end: number,
+  id: number,
+): boolean {
   if (start === end) return false
   switch (as) {
     case 'text':
-      sink.slice(column, bytes, start, end)
+      sink.slice(column, bytes, start, end, id)
       return true
     case 'ip':
       if (!isIpText(bytes, start, end)) return false
-      sink.slice(column, bytes, start, end)
+      sink.slice(column, bytes, start, end, id)
       return true
     case 'time': {
       let time = parseIsoTime(bytes, start, end)

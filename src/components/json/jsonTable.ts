@@ -2,9 +2,10 @@
  * A JSON format is a table: slots that name paths of a record, and columns that take the first slot that is present.
  * One scanner runs every table over the bytes; `JSON.parse` with the same table is its fall-back and its oracle.
  */
+import type { ByteModule } from '../../core/byteModule.ts'
 import { COLUMN_INDEX, type EventColumnName } from '../../core/columns.ts'
 import type { EventSink } from '../../core/eventSink.ts'
-import type { Interner } from '../../core/interner.ts'
+import { isUserKey } from '../../core/observables.ts'
 
 /** How a slot's text becomes a column value. A value that does not fit leaves the column absent. */
 export type Transform = 'text' | 'ip' | 'time' | 'int' | 'port'
@@ -24,21 +25,29 @@ export interface JsonTableDeclaration {
   finish(record: JsonRecord, sink: EventSink): string | undefined
 }
 
+/** assembly/json.ts knows these numbers too. */
 export const KIND = { absent: 0, string: 1, escaped: 2, number: 3, true: 4, false: 5, other: 6 } as const
 
 /** The slots of the record at hand: byte slices, valid during `finish`. */
 export class JsonRecord {
   readonly buffers: Buffer[]
-  readonly starts: Int32Array
-  readonly ends: Int32Array
-  readonly kinds: Uint8Array
+  starts: Int32Array
+  ends: Int32Array
+  kinds: Uint8Array
+  /** Numbers of strings, the same for the same text until `stringGeneration` changes; 0: none. */
+  ids: Int32Array
   private readonly slotOf: ReadonlyMap<string, number>
+  private source: Buffer = EMPTY
+  /** Slots whose text is not in `source`. */
+  private elsewhere = false
 
   constructor(slotNames: readonly string[]) {
+    const count = slotNames.length
     this.buffers = slotNames.map(() => EMPTY)
-    this.starts = new Int32Array(slotNames.length)
-    this.ends = new Int32Array(slotNames.length)
-    this.kinds = new Uint8Array(slotNames.length)
+    this.starts = new Int32Array(count)
+    this.ends = new Int32Array(count)
+    this.kinds = new Uint8Array(count)
+    this.ids = new Int32Array(count)
     this.slotOf = new Map(slotNames.map((name, index) => [name, index]))
   }
   /** Number of a slot, for use on the hot path. */
@@ -56,52 +65,49 @@ export class JsonRecord {
     if (kind === KIND.absent || kind === KIND.other) return undefined
     return this.buffers[slot]!.toString('utf8', this.starts[slot], this.ends[slot])
   }
+  /** The id of a string slot's text; 0 when it has none. */
+  id(slot: number): number {
+    return this.kinds[slot] === KIND.string ? this.ids[slot]! : 0
+  }
   equals(slot: number, value: Buffer): boolean {
     const start = this.starts[slot]!
     if (this.kinds[slot] !== KIND.string || this.ends[slot]! - start !== value.length) return false
     return this.buffers[slot]!.compare(value, 0, value.length, start, this.ends[slot]) === 0
   }
-  /** A small number for the slot's text (0 when it has none), the same for the same text until the interner is cleared. */
-  intern(slot: number, interner: Interner): number {
-    const kind = this.kinds[slot]!
-    if (kind === KIND.absent || kind === KIND.other) return 0
-    return 1 + interner.intern(this.buffers[slot]!, this.starts[slot]!, this.ends[slot]!)
+  /** The slots' texts are in these bytes from now on. */
+  lookAt(source: Buffer): void {
+    this.source = source
+    this.elsewhere = true
+  }
+  /** Takes the slots that the module has filled; `place`: of the table. */
+  fill({ bytes: { buffer } }: ByteModule, place: number): void {
+    if (this.kinds.buffer !== buffer) {
+      const count = this.buffers.length
+      this.starts = new Int32Array(buffer, place + 8, count)
+      this.ends = new Int32Array(buffer, place + 8 + count * 4, count)
+      this.ids = new Int32Array(buffer, place + 8 + count * 8, count)
+      this.kinds = new Uint8Array(buffer, place + 8 + count * 12, count)
+    }
+    if (!this.elsewhere) return
+    this.elsewhere = false
+    this.buffers.fill(this.source)
+  }
+  /** Sets a slot by hand: to the whole of a text, or to `text[start, end)`. */
+  put(slot: number, kind: number, text: Buffer, start = 0, end = text.length): void {
+    this.kinds[slot] = kind
+    this.ids[slot] = 0
+    this.starts[slot] = start
+    this.ends[slot] = end
+    this.buffers[slot] = text
+    this.elsewhere = true
   }
   clear(): void {
     this.kinds.fill(0)
   }
 }
 
-/** A key of a known object. Keys that no slot wants are remembered too, so that the next record predicts them. */
-export interface KeyEntry {
-  readonly bytes: Buffer
-  /** Slot to fill; negative for none. */
-  readonly slot: number
-  /** Known keys inside, when the value is an object. */
-  readonly node: ObjectNode | undefined
-  /** The slots of the first element, when the value is an array. */
-  readonly first: KeyEntry | undefined
-  /** Values are user names (`obs/1`). */
-  readonly isUser: boolean
-  /** The entry that followed last time. */
-  next: KeyEntry | undefined
-  /** The scan that last met the key, when something wants it: twice in one scan is a repeated key. */
-  stamp: number
-}
-
-export interface ObjectNode {
-  /** Known keys by `keyBucket`, so that a key that was not predicted is found soon. */
-  readonly buckets: KeyEntry[][]
-  remembered: number
-  /** The entry that came first last time. */
-  first: KeyEntry | undefined
-}
-
 export interface CompiledTable {
   readonly declaration: JsonTableDeclaration
-  /** Records scanned so far, by any scanner: stamps the keys met. */
-  scans: number
-  readonly root: ObjectNode
   readonly record: JsonRecord
   readonly paths: readonly (readonly (string | 0)[])[]
   readonly program: readonly { readonly column: number; readonly slots: readonly number[]; readonly as: Transform }[]
@@ -111,27 +117,38 @@ export function compileTable(declaration: JsonTableDeclaration): CompiledTable {
   const names = Object.keys(declaration.slots)
   const record = new JsonRecord(names)
   const paths = names.map((name) => parsePath(declaration.slots[name]!))
-  const root = buildNode(paths.map((path, slot) => ({ path, slot })))
   const program = declaration.columns.map(({ column, from, as }) => ({
     column: COLUMN_INDEX.get(column)!,
     slots: from.map((name) => record.slot(name)),
     as,
   }))
-  return { declaration, scans: 0, root, record, paths, program }
+  return { declaration, record, paths, program }
 }
 
-/** `userName` at the end of a key: its string values are covered by the keyset's `user` type. */
-export const isUserKey = (key: string): boolean => key.endsWith('userName')
-
-export const KEY_BUCKETS = 64
-
-export function keyBucket(bytes: Buffer, start: number, end: number): number {
-  return ((end - start) * 11 + bytes[start]! * 3 + bytes[end - 1]!) & (KEY_BUCKETS - 1)
+/** Where the table is in the module's memory. */
+export function tablePlace(table: CompiledTable, module: ByteModule): number {
+  let place = places.get(table)
+  if (place === undefined) {
+    const { program, paths } = table
+    const repeating = program.filter(({ as, column }) => (as === 'text' || as === 'ip') && column !== METADATA_UID)
+    const wanted = new Set(repeating.flatMap(({ slots }) => slots))
+    module.reserveTable()
+    const root = buildNode(
+      module,
+      paths.map((path, slot) => ({ path, slot, wantsId: wanted.has(slot) })),
+    )
+    place = taken(module.exports.newTable(root, paths.length))
+    places.set(table, place)
+  }
+  return place
 }
 
 // --- internal ---
 
 const EMPTY = Buffer.alloc(0)
+const places = new WeakMap<CompiledTable, number>()
+/** Its values need no ids: no two are the same. */
+const METADATA_UID = COLUMN_INDEX.get('metadata_uid')!
 
 function parsePath(path: string): (string | 0)[] {
   return path.split('.').flatMap((part) => (part.endsWith('[0]') ? [part.slice(0, -3), 0 as const] : [part]))
@@ -140,32 +157,38 @@ function parsePath(path: string): (string | 0)[] {
 interface SlotPath {
   readonly path: readonly (string | 0)[]
   readonly slot: number
+  readonly wantsId: boolean
 }
 
-function buildNode(slots: readonly SlotPath[]): ObjectNode {
-  const byKey = Map.groupBy(slots, ({ path }) => path[0] as string)
-  const entries = [...byKey].map(([key, group]) =>
-    buildEntry(
-      key,
-      group.map(({ path, slot }) => ({ path: path.slice(1), slot })),
-    ),
-  )
-  const node: ObjectNode = { buckets: Array.from({ length: KEY_BUCKETS }, () => []), remembered: 0, first: undefined }
-  for (const entry of entries) node.buckets[keyBucket(entry.bytes, 0, entry.bytes.length)]!.push(entry)
+function buildNode(module: ByteModule, slots: readonly SlotPath[]): number {
+  const node = taken(module.exports.newNode())
+  for (const [key, group] of Map.groupBy(slots, ({ path }) => path[0] as string))
+    buildEntry(module, node, key, inside(group))
   return node
 }
 
-function buildEntry(key: string, slots: readonly SlotPath[]): KeyEntry {
+/** An entry for a key of `node`, or for the first element of an array (node 0). */
+function buildEntry(module: ByteModule, node: number, key: string, slots: readonly SlotPath[]): number {
   const own = slots.find(({ path }) => path.length === 0)
-  const inFirst = slots.filter(({ path }) => path[0] === 0).map(({ path, slot }) => ({ path: path.slice(1), slot }))
+  const text = Buffer.from(key)
+  const at = module.loadString(text, 0, text.length)
+  const entry = taken(
+    module.exports.newEntry(node, at, text.length, own?.slot ?? -1, isUserKey(key), own?.wantsId ?? false),
+  )
+  const inFirst = slots.filter(({ path }) => path[0] === 0)
   const inObject = slots.filter(({ path }) => typeof path[0] === 'string')
-  return {
-    bytes: Buffer.from(key),
-    slot: own?.slot ?? -1,
-    node: inObject.length > 0 ? buildNode(inObject) : undefined,
-    first: inFirst.length > 0 ? buildEntry('', inFirst) : undefined,
-    isUser: isUserKey(key),
-    next: undefined,
-    stamp: -1,
-  }
+  module.exports.linkEntry(
+    entry,
+    inObject.length > 0 ? buildNode(module, inObject) : 0,
+    inFirst.length > 0 ? buildEntry(module, 0, '', inside(inFirst)) : 0,
+  )
+  return entry
+}
+
+const inside = (slots: readonly SlotPath[]): SlotPath[] =>
+  slots.map(({ path, ...slot }) => ({ ...slot, path: path.slice(1) }))
+
+function taken(place: number): number {
+  if (place === 0) throw new RangeError('no room for one more JSON table')
+  return place
 }

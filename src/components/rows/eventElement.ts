@@ -10,7 +10,6 @@ import type { OutgoingEvent } from '../../core/outgoingEvent.ts'
 import type { ElementWriter, Encoded } from '../destination.ts'
 import { JsonScanner } from '../json/jsonScanner.ts'
 import { compileTable } from '../json/jsonTable.ts'
-import { IGNORING } from './recordValues.ts'
 import { RowWriter } from './rowWriter.ts'
 
 /** For the configuration of a destination. */
@@ -32,7 +31,7 @@ export function eventElements(options: {
   readonly data: z.output<typeof DATA_FIELD>
 }): (event: OutgoingEvent, out: ElementWriter) => Encoded {
   const writer = new RowWriter()
-  const scanner = new JsonScanner(NOTHING_WANTED, IGNORING, false)
+  const scanner = new JsonScanner(NOTHING_WANTED, undefined)
   return (event, out) => {
     const notes: string[] = []
     out.text(columnsText(event, notes))
@@ -92,7 +91,8 @@ function columnsText(event: OutgoingEvent, notes: string[]): string {
 function writeRecord(given: Buffer, scanner: JsonScanner | undefined, writer: RowWriter, notes: string[]): void {
   const data = wellFormedRecord(given, notes)
   if (scanner && (data[0] === OPEN_BRACE || data[0] === OPEN_BRACKET)) {
-    const end = scanner.skip(data, 0)
+    scanner.look(data)
+    const end = scanner.skip(0)
     if (end >= 0 && isBlank(data, end)) {
       const start = writer.at
       writer.container(data, 0, end, false)

@@ -2,7 +2,6 @@
  * The values of one record that a table asks for, as slices of its bytes: places in its JSON, found by the scanner that
  * also collects, and fields by the names of its header line. A record that the scanner refuses goes through JSON.parse.
  */
-import type { EventSink } from '../../core/eventSink.ts'
 import type { OutgoingEvent } from '../../core/outgoingEvent.ts'
 import { JsonScanner, REFUSED } from '../json/jsonScanner.ts'
 import { type CompiledTable, compileTable, JsonRecord, KIND } from '../json/jsonTable.ts'
@@ -31,7 +30,7 @@ export class RecordValues {
   constructor(paths: readonly string[], fields: readonly string[], scans: boolean) {
     const slots = Object.fromEntries(paths.map((path, i) => [`slot${i}`, path]))
     this.table = compileTable({ slots, columns: [], finish: () => undefined })
-    this.scanner = new JsonScanner(this.table, IGNORING, false)
+    this.scanner = new JsonScanner(this.table, undefined)
     // The scanner cannot fill both an array and its first element.
     this.scans = scans && !paths.some((path) => paths.some((other) => other.startsWith(`${path}[0]`)))
     this.fieldNames = fields
@@ -54,7 +53,8 @@ export class RecordValues {
   }
 
   private readJson(data: Buffer): void {
-    const end = this.scanner.scan(data, 0)
+    this.scanner.look(data)
+    const end = this.scanner.scan(0)
     if (end >= 0 && this.scans) {
       if (end < data.length && !isSpace(data, end)) this.record.clear()
     } else if (end >= 0 || end === REFUSED) this.parse(data)
@@ -73,7 +73,7 @@ export class RecordValues {
       const isNumber = isRawJson(found)
       const text = Buffer.from(JSON.stringify(found))
       const isString = typeof found === 'string'
-      record.kinds[slot] = isString
+      const kind = isString
         ? text.includes(BACKSLASH)
           ? VALUE.escaped
           : VALUE.string
@@ -84,9 +84,7 @@ export class RecordValues {
             : found === false
               ? VALUE.false
               : VALUE.other
-      record.buffers[slot] = text
-      record.starts[slot] = isString ? 1 : 0
-      record.ends[slot] = text.length - (isString ? 1 : 0)
+      record.put(slot, kind, text, isString ? 1 : 0, text.length - (isString ? 1 : 0))
     })
   }
 
@@ -123,21 +121,6 @@ const BACKSLASH = 0x5c
 const SPACE = 0x20
 const DASH = 0x2d
 const NO_HEADER = 'its object has no header line, or several: the fields of the record have no names'
-
-/** Nothing is collected here. */
-export const IGNORING: EventSink = {
-  begin() {},
-  slice() {},
-  text() {},
-  constant() {},
-  int() {},
-  time() {},
-  observe() {},
-  phrase() {},
-  commit() {},
-  cancel() {},
-  reject() {},
-}
 
 function isSpace(bytes: Buffer, from: number): boolean {
   for (let p = from; p < bytes.length; p++) {
