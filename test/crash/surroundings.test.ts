@@ -1,8 +1,6 @@
 /** Disks that fill up, directories that go away, servers that misbehave: the message helps, and the next run has it all. */
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -20,6 +18,7 @@ import {
 } from '../support/crashSite.ts'
 import { collectObjects, fakeObject, sealObjects } from '../support/fakeSegment.ts'
 import { S3_KEYS } from '../support/killRounds.ts'
+import { smallDisk } from '../support/smallDisk.ts'
 
 const LOGS = knownLogs(7)
 
@@ -58,27 +57,10 @@ async function soundAtLast({ collect, check }: CrashSite, options = {}, known = 
   assert.deepEqual(await check(known), SOUND)
 }
 
-/** A file system of that size in bytes, or why there cannot be one. */
-function smallDisk(bytes: number): { readonly path: string; resize(bytes: number): void } | string {
-  const path = mkdtempSync(join(tmpdir(), 'coldtrail-disk-'))
-  const mount = (options: string) =>
-    execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', path], { stdio: 'pipe' })
-  try {
-    mount(`size=${bytes}`)
-  } catch (error) {
-    rmdirSync(path)
-    return `no small file system can be mounted here: ${(error as Error).message.trim()}`
-  }
-  undo.push(() => {
-    execFileSync('umount', ['--lazy', path])
-    rmdirSync(path)
-  })
-  return { path, resize: (size) => mount(`remount,size=${size}`) }
-}
-
 test('a disk that is full at every stage', async (context) => {
   const disk = smallDisk(60_000)
   if (typeof disk === 'string') return context.skip(disk)
+  undo.push(disk.remove)
   const store = site({ dataDir: join(disk.path, 'data') })
   putFiles(store.logs, LOGS)
   const stages = [60_000, 250_000, 500_000, 900_000, 1_300_000]
