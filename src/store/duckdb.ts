@@ -6,10 +6,11 @@
  * they are. Files it reads are immutable, so their metadata are cached for the life of the instance.
  */
 import { existsSync } from 'node:fs'
-import { type DuckDBConnection, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api'
+import { type DuckDBConnection, type DuckDBDataChunk, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api'
 import { ColdtrailError, printable } from '../core/errors.ts'
 import { isWritable } from '../platform/fileSystem.ts'
 import { makeDirectory } from '../platform/files.ts'
+import { ColumnChunk } from './columnChunk.ts'
 
 export interface DuckDbOptions {
   /** What it may read; nothing else of the file system can be reached. */
@@ -78,6 +79,24 @@ export class DuckDb {
 
   /** The answer in chunks of at most 2,048 rows. Whoever stops early ends the query. */
   async *stream(query: Query): AsyncGenerator<Row[]> {
+    for await (const { chunk, names } of this.dataChunks(query)) {
+      const columns = chunk.getColumns()
+      const rows: Row[] = Array.from({ length: chunk.rowCount }, () => ({}))
+      names.forEach((name, index) => {
+        const values = columns[index]!
+        for (let i = 0; i < rows.length; i++) rows[i]![name] = cell(values[i]!)
+      })
+      yield rows
+    }
+  }
+
+  /** The same for answers of many rows; for what may be selected see columnChunk.ts. */
+  async *columns(query: Query): AsyncGenerator<ColumnChunk> {
+    for await (const { chunk, names } of this.dataChunks(query))
+      yield new ColumnChunk(chunk, new Map(names.map((name, index) => [name, index])))
+  }
+
+  private async *dataChunks(query: Query): AsyncGenerator<{ chunk: DuckDBDataChunk; names: readonly string[] }> {
     const { sql, parameters, signal } = query
     throwIfAborted(signal)
     const connection = this.idle.pop() ?? (await this.instance.connect())
@@ -94,13 +113,7 @@ export class DuckDb {
       for (;;) {
         const chunk = await result.fetchChunk()
         if (chunk === null || chunk.rowCount === 0) break
-        const columns = chunk.getColumns()
-        const rows: Row[] = Array.from({ length: chunk.rowCount }, () => ({}))
-        names.forEach((name, index) => {
-          const values = columns[index]!
-          for (let i = 0; i < rows.length; i++) rows[i]![name] = cell(values[i]!)
-        })
-        yield rows
+        yield { chunk, names }
         throwIfAborted(signal)
       }
       ended = true

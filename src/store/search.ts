@@ -16,7 +16,8 @@ import { COLUMN_BY_NAME, EVENT_COLUMNS, type EventColumn, READABLE_COLUMNS } fro
 import { ColdtrailError } from '../core/errors.ts'
 import { eventUid, parseEventUid } from '../core/eventUid.ts'
 import type { Catalog, Hold, PendingObject, SegmentRow } from './catalog.ts'
-import { DuckDb, type Parameters, parquetFiles, type Row, sqlName, sqlText } from './duckdb.ts'
+import { type DuckDb, type Parameters, parquetFiles, type Row, sqlName, sqlText } from './duckdb.ts'
+import { Engines } from './engines.ts'
 import { mayBelong } from './missingObjects.ts'
 import {
   type ColumnFilters,
@@ -29,7 +30,7 @@ import {
   valuesPath,
 } from './prune.ts'
 import { type SessionRow, segmentFileName } from './segment.ts'
-import { SessionCache, sessionPath } from './sessions.ts'
+import { type SessionCache, sessionPath } from './sessions.ts'
 
 /** A compiled expression, as far as the store needs it. */
 export interface Condition {
@@ -130,8 +131,7 @@ export const DEFAULT_COLUMNS: readonly string[] = READABLE_COLUMNS.flatMap((name
 export class StoreReader {
   private readonly options: StoreReaderOptions
   private readonly filters: ColumnFilters
-  /** What DuckDB may read is fixed once it is open: another one when segments lie elsewhere. The last is in use. */
-  private readonly engines: { readonly directories: ReadonlySet<string>; readonly engine: Promise<Engine> }[] = []
+  private readonly engines: Engines
   private readonly holds = new Set<Hold>()
   /** Live segments per collection, as of the last commit to any collection (which may supersede sessions of others). */
   private readonly live = new Map<string, { readonly commits: string; readonly segments: readonly SegmentRow[] }>()
@@ -139,6 +139,7 @@ export class StoreReader {
   constructor(options: StoreReaderOptions) {
     this.options = options
     this.filters = keysetFilters(options)
+    this.engines = new Engines(options)
   }
 
   /** Matches, in order, streamed. */
@@ -259,7 +260,7 @@ export class StoreReader {
   async close(): Promise<void> {
     for (const hold of this.holds) await hold.release()
     this.holds.clear()
-    for (const { engine } of this.engines.splice(0)) (await engine).duckdb.close()
+    await this.engines.close()
   }
 
   // --- internal ---
@@ -380,7 +381,7 @@ export class StoreReader {
     }
     try {
       const live = await this.liveSegments(question.collection ?? 'main')
-      const { duckdb, sessions } = await this.engineFor(live)
+      const { duckdb, sessions } = await this.engines.for(live)
       const bounds = boundsOf(question)
       const pruned = await prune(live, bounds, { duckdb, filters: this.filters })
       const here: SegmentRow[] = []
@@ -427,27 +428,9 @@ export class StoreReader {
     this.live.set(collection, { commits, segments })
     return segments
   }
-
-  private engineFor(segments: readonly SegmentRow[]): Promise<Engine> {
-    const { dataDir, memoryLimit, threads } = this.options
-    const directories = new Set([dataDir, ...segments.map(({ directory }) => directory)])
-    const held = this.engines.at(-1)
-    if (held && [...directories].every((directory) => held.directories.has(directory))) return held.engine
-    const tempDirectory = join(dataDir, 'spill')
-    const engine = DuckDb.open({ directories: [...directories], tempDirectory, memoryLimit, threads }).then(
-      (duckdb) => ({ duckdb, sessions: new SessionCache(duckdb) }),
-    )
-    this.engines.push({ directories, engine })
-    return engine
-  }
 }
 
 // --- internal ---
-
-interface Engine {
-  readonly duckdb: DuckDb
-  readonly sessions: SessionCache
-}
 
 /** A column by its name; E_USAGE for what is none. */
 function eventColumn(name: string): EventColumn {
