@@ -8,7 +8,7 @@ import { openContext } from './catalog/open.ts'
 import type { DeadLetter, FeedState, Outbox } from './catalog/outbox.ts'
 import { SqlCatalog } from './catalog/sqlCatalog.ts'
 import type { SweepReport } from './catalog/sweep.ts'
-import type { ChainReport } from './chain.ts'
+import type { ChainReport, Link } from './chain.ts'
 import type { HistoryFault, HistoryFilter, HistoryManifest, ManifestMatch, TimeRange } from './history.ts'
 import type { Manifest } from './manifest.ts'
 import type { SealedSegment, SegmentFile } from './segment.ts'
@@ -100,6 +100,9 @@ export interface SegmentRow {
   readonly packs: readonly number[]
 }
 
+/** A committed link, without what proves it. */
+export type Commit = Pick<Link, 'number' | 'time' | 'body'>
+
 /** Answer of a commit. */
 export interface Committed {
   /** Number of the chain link that made it exist. */
@@ -152,6 +155,11 @@ export interface Catalog {
   pending(): Promise<readonly PendingObject[]>
   /** Last committed chain number of a collection, 0 before the first. */
   head(collection: string): Promise<number>
+  /** Commits of a collection after link `after`, in order; at most `limit`, 1,000 by default. */
+  commits(
+    collection: string,
+    options?: { readonly after?: number; readonly limit?: number },
+  ): Promise<readonly Commit[]>
   /** Collections with at least one commit, sorted. */
   collections(): Promise<readonly string[]>
   /** Where a collection's new files are written; made durably when missing. */

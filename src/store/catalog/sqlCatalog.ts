@@ -6,6 +6,7 @@ import { makeDirectory } from '../../platform/files.ts'
 import type {
   Catalog,
   Claim,
+  Commit,
   Committed,
   DeadLetter,
   FeedState,
@@ -16,7 +17,7 @@ import type {
   PendingObject,
   SegmentRow,
 } from '../catalog.ts'
-import { type ChainReport, parseLink, verifyChain } from '../chain.ts'
+import { type ChainReport, linkFileName, parseLink, verifyChain } from '../chain.ts'
 import {
   type HistoryFault,
   type HistoryFilter,
@@ -180,6 +181,24 @@ export class SqlCatalog implements Catalog {
   async head(collection: string): Promise<number> {
     const query = this.context.db.selectFrom('collections').select('head').where('name', '=', collection)
     return (await query.executeTakeFirst())?.head ?? 0
+  }
+
+  async commits(
+    collection: string,
+    { after = 0, limit = 1000 }: { readonly after?: number; readonly limit?: number } = {},
+  ): Promise<Commit[]> {
+    const rows = await this.context.db
+      .selectFrom('links')
+      .select(['number', 'bytes'])
+      .where('collection', '=', collection)
+      .where('number', '>', after)
+      .orderBy('number')
+      .limit(limit)
+      .execute()
+    return rows.map(({ number, bytes }) => {
+      const { time, body } = parseLink(bytes, linkFileName(number))
+      return { number, time, body }
+    })
   }
 
   async collections(): Promise<string[]> {
