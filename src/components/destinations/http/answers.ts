@@ -66,7 +66,8 @@ export function deniedError(response: HttpResponse, asking: Asking, advice?: str
     host: asking.host,
     status,
     detail: excerpt(response, asking.hide),
-    advice: advice ?? ADVICE.get(status) ?? 'See what the receiver says of it, and of the requests that it takes.',
+    advice:
+      advice ?? ADVICE.get(status) ?? (status < 300 ? NO_SUCCESS : 'See what the receiver documents of this status.'),
   })
 }
 
@@ -82,6 +83,8 @@ export function faultOutcome(error: unknown, asking: Asking): Outcome {
 
 const EXCERPT_LENGTH = 200
 const MAX_PAUSE_MS = 3_600_000
+
+const NO_SUCCESS = 'Add the status to success when it means that the batch was taken.'
 
 const ADVICE: ReadonlyMap<number, string> = new Map([
   [401, 'The credentials are missing or wrong: check headers of this destination, and the variables they come from.'],
