@@ -202,7 +202,7 @@ export function parseConfig(
     })
   }
   // A file that is no configuration at all may be anything, a key file too.
-  const secretPath = path.length === 0 || hidden.has(node as Node) || SECRET_KEYS.has(String(path.at(-1)))
+  const secretPath = path.length === 0 || hidden.has(node as Node) || path.some((key) => SECRET_KEYS.has(String(key)))
   const value = isScalar(node) ? node.value : undefined
   throw new ColdtrailError('E_CONFIG_VALUE', {
     where: at(node?.range?.[0] ?? 0),
@@ -314,6 +314,7 @@ function knownKeys(path: readonly (string | number)[], document: unknown): strin
 }
 
 function reasonOf(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'invalid_key') return reasonOf(issue.issues[0]!)
   if (issue.code === 'invalid_union' && issue.path.at(-1) === 'type') {
     const types = issue.path[0] === 'destinations' ? DESTINATIONS : SOURCES
     return `it must be one of ${types.map((component) => component.name).join(', ')}`

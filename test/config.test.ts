@@ -99,6 +99,15 @@ test('destinations are checked by the schema of their type, have names of their 
   refused('destinations: [{name: a, type: fil, path: b}]', 'E_CONFIG_VALUE', 'destinations.0.type', 'file')
   refused('destinations: [{name: a, type: file, paht: b}]', 'E_CONFIG_KEY', 'destinations.0.paht', 'Did you mean path?')
   refused('destinations: [{name: a, type: file, path: "*/b"}]', 'E_CONFIG_VALUE', 'destinations.0.path', '*')
+  const hook = (keys: string) => `destinations: [{name: a, type: http, url: "https://h.example/x?t=hunter2", ${keys}}]`
+  refused(hook('headers: {Host: b}'), 'E_CONFIG_VALUE', 'destinations.0.headers.Host', 'the program writes this')
+  refused(hook('hmac: {sceret: b}'), 'E_CONFIG_KEY', 'destinations.0.hmac.sceret', 'Did you mean secret?')
+  const whole = hook('headers: {A: hunter2}, hmac: {secret: hunter2}')
+  assert.ok(!JSON.stringify(redacted(parse(whole))).includes('hunter2'))
+  const hides = (error: unknown) => error instanceof ColdtrailError && !JSON.stringify(error).includes('hunter2')
+  for (const text of [whole.replace('https:', 'http:'), hook('headers: {A: "hunter2\\u000a"}')]) {
+    assert.throws(() => parse(text), hides)
+  }
 })
 
 test('every key is described for editors', () => {
