@@ -26,11 +26,9 @@ export class ColumnChunk {
   numbers(name: string): Float64Array {
     let column = this.numberColumns.get(name)
     if (!column) {
-      const vector = this.chunk.getColumnVector(this.index.get(name)!)
-      column = Float64Array.from(
-        { length: this.rows },
-        (_, row) => (vector.getItem(row) as number | null) ?? Number.NaN,
-      )
+      const { items, validity } = this.chunk.getColumnVector(this.index.get(name)!) as unknown as RawNumbers
+      column = items
+      for (let row = 0; row < this.rows; row++) if (!validity.itemValid(row)) column[row] = Number.NaN
       this.numberColumns.set(name, column)
     }
     return column
@@ -103,6 +101,12 @@ export class TextColumn {
 }
 
 // --- internal ---
+
+/** What the package keeps to itself; both are copies of DuckDB's memory. */
+interface RawNumbers {
+  readonly items: Float64Array
+  readonly validity: { itemValid(row: number): boolean }
+}
 
 interface RawVector {
   readonly dataView: DataView
