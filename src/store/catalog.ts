@@ -66,6 +66,8 @@ export interface PendingObject {
   readonly version: string
   /** Into which it was to be collected; null when an older program gave it back. */
   readonly collection: string | null
+  /** Another version of it was collected since. */
+  readonly replaced: boolean
   readonly state: 'pending' | 'quarantined'
   readonly attempts: number
   readonly code: string

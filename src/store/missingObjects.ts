@@ -3,14 +3,20 @@ import { keyDay, MICROSECONDS_PER_DAY } from '../core/keyDay.ts'
 import type { PendingObject } from './catalog.ts'
 
 /**
- * False only for another collection, and for a day too far from the time asked for (microseconds, both ends included).
+ * False only for another collection, for an object that another version has replaced, and for a day too far from the time asked for (microseconds, both ends included).
  * Only a day in the folders of the key counts, as services lay it down: a date in a file's name may be that of a copy.
  * Without one the object may hold events of any time.
  */
 export function mayBelong(
-  { collection, key }: Pick<PendingObject, 'collection' | 'key'>,
-  question: { readonly collection: string; readonly time1?: number; readonly time2?: number },
+  { collection, key, replaced }: Pick<PendingObject, 'collection' | 'key' | 'replaced'>,
+  question: {
+    readonly collection: string
+    readonly allVersions?: boolean
+    readonly time1?: number
+    readonly time2?: number
+  },
 ): boolean {
+  if (replaced && !question.allVersions) return false
   if (collection !== null && collection !== question.collection) return false
   const day = keyDay(key.slice(0, key.lastIndexOf('/') + 1))
   if (day === undefined) return true

@@ -1,7 +1,7 @@
 /**
  * `quarantine.ndjson` of a collection's history: why objects were refused whole, so that a rebuilt catalog still knows.
- * A line is written after the catalog has put an object into quarantine, and another one when it is tried again; what a
- * crash leaves out is tried again by the next run, which finds the reason anew.
+ * A line is written after the catalog has put an object into quarantine, and another one when it leaves it, tried again or
+ * replaced by another version; what a crash leaves out is tried again by the next run, which finds the reason anew.
  */
 import { join } from 'node:path'
 import { appendDurably, makeDirectory, readIfThere } from '../platform/files.ts'
@@ -26,11 +26,11 @@ export function recordQuarantined(manifestDirectory: string, object: Quarantined
   append(manifestDirectory, [object])
 }
 
-/** `objects`: ids in hex. */
-export function recordRetried(manifestDirectory: string, objects: readonly string[]): void {
+/** Tried again, or replaced by another version. `objects`: ids in hex. */
+export function recordReleased(manifestDirectory: string, objects: readonly string[]): void {
   append(
     manifestDirectory,
-    objects.map((object) => ({ object, retried: true })),
+    objects.map((object) => ({ object, released: true })),
   )
 }
 

@@ -411,8 +411,8 @@ export class StoreReader {
   }
 
   private async missing(question: Question): Promise<PendingObject[]> {
-    const { collection = 'main' } = question
-    const range = { collection, ...boundsOf(question) }
+    const { collection = 'main', allVersions } = question
+    const range = { collection, allVersions, ...boundsOf(question) }
     return (await this.options.catalog.pending()).filter((object) => mayBelong(object, range))
   }
 

@@ -82,6 +82,14 @@ test('what was refused whole belongs to its collection: it is listed there, and 
     }
     assert.equal((await ask('verify')).status, 0)
     assert.equal(jsonLines((await ask('verify')).stdout).at(-1)?.orphans, 0)
+    // Mended where it lay: what was refused is an older version now.
+    writeFileSync(join(cwd, 'logs/bad.gz'), gzipSync(events(500)))
+    assert.equal((await runColdtrail(['collect', 'logs', '--collection', 'audit'], { cwd })).status, 0)
+    const audit = ['--collection', 'audit']
+    assert.equal((await ask('search', '--count', '--require-complete', ...audit)).status, 0)
+    assert.equal((await ask('search', '--count', '--require-complete', '--all-versions', ...audit)).status, 7)
+    assert.equal((await ask('rejects', ...audit)).stdout, '')
+    assert.equal(jsonLines((await ask('rejects', '--all-versions', ...audit)).stdout).length, 1)
   }))
 
 test('standard input is collected', () =>

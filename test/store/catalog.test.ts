@@ -14,6 +14,7 @@ import { ColdtrailError } from '../../src/core/errors.ts'
 import type { SourceObject } from '../../src/core/sourceObject.ts'
 import { FAULT_POINTS } from '../../src/platform/faults.ts'
 import { type Catalog, type CatalogOptions, openCatalog, rebuildCatalog } from '../../src/store/catalog.ts'
+import { readQuarantine } from '../../src/store/quarantine.ts'
 import type { SealedSegment } from '../../src/store/segment.ts'
 import { collectObjects, fakeObject, fakeSegment, sealObjects, sessionOf } from '../support/fakeSegment.ts'
 import { postgresUrl } from '../support/postgres.ts'
@@ -636,6 +637,32 @@ for (const dialect of ['sqlite', 'postgres'] as const)
       assert.deepEqual(await verdicts(true), [...Array(3).fill('claimed'), 'known', 'busy', 'busy'])
       await catalog.close()
     })
+
+    test('a failed object that another version replaces is told apart, until it is listed again', () =>
+      withCatalog(async (catalog, options) => {
+        const owner = await catalog.owner('collect')
+        const [old, other] = [fakeObject('a', 'v1'), fakeObject('b')]
+        const failed = { state: 'quarantined', code: 'E_Y', reason: 'bomb', collection: 'main' } as const
+        await collectObjects(catalog, owner, [fakeObject('a', 'v0')])
+        await catalog.claim(owner, [old, other])
+        for (const object of [old, other]) await catalog.giveBack(owner, object, failed)
+        const replaced = async () => (await catalog.pending()).map(({ key, replaced }) => [key, replaced])
+        assert.deepEqual(await replaced(), [
+          [old.key, false],
+          [other.key, false],
+        ])
+        await collectObjects(catalog, owner, [fakeObject('a', 'v2')])
+        assert.deepEqual(await replaced(), [
+          [old.key, true],
+          [other.key, false],
+        ])
+        assert.deepEqual(
+          readQuarantine(join(options.dataDir, 'history/main')).map(({ key }) => key),
+          [other.key],
+        )
+        assert.equal((await catalog.claim(owner, [old]))[0]?.verdict, 'quarantined')
+        assert.deepEqual((await replaced())[0], [old.key, false])
+      }))
 
     test('a catalog of version 2 is taken as it is, and learns where objects were to go', async () => {
       const options = await fresh()

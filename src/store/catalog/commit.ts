@@ -11,10 +11,11 @@ import { faultPoint } from '../../platform/faults.ts'
 import { makeDirectory, writeDurably } from '../../platform/files.ts'
 import { FIRST_PREV, type Link, type LinkAction, linkFileName, type SegmentFacts, sha256, signLink } from '../chain.ts'
 import { serializeManifest } from '../manifest.ts'
+import { recordReleased } from '../quarantine.ts'
 import { type SealedSegment, segmentFileName } from '../segment.ts'
 import { serializeSessionLedger, sessionLedgerName } from '../sessionLedger.ts'
 import { batches, type CatalogContext, now, type OwnerState } from './context.ts'
-import { identify, type Ledger, SETTLED } from './ledger.ts'
+import { identify, type Ledger, markReplaced, SETTLED } from './ledger.ts'
 import { KEY_BYTES, ledgerDay, ledgerShard, objectId } from './objectId.ts'
 import { catalogPath } from './open.ts'
 import type { Tables, Tx } from './schema.ts'
@@ -35,6 +36,7 @@ export async function commitSeal(
     throw new ColdtrailError('E_INTERNAL', { message: 'the objects of a commit are not those of its sessions' })
   const segment = prepareFacts(context, sealed, sessions)
   let superseded = 0
+  let replaced: { object: string; collection: string }[] = []
   const sequence = await commitLink(
     context,
     owner,
@@ -56,9 +58,19 @@ export async function commitSeal(
       const contents = sessions.filter(({ object }, i) => !object.equals(claims[i]!.id))
       if (contents.some(({ shard, object }) => lookUp(shard, object) === 'known')) throw collectedMeanwhile()
       await insertKnown(tx, sealed.segment, contents)
+      replaced = await markReplaced(
+        tx,
+        sessions.map(({ keyHash }) => keyHash),
+        sealed.segment,
+      )
       await insertSegment(tx, owner.id, sealed, segment, number)
     },
   )
+  for (const [collection, rows] of Map.groupBy(replaced, (row) => row.collection))
+    recordReleased(
+      context.manifestDirectory(collection),
+      rows.map(({ object }) => object),
+    )
   return { sequence, superseded }
 }
 

@@ -7,7 +7,7 @@ import { sql } from 'kysely'
 import type { SourceObject } from '../../core/sourceObject.ts'
 import { faultPoint } from '../../platform/faults.ts'
 import type { Claim, GiveBackOutcome, PendingObject } from '../catalog.ts'
-import { recordQuarantined, recordRetried } from '../quarantine.ts'
+import { recordQuarantined, recordReleased } from '../quarantine.ts'
 import { asBuffer, ClosedLedger, mergeObjects } from './closedLedger.ts'
 import { batches, type CatalogContext, now, type OwnerState } from './context.ts'
 import { KEY_BYTES, ledgerDay, ledgerShard, objectId } from './objectId.ts'
@@ -59,7 +59,7 @@ export class Ledger {
       }
       claims.push(...answer)
       for (const [collection, objects] of Map.groupBy(retried, (row) => row.collection))
-        recordRetried(
+        recordReleased(
           this.context.manifestDirectory(collection),
           objects.map(({ object }) => object),
         )
@@ -77,6 +77,7 @@ export class Ledger {
         .updateTable('ledger')
         .set({
           ...{ state, code, reason, collection },
+          segment: null,
           owner: null,
           attempts: sql<number>`attempts + 1`,
           since: sql<number>`case when code is null then ${sql.lit(now())} else since end`,
@@ -104,7 +105,7 @@ export class Ledger {
 
   /** True when a session of this key with these bytes exists; the claim is then settled as known. */
   async sameContent(owner: ClaimerOwner, object: SourceObject, sha256: string): Promise<boolean> {
-    const { id, shard } = identify(object)
+    const { id, keyHash, shard } = identify(object)
     const content = objectId({ ...object, version: `sha256:${sha256}` })
     return this.context.write(async (tx) => {
       await this.context.assertOwner(tx, owner)
@@ -117,6 +118,7 @@ export class Ledger {
       const lookUp = await this.closed.open(tx, [shard])
       if (!open && lookUp(shard, content) !== 'known') return false
       await this.settle(tx, owner, id, 'known', null)
+      await markReplaced(tx, [keyHash], SOME_SEGMENT)
       return true
     })
   }
@@ -153,6 +155,7 @@ export class Ledger {
         'object_key',
         'version',
         'collection',
+        'segment',
         'state',
         'attempts',
         'code',
@@ -164,7 +167,9 @@ export class Ledger {
       .where('code', 'is not', null)
       .orderBy('since')
       .execute()
-    return rows.map(({ object_key, ...row }) => ({ ...row, key: object_key }) as PendingObject)
+    return rows.map(
+      ({ object_key, segment, ...row }) => ({ ...row, key: object_key, replaced: segment !== null }) as PendingObject,
+    )
   }
 
   // --- internal ---
@@ -189,6 +194,7 @@ export class Ledger {
       const settledKeys = new Set<string>()
       for (const row of rows) if (row.state === 'known' || row.state === 'skipped') settledKeys.add(hex(row.key_hash))
 
+      const listed = new Set(objects.map(({ id }) => hex(id)))
       const fresh = new Map<string, Identified>()
       const again: Buffer[] = []
       const holders = new Set<string>()
@@ -210,6 +216,12 @@ export class Ledger {
         const replaces = closed === 'other version' || settledKeys.has(hex(keyHash))
         return replaces ? { ...answer('claimed'), replaces } : answer('claimed')
       })
+      // What is listed is the current version, whatever was committed after it failed.
+      const current = rows.filter(
+        ({ object, state, segment }) => isFailed(state) && segment !== null && listed.has(hex(object)),
+      )
+      for (const { object } of current)
+        await tx.updateTable('ledger').set({ segment: null }).where('object', '=', asBuffer(object)).execute()
       const taken = await this.take(tx, owner, fresh, new Set(again.map(hex)))
       // Another collector may have been quicker between our look and our insert.
       const settled = claims.map((claim, i) =>
@@ -282,6 +294,42 @@ export class Ledger {
       .where('state', '=', 'claimed')
       .execute()
   }
+}
+
+const isFailed = (state: Tables['ledger']['state']): boolean => state === 'pending' || state === 'quarantined'
+
+/** For a version that replaced a failed one, but whose segment is not looked up. */
+const SOME_SEGMENT = 0
+
+/**
+ * Objects of these keys that failed before: another version of them is in a segment now. Answers what was in quarantine
+ * for the log of it.
+ */
+export async function markReplaced(
+  tx: Tx,
+  keyHashes: readonly Buffer[],
+  segment: number,
+): Promise<{ object: string; collection: string }[]> {
+  const failed = () =>
+    tx
+      .selectFrom('ledger')
+      .select('object')
+      .where('state', 'in', ['pending', 'quarantined'])
+      .where('code', 'is not', null)
+  if (!(await failed().limit(1).executeTakeFirst())) return []
+  const replaced: { object: string; collection: string }[] = []
+  for (const batch of batches(keyHashes)) {
+    const rows = await tx
+      .updateTable('ledger')
+      .set({ segment })
+      .where('key_hash', 'in', batch)
+      .where('state', 'in', ['pending', 'quarantined'])
+      .returning(['object', 'collection', 'state'])
+      .execute()
+    for (const { object, collection, state } of rows)
+      if (state === 'quarantined' && collection !== null) replaced.push({ object: hex(object), collection })
+  }
+  return replaced
 }
 
 /** What a row keeps of its failures once it is known: nothing. */
