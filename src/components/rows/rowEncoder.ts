@@ -101,8 +101,8 @@ interface Column {
   readonly prefix: Constant
   /** `"Name":"` */
   readonly textPrefix: Constant
-  /** The slot of a text column that has this one source and no other texts for its values; else -1. */
-  readonly textSlot: number
+  /** The slots of a text column that has only these sources and no other texts for its values. */
+  readonly textSlots: Int32Array | undefined
   readonly sources: readonly ValueSource[]
   readonly values: ReadonlyMap<string, Constant> | undefined
   readonly otherwise: Constant | undefined
@@ -148,19 +148,21 @@ class TableRows implements RowEncoder {
     if (this.notes.length > 0) this.notes = []
     const { record } = this.values
     const { kinds, starts, ends, buffers } = record
-    writer.at = 0
+    writer.begin()
     writer.byte(OPEN_BRACE)
     for (let i = 0; i < plan.length; i++) {
       const column = plan[i]!
-      const { textSlot } = column
-      if (textSlot >= 0) {
+      const { textSlots } = column
+      if (textSlots !== undefined) {
         // The commonest case: a text that is copied as it is.
-        const kind = kinds[textSlot]!
+        let slot = textSlots[0]!
+        for (let j = 1; kinds[slot] === VALUE.absent && j < textSlots.length; j++) slot = textSlots[j]!
+        const kind = kinds[slot]!
         if (kind === VALUE.absent) continue
-        const start = starts[textSlot]!
-        const end = ends[textSlot]!
+        const start = starts[slot]!
+        const end = ends[slot]!
         if (kind === VALUE.string && end - start <= MAX_VALUE_BYTES) {
-          writer.member(column.textPrefix, buffers[textSlot]!, start, end)
+          writer.member(column.textPrefix, buffers[slot]!, start, end)
           continue
         }
       }
@@ -534,6 +536,7 @@ function compileColumn(
       throw new ColdtrailError('E_TABLE_COLUMN', { table, column: name, problem: `${value} is no ${type}` })
     return constantOf(JSON.stringify(value))
   }
+  const slots = from.flatMap((source) => ('data' in source ? [paths.indexOf(source.data)] : []))
   const mapped = values && Object.entries(values).filter(([text]) => text !== '*')
   return {
     name,
@@ -542,8 +545,7 @@ function compileColumn(
     clamps: overflow === 'clamp',
     prefix: constantOf(`"${name}":`),
     textPrefix: constantOf(`"${name}":"`),
-    textSlot:
-      type === 'string' && !values && from.length === 1 && 'data' in from[0]! ? paths.indexOf(from[0].data) : -1,
+    textSlots: type === 'string' && !values && slots.length === from.length ? Int32Array.from(slots) : undefined,
     sources: from.map((source) => compileSource(source, paths, fields, constantFor)),
     values: mapped && new Map(mapped.map(([text, value]) => [text, constantFor(value)])),
     otherwise: values && '*' in values ? constantFor(values['*']!) : undefined,

@@ -1,34 +1,54 @@
 /** The bytes of one row while it grows. Loops over bytes: these are the hot path of forwarding. */
 
-/** A text that is written often, as words. */
+/** A text that is written often, as words of eight bytes. */
 export interface Constant {
-  readonly words: Int32Array
+  readonly words: Float64Array
   readonly bytes: number
 }
 
 export function constantOf(text: string): Constant {
   const bytes = Buffer.from(text)
-  const padded = Buffer.alloc(Math.ceil(bytes.length / 4) * 4)
+  const padded = Buffer.alloc(Math.ceil(bytes.length / 8) * 8)
   bytes.copy(padded)
-  const words = new Int32Array(padded.length / 4)
-  words.forEach((_, i) => {
-    words[i] = padded.readInt32LE(i * 4)
-  })
+  const words = Float64Array.from({ length: padded.length / 8 }, (_, i) => padded.readDoubleLE(i * 8))
   return { words, bytes: bytes.length }
 }
 
+const EMPTY = Buffer.alloc(0)
+const viewOf = (bytes: Buffer): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+/** Longer records are read where they are. */
+const STAGED_BYTES = 1 << 16
+/** A copy of the bytes that slices are taken from, always in one place, since a view of each record costs more. */
+const STAGE = Buffer.alloc(STAGED_BYTES + 8)
+const STAGE_VIEW = viewOf(STAGE)
+let staged: Buffer = EMPTY
+
+/**
+ * Bytes are moved eight at a time as 64-bit floating-point numbers, which keeps every bit but those of a NaN; that has a
+ * byte 0xff, or 0x7f behind one of 0xf0 and more, and so no well-formed UTF-8 holds it. All sources are well-formed.
+ */
 export class RowWriter {
   buffer: Buffer = Buffer.allocUnsafeSlow(1 << 16)
   at = 0
   private view = viewOf(this.buffer)
   private source: Buffer = EMPTY
-  private sourceView = viewOf(EMPTY)
+  private sourceView = STAGE_VIEW
+  /** Where the slices at hand are from: the copy, or a long source itself. */
+  private from: Buffer = STAGE
+  private fromView = STAGE_VIEW
+
+  /** A new row. Only now may the owner of a slice have changed its bytes. */
+  begin(): void {
+    this.at = 0
+    this.source = EMPTY
+    staged = EMPTY
+  }
 
   /** Makes sure that `bytes` more can be written, and the word that the last of them is in. */
   room(bytes: number): void {
     const { buffer, at } = this
-    if (at + bytes + 4 <= buffer.length) return
-    this.buffer = Buffer.allocUnsafeSlow(Math.max(buffer.length * 2, at + bytes + 4))
+    if (at + bytes + 8 <= buffer.length) return
+    this.buffer = Buffer.allocUnsafeSlow(Math.max(buffer.length * 2, at + bytes + 8))
     buffer.copy(this.buffer, 0, 0, at)
     this.view = viewOf(this.buffer)
   }
@@ -41,7 +61,7 @@ export class RowWriter {
   constant({ words, bytes }: Constant): void {
     this.room(bytes)
     const { view, at } = this
-    for (let i = 0; i < words.length; i++) view.setInt32(at + i * 4, words[i]!, true)
+    for (let i = 0; i < words.length; i++) view.setFloat64(at + i * 8, words[i]!, true)
     this.at = at + bytes
   }
 
@@ -69,32 +89,36 @@ export class RowWriter {
     this.at = at + 2
   }
 
-  /** Four bytes a step; what is written beyond the end is written over next. */
+  /** What is written beyond the end is written over next. */
   private words(bytes: Buffer, start: number, end: number): void {
-    let { at } = this
-    let p = start
+    const { at } = this
     if (end - start > LONG) {
       bytes.copy(this.buffer, at, start, end)
       this.at = at + end - start
       return
     }
-    const from = this.look(bytes)
-    const to = this.view
-    const safe = Math.min(end, bytes.length - 3)
-    for (; p < safe; p += 4) {
-      to.setInt32(at, from.getInt32(p, true), true)
-      at += 4
-    }
-    for (; p < end; p++) this.buffer[at++] = bytes[p]!
-    this.at = at - (p - end)
+    this.look(bytes)
+    const { fromView, view, from } = this
+    const safe = Math.min(end, from.length - 7)
+    const shift = at - start
+    let p = start
+    for (; p < safe; p += 8) view.setFloat64(p + shift, fromView.getFloat64(p, true), true)
+    for (; p < end; p++) this.buffer[p + shift] = from[p]!
+    this.at = end + shift
   }
 
-  private look(bytes: Buffer): DataView {
-    if (bytes !== this.source) {
+  private look(bytes: Buffer): void {
+    if (bytes.length <= STAGED_BYTES) {
+      if (bytes !== staged) STAGE.set(bytes)
+      staged = bytes
+      this.from = STAGE
+      this.fromView = STAGE_VIEW
+    } else {
+      if (bytes !== this.source) this.sourceView = viewOf(bytes)
       this.source = bytes
-      this.sourceView = viewOf(bytes)
+      this.from = bytes
+      this.fromView = this.sourceView
     }
-    return this.sourceView
   }
 
   /** Of few bytes: not worth a look at them as words. */
@@ -119,22 +143,22 @@ export class RowWriter {
     this.room((end - start) * 6 + 2)
     const { buffer, view } = this
     const isShort = end - start < SHORT
-    const from = isShort ? view : this.look(bytes)
+    if (!isShort) this.look(bytes)
+    const { fromView } = this
     const safe = isShort ? start : end - 3
     let at = this.at
     buffer[at++] = QUOTE
-    for (let p = start; p < end; p++) {
+    let p = start
+    while (p < end) {
       while (p < safe) {
-        const word = from.getInt32(p, true)
+        const word = fromView.getInt32(p, true)
         if (isSpecial(word)) break
         view.setInt32(at, word, true)
         p += 4
         at += 4
       }
-      if (p === end) break
-      const c = bytes[p]!
-      if (PLAIN[c] === 1) buffer[at++] = c
-      else at = escaped(buffer, at, c)
+      while (p < end && PLAIN[bytes[p]!] === 1) buffer[at++] = bytes[p++]!
+      if (p < end) at = escaped(buffer, at, bytes[p++]!)
     }
     buffer[at++] = QUOTE
     this.at = at
@@ -153,10 +177,10 @@ export class RowWriter {
   length = 0
   lone = false
 
-  private containerText(bytes: Buffer, start: number): number {
-    const { buffer, view } = this
-    const from = this.look(bytes)
-    const safe = bytes.length - 3
+  private containerText(source: Buffer, start: number): number {
+    this.look(source)
+    const { buffer, view, from: bytes, fromView } = this
+    const safe = source.length - 3
     let at = this.at
     let p = start
     let depth = 0
@@ -169,23 +193,21 @@ export class RowWriter {
         buffer[at++] = QUOTE
         for (;;) {
           while (p < safe) {
-            const word = from.getInt32(p, true)
+            const word = fromView.getInt32(p, true)
             if (isSpecial(word)) break
             view.setInt32(at, word, true)
             p += 4
             at += 4
           }
+          while (PLAIN[bytes[p]!] === 1) buffer[at++] = bytes[p++]!
           const s = bytes[p++]!
-          if (PLAIN[s] === 1) buffer[at++] = s
-          else {
-            buffer[at++] = BACKSLASH
-            buffer[at++] = s
-            if (s === QUOTE) break
-            if (s !== BACKSLASH) throw new Error('not the JSON that was scanned')
-            const escaped = bytes[p++]!
-            if (escaped === QUOTE || escaped === BACKSLASH) buffer[at++] = BACKSLASH
-            buffer[at++] = escaped
-          }
+          buffer[at++] = BACKSLASH
+          buffer[at++] = s
+          if (s === QUOTE) break
+          if (s !== BACKSLASH) throw new Error('not the JSON that was scanned')
+          const escaped = bytes[p++]!
+          if (escaped === QUOTE || escaped === BACKSLASH) buffer[at++] = BACKSLASH
+          buffer[at++] = escaped
         }
       } else if (c <= SPACE) dropped++
       else {
@@ -261,7 +283,6 @@ export function hasLoneSurrogate(bytes: Uint8Array, start: number, end: number):
 
 // --- internal ---
 
-const EMPTY = Buffer.alloc(0)
 /** A longer slice is cheaper to copy by one call. */
 const LONG = 300
 /** A shorter text of its own is cheaper by bytes. */
@@ -282,8 +303,6 @@ PLAIN.fill(0, 0, 32)
 PLAIN[QUOTE] = 0
 PLAIN[BACKSLASH] = 0
 
-const viewOf = (bytes: Buffer): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-
 /** Whether one of four bytes is a quote, a backslash or a control character. */
 function isSpecial(word: number): boolean {
   const quote = word ^ 0x22222222
@@ -292,15 +311,16 @@ function isSpecial(word: number): boolean {
   return (found & 0x80808080) !== 0
 }
 
-const SHORT_ESCAPES: ReadonlyMap<number, number> = new Map(
-  [...'\b\f\n\r\t"\\'].map((character, i) => [character.charCodeAt(0), 'bfnrt"\\'.charCodeAt(i)]),
-)
+/** What follows the backslash; 0: four digits. */
+const SHORT_ESCAPES = new Uint8Array(256)
+for (const [i, character] of [...'\b\f\n\r\t"\\'].entries())
+  SHORT_ESCAPES[character.charCodeAt(0)] = 'bfnrt"\\'.charCodeAt(i)
 
 function escaped(buffer: Buffer, start: number, c: number): number {
   let at = start
   buffer[at++] = BACKSLASH
-  const short = SHORT_ESCAPES.get(c)
-  if (short !== undefined) {
+  const short = SHORT_ESCAPES[c]!
+  if (short !== 0) {
     buffer[at++] = short
     return at
   }
