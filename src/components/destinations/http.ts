@@ -29,7 +29,8 @@ const config = z
       .enum(['ndjson', 'json_array'])
       .default('ndjson')
       .describe('ndjson: a line of JSON per event; json_array: one array.'),
-    compression: z.enum(['none', 'gzip', 'zstd']).default('none').describe('Of the body, as Content-Encoding says.'),
+    // No zstd: a batch is then several frames, and many decoders stop after the first one without a word.
+    compression: z.enum(['none', 'gzip']).default('none').describe('Of the body, as Content-Encoding says.'),
     headers: z
       .record(
         headerName.refine((name) => !OWN_HEADERS.has(name.toLowerCase()), {
