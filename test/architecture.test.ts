@@ -23,6 +23,7 @@ const FLOORS: readonly (readonly string[])[] = [
     'questions.ts',
     'keys.ts',
     'destinations.ts',
+    'forwarding.ts',
   ],
   ['demo'],
   ['cli', 'server'],
