@@ -31,7 +31,7 @@ const CLIENT = {
   clientId: 'forwarder',
   secret: SECRET,
   certificate: tls.cert,
-  federatedToken: 'federated',
+  federatedToken: 'assertion-of-the-workload',
 }
 const FORM = { type: 'client_secret', tenant_id: TENANT, client_id: 'forwarder', client_secret: SECRET }
 const SIGNAL = new AbortController().signal
@@ -309,6 +309,19 @@ test('wrong credentials are explained', async (t) => {
   const text = await of({})
   assert.match(text, /has expired: make a new one/)
   assert.doesNotMatch(text, /Trace ID/)
+  for (const [operation, status] of [
+    ['token', 200],
+    ['token', 404],
+    ['metadata', 404],
+  ] as const) {
+    server.clearFaults()
+    server.fail({ operation, action: { kind: 'garbage', status, body: '<html>Sign in</html>' } })
+    assert.match(await of({}), /was answered, and not as Entra ID does.*authority_host/)
+  }
+  server.clearFaults()
+  const workload = { credential: { type: 'workload_identity', tenant_id: TENANT } }
+  const incomplete = await send(trail(await open(t, server, workload)))
+  assert.match(incomplete.kind === 'denied' ? incomplete.error.message : '', /client_id, token_file neither configured/)
   assert.equal(server.stream('Custom-AWSCloudTrail').requests, 0)
 })
 
@@ -337,6 +350,10 @@ test('a certificate, a workload identity, and the environment', async (t) => {
   const missing = { ...certificate, certificate_path: 'nothing.pem' }
   const outcome = await send(trail(await open(t, server, { credential: missing })))
   assert.deepEqual(denial(outcome), ['E_AZURE_CREDENTIALS', undefined])
+  const keyless = await send(
+    trail(await open(t, server, { credential: { ...certificate, certificate_path: CERTIFICATE } })),
+  )
+  assert.match(keyless.kind === 'denied' ? keyless.error.hint : '', /certificate and its private key/)
 })
 
 test('a managed identity, as App Service gives it', async (t) => {
@@ -350,6 +367,14 @@ test('a managed identity, as App Service gives it', async (t) => {
   const destination = await open(t, server, { credential: {} }, { environment })
   assert.equal((await send(trail(destination))).kind, 'accepted')
   assert.equal(server.requests.get('identity'), 1)
+  const said = JSON.stringify({ error: 'invalid_request', error_description: 'Identity not found' })
+  const headers = { 'Content-Type': 'application/json' }
+  server.fail({ operation: 'identity', action: { kind: 'garbage', status: 400, body: said, headers } })
+  const other = await send(
+    trail(await open(t, server, { credential: { type: 'managed_identity', client_id: 'none' } })),
+  )
+  assert.ok(other.kind === 'denied')
+  assert.match(other.error.message, /client id none: Identity not found$/)
 })
 
 test('TLS: an unknown authority and another name are refused', async (t) => {

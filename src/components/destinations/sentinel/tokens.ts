@@ -138,14 +138,18 @@ class CachedTokens implements Tokens {
     if (thrown instanceof TransientTokenFault || thrown instanceof ColdtrailError) return thrown
     const { fault, status } = this.#last
     const whole = thrown instanceof Error ? thrown.message : String(thrown)
-    const text = printable(this.hide(sentence(fault?.message ?? whole)))
     const number = /AADSTS(\d+)/.exec(whole)?.[1] ?? ''
+    const isManaged = this.#form.type === 'managed_identity'
+    // An answer that is none of Entra ID: the library says only that the network is to blame.
+    const isForeign = status !== undefined && number === '' && !isManaged && FOREIGN.test(whole)
+    const said = isForeign ? `${status} was answered, and not as Entra ID does` : (fault?.message ?? sentence(whole))
+    const text = printable(this.hide(said))
     const notNow = TRANSIENT.has(number) || status === 429 || (status !== undefined && status >= 500)
     if (notNow || (fault && fault.kind !== 'tls' && this.#form.type !== 'managed_identity')) {
       return new TransientTokenFault(text, { cause: thrown })
     }
     const { destination, authorityHost } = this.#options
-    const isManaged = this.#form.type === 'managed_identity'
+    const advice = fault?.kind === 'tls' ? TLS_ADVICE : isForeign ? FOREIGN_ADVICE : ADVICE[number]
     return new ColdtrailError(
       'E_AZURE_CREDENTIALS',
       {
@@ -153,7 +157,7 @@ class CachedTokens implements Tokens {
         tried: this.tried,
         from: isManaged ? 'the identity service of this machine' : authorityHost,
         cause: text,
-        advice: fault?.kind === 'tls' ? TLS_ADVICE : (ADVICE[number] ?? FORM_ADVICE[this.#form.type]),
+        advice: advice ?? FORM_ADVICE[this.#form.type],
       },
       { cause: thrown },
     )
@@ -223,6 +227,8 @@ async function createCredential(
       return new library.ClientCertificateCredential(tenantId, clientId, configuration, common)
     }
     case 'workload_identity': {
+      const missing = (['tenant_id', 'client_id', 'token_file'] as const).filter((key) => form[key] === undefined)
+      if (missing.length > 0) throw new Error(`${missing.join(', ')} neither configured nor in the environment`)
       const tokenFilePath = resolve(base, form.token_file ?? '')
       return new library.WorkloadIdentityCredential({ ...common, tenantId, clientId, tokenFilePath })
     }
@@ -231,15 +237,20 @@ async function createCredential(
   }
 }
 
-/** What an error says, without the trace ids and dates that Entra ID appends. */
+/** What an error says, without what the library puts around it and the trace ids and dates that Entra ID appends. */
 function sentence(message: string): string {
-  const told = /AADSTS\d+:[\s\S]*/.exec(message)?.[0] ?? message
-  return told.split(/\s*Trace ID:|\r?\n/, 1)[0]!.trim()
+  const told = /Description: (.+?) - Correlation ID/.exec(message)?.[1] ?? /AADSTS\d+:[\s\S]*/.exec(message)?.[0]
+  return (told ?? message).split(/\s*Trace ID:|\r?\n/, 1)[0]!.trim()
 }
 
 const TRANSIENT = new Set(['90033', '50196', '1000502', '90024'])
 const TLS_ADVICE =
   'Give the authority that signed its certificate as ca_file (a proxy that inspects TLS has its own); verification is never off.'
+
+/** What the library calls an answer that it cannot read. */
+const FOREIGN = /\b(?:network_error|client_error|endpoints_resolution_error|openid_config_error)\b/
+const FOREIGN_ADVICE =
+  'Check cloud and authority_host, and whether a proxy or a portal answers in the place of Entra ID.'
 
 const FORM_ADVICE: Readonly<Record<CredentialForm['type'], string>> = {
   environment: '',
