@@ -450,3 +450,41 @@ test('one encoder for all events: what one leaves behind never shows in another'
     assert.equal(out.toString(), alone(event))
   }
 })
+
+test('an event is valid until the next: its buffer may be used again, and may be a part of another', () => {
+  const { columns } = tableOf(column('string'), column('dynamic', { name: 'W', from: [{ data: 'w' }] }))
+  const row = compileRow({ ...tableOf(), columns })
+  const pool = Buffer.alloc(4096, '"')
+  for (const [offset, length] of [
+    [0, 40],
+    [3, 40],
+    [3, 41],
+    [4000, 40],
+    [4000, 96],
+  ] as const)
+    for (const letter of ['a', 'b', 'ü'])
+      for (const inner of [`{"x":"${letter}"}`, `"${letter.repeat(3)}"`]) {
+        const text = `{"v":"${letter.repeat(6)}","w":${inner}}`
+        const data = pool.subarray(offset, offset + length)
+        data.fill(' ')
+        data.write(text)
+        const out = new TextWriter()
+        assert.equal(row.encode(eventOf('', { data }), out), undefined)
+        assert.deepEqual(JSON.parse(out.toString()), {
+          TimeGenerated: '1970-01-01T00:00:00.000000Z',
+          V: letter.repeat(6),
+          W: JSON.parse(inner),
+        })
+      }
+})
+
+test('records longer than what is kept in one place, between short ones', () => {
+  const row = bothWays(tableOf(column('string'), column('string', { name: 'W', from: [{ data: 'w' }] })))
+  for (const size of [10, 70_000, 10, 200_000, 70_000, 65_536, 65_530]) {
+    const filler = 'é'.repeat(size / 2)
+    const text = `{"w":{"a":"${'x'.repeat(50)}"},"filler":"${filler}","v":"${'y'.repeat(301)}"}`
+    const found = row(eventOf(text), `${size}`)!
+    assert.equal(found.V, 'y'.repeat(301))
+    assert.equal(found.W, `{"a":"${'x'.repeat(50)}"}`)
+  }
+})
