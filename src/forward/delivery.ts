@@ -169,16 +169,16 @@ export class Delivery {
   }
 
   private async waitForRights({ error, retryForMs = 0 }: Outcome & { kind: 'denied' }): Promise<void> {
-    const { feed, signal, log } = this.options
+    const { feed, signal, log, patienceMs } = this.options
     this.deniedSince ??= performance.now()
-    const passed = performance.now() - this.deniedSince
-    if (passed >= retryForMs) throw error
+    const left = Math.min(retryForMs, patienceMs) - (performance.now() - this.deniedSince)
+    if (left <= 0) throw error
     log('warn', 'the receiver denies access: trying again slowly', {
       feed: feed.name,
       reason: error.message,
-      minutes_left: Math.ceil((retryForMs - passed) / 60_000),
+      minutes_left: Math.ceil(left / 60_000),
     })
-    const pause = Math.min(RIGHTS_PAUSE_MS, 1_000 + passed / 4, retryForMs - passed)
+    const pause = Math.min(RIGHTS_PAUSE_MS, 1_000 + (performance.now() - this.deniedSince) / 4, left)
     await wait(pause, undefined, { signal })
   }
 }
