@@ -11,7 +11,7 @@ export interface FileLock {
   release(options?: { readonly remove?: boolean }): void
 }
 
-/** Takes the lock, or answers undefined at once when it is held. Throws what SQLite throws. The directory must exist. */
+/** Takes the lock, or answers undefined at once when it is held. Throws what SQLite throws, a full disk as ENOSPC. The directory must exist. */
 export function takeFileLock(path: string): FileLock | undefined {
   let database: DatabaseSync | undefined
   try {
@@ -20,6 +20,8 @@ export function takeFileLock(path: string): FileLock | undefined {
   } catch (error) {
     database?.close()
     if (isBusy(error)) return undefined
+    // As every other write says it.
+    if (primaryCode(error) === SQLITE_FULL) Object.assign(error as Error, { code: 'ENOSPC' })
     throw error
   }
   const held = database
@@ -37,13 +39,15 @@ export function takeFileLock(path: string): FileLock | undefined {
 
 /** Whether SQLite refused because another connection holds what was asked for. */
 export function isBusy(error: unknown): boolean {
-  const code = (error as { errcode?: number }).errcode
-  return code !== undefined && (code & 0xff) === SQLITE_BUSY
+  return primaryCode(error) === SQLITE_BUSY
 }
 
 // --- internal ---
 
+/** https://www.sqlite.org/rescode.html: primary result codes are the lowest byte of extended ones. */
 const SQLITE_BUSY = 5
+const SQLITE_FULL = 13
+const primaryCode = (error: unknown): number => ((error as { errcode?: number }).errcode ?? 0) & 0xff
 
 /** All that this process holds: an open database that nobody can reach any more would be closed, and its lock with it. */
 const heldByProcess = new Set<FileLock>()

@@ -161,6 +161,13 @@ test('Retry-After may be a date, and nobody there is a fault that passes', async
   assert.ok(!address!.ok && address!.hint !== undefined && address!.detail.includes('ECONNREFUSED'))
 })
 
+test('a receiver that reads and never answers is a fault that passes', async (t) => {
+  const { server, open } = await receiver(t)
+  server.fail({ action: { kind: 'stall' } })
+  const outcome = await send(await open({ request_timeout_secs: 0.2 }))
+  assert.ok(outcome.kind === 'failed' && /for 0\.2 s/.test(outcome.reason), JSON.stringify(outcome))
+})
+
 test('what could leak or contradict is refused in the configuration', () => {
   const problem = (settings: object): string => {
     const result = http.config.safeParse({ url: 'https://a.example/in', ...settings })

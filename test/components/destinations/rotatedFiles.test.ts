@@ -105,10 +105,12 @@ test('a batch is never cut, and a clock that is set back does not change the ord
   await files.append(large)
   made.clock -= DAY
   await files.append(line(4))
+  await files.append(line(5))
   await files.close()
-  const [first, second] = made.names()
+  const [first, second, ...others] = made.names()
   assert.equal(made.read(first!), large.toString())
-  assert.equal(made.read(second!), line(4).toString())
+  assert.equal(made.read(second!), `${line(4)}${line(5)}`)
+  assert.deepEqual(others, [], 'and it does not end a file with every batch')
 })
 
 test('a torn tail is cut back to the last batch that counted, whatever the codec', async () => {
@@ -185,9 +187,17 @@ test('a full disk is an error, the file stays whole, and it goes on when there i
   await assert.rejects(files.append(batch), { code: 'E_DISK_FULL' })
   const partial = made.names().find((name) => name.endsWith('.partial'))!
   assert.equal(made.read(partial), batch.toString().repeat(written))
-  disk.resize(1 << 20)
-  await files.append(batch)
   await files.close()
+  writeFileSync(join(disk.path, 'more'), '')
+  assert.throws(() => {
+    for (;;) appendFileSync(join(disk.path, 'more'), Buffer.alloc(4096))
+  }, /ENOSPC/)
+  const again = made.open({ maxBytes: 1 << 20 })
+  await assert.rejects(again.append(batch), { code: 'E_DISK_FULL' })
+  disk.resize(1 << 20)
+  rmSync(join(disk.path, 'more'))
+  await again.append(batch)
+  await again.close()
   assert.equal(made.names().map(made.read).join(''), batch.toString().repeat(written + 1))
 })
 

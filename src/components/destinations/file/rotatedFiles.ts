@@ -164,7 +164,7 @@ export class RotatedFiles {
     const name = (): string => `${prefix}${this.#lastStamp}-${numberText(this.#lastNumber)}${suffix}${codec}`
     do this.#lastNumber += 1
     while (existsSync(join(folder, name())) || existsSync(join(folder, `${name()}${PARTIAL}`)))
-    const file = await GrowingFile.create(folder, `${name()}${PARTIAL}`)
+    const file = await GrowingFile.create(folder, `${name()}${PARTIAL}`, now() / 1000)
     this.#grow(file)
     return file
   }
@@ -236,7 +236,7 @@ const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|]/g, '\
 
 class GrowingFile {
   readonly name: string
-  /** Milliseconds; as its name says. */
+  /** Milliseconds. */
   readonly begun: number
   /** Bytes that count. */
   size = 0
@@ -247,21 +247,21 @@ class GrowingFile {
   readonly #ends: FileHandle
   #endsSize = 0
 
-  private constructor(folder: string, name: string, data: FileHandle, ends: FileHandle) {
+  private constructor(folder: string, name: string, begun: number, data: FileHandle, ends: FileHandle) {
     this.name = name
-    this.begun = begunOf(name)
+    this.begun = begun
     this.#path = join(folder, name)
     this.#data = data
     this.#ends = ends
   }
 
   /** The ends first: a file that has them is ours. */
-  static async create(folder: string, name: string): Promise<GrowingFile> {
+  static async create(folder: string, name: string, begun: number): Promise<GrowingFile> {
     const path = join(folder, name)
     return attemptAsync(path, async () => {
       const ends = await open(join(folder, endsName(name)), 'wx')
       try {
-        const file = new GrowingFile(folder, name, await open(path, 'wx'), ends)
+        const file = new GrowingFile(folder, name, begun, await open(path, 'wx'), ends)
         syncDirectory(folder)
         return file
       } catch (error) {
@@ -278,7 +278,7 @@ class GrowingFile {
     return attemptAsync(path, async () => {
       const data = await open(path, 'r+')
       const ends = await open(join(folder, endsName(name)), 'r+')
-      const file = new GrowingFile(folder, name, data, ends)
+      const file = new GrowingFile(folder, name, begunOf(name), data, ends)
       const { size } = await data.stat()
       for (const [line] of (await ends.readFile('latin1')).matchAll(/^\d{1,15}\n/gm)) {
         if (Number(line) > size) {
