@@ -394,7 +394,7 @@ test('TLS: an unknown authority and another name are refused', async (t) => {
 
 test('connections that break are failures, and may have been taken', async (t) => {
   const server = await service(t)
-  const destination = await open(t, server, { idle_timeout_secs: 0.3, request_timeout_secs: 5 })
+  const destination = await open(t, server, { idle_timeout_secs: 2 })
   const feed = trail(destination)
   server.fail({ operation: 'ingest', action: { kind: 'reset' } })
   server.fail({ operation: 'ingest', from: 2, action: { kind: 'drop' } })
@@ -403,7 +403,7 @@ test('connections that break are failures, and may have been taken', async (t) =
   assert.equal((await send(feed)).kind, 'failed')
   assert.equal(server.stream('Custom-AWSCloudTrail').records, 1, 'taken, and not answered')
   const stalled = await send(feed)
-  assert.match(stalled.kind === 'failed' ? stalled.reason : '', /nothing moved for 0.3 s/)
+  assert.match(stalled.kind === 'failed' ? stalled.reason : '', /nothing moved for 2 s/)
   assert.equal((await send(feed)).kind, 'accepted')
   await server.close()
   const refused = await send(feed)
@@ -424,7 +424,7 @@ test('a connection closed twice while the same batch is sent means that it is to
 
 test('hostile answers are bounded, escaped and never echo a secret', async (t) => {
   const server = await service(t)
-  const feed = trail(await open(t, server, { idle_timeout_secs: 2 }))
+  const feed = trail(await open(t, server, {}))
   assert.equal((await send(feed)).kind, 'accepted')
   const answers: [status: number, body: string | Buffer, headers?: Record<string, string>][] = [
     [500, Buffer.alloc(40_000_000, 'x')],
