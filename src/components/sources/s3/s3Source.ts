@@ -8,6 +8,7 @@ import { S3Calls } from './s3Calls.ts'
 import { credentialsOf, requireCredentials } from './s3Credentials.ts'
 import { openObject, readObject } from './s3Fetch.ts'
 import { S3Listing } from './s3Listing.ts'
+import { Sha256 } from './sha256.ts'
 
 export async function createS3Source(options: S3Config, context: SourceContext): Promise<Source> {
   const { bucket, prefix, anonymous } = options
@@ -49,18 +50,31 @@ export async function createS3Source(options: S3Config, context: SourceContext):
 
 // --- internal ---
 
-/** One attempt a call: repeating is S3Calls' business, so that its counts are true. */
+/**
+ * One attempt a call: repeating is S3Calls' business, so that its counts are true. What the SDK does per request for its
+ * own repeating and for a log that nobody reads is left out: with small objects most of a collector's time is the SDK's.
+ */
 function connect(options: S3Config, region: string, credentials: () => Promise<Identity>): S3Client {
   const agent = { keepAlive: true, maxSockets: options.max_connections * 2 }
-  return new S3Client({
+  const client = new S3Client({
     region,
     ...(options.endpoint !== undefined && { endpoint: options.endpoint }),
     forcePathStyle: options.path_style ?? options.endpoint !== undefined,
     credentials: options.anonymous ? NOBODY : credentials,
     ...(options.anonymous && { signer: { sign: async (request) => request } }),
     maxAttempts: 1,
+    sha256: Sha256,
     requestHandler: { connectionTimeout: options.connect_timeout_secs * 1000, httpAgent: agent, httpsAgent: agent },
   })
+  client.middlewareStack.remove('loggerMiddleware')
+  // Others are placed relative to it, so its name stays.
+  client.middlewareStack.add((next) => next, {
+    name: 'retryMiddleware',
+    step: 'finalizeRequest',
+    priority: 'high',
+    override: true,
+  })
+  return client
 }
 
 type Identity = Awaited<ReturnType<ReturnType<ReturnType<typeof credentialsOf>['provider']>>>
