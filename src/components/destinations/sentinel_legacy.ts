@@ -15,7 +15,7 @@ import { addressCheck, clockCheck, faultCheck, refusalCheck } from './http/check
 
 const CLOUDS = {
   public: 'ods.opinsights.azure.com',
-  usgovernment: 'ods.opinsights.azure.us',
+  government: 'ods.opinsights.azure.us',
   china: 'ods.opinsights.azure.cn',
 } as const
 
@@ -38,7 +38,7 @@ const config = z.strictObject({
     .regex(/^\/subscriptions\/[\x21-\x7e]+$/, 'it begins with /subscriptions/')
     .optional()
     .describe('Azure resource that the rows belong to, as x-ms-AzureResourceId.'),
-  cloud: z.enum(['public', 'usgovernment', 'china']).default('public').describe('Azure cloud of the workspace.'),
+  cloud: z.enum(['public', 'government', 'china']).default('public').describe('Azure cloud of the workspace.'),
   endpoint: z
     .url({ protocol: /^https?$/, message: 'it must be an https URL' })
     .refine((url) => !URL.canParse(url) || isSafe(new URL(url)), {
