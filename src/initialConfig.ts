@@ -46,6 +46,11 @@ const EXAMPLE_SOURCES = [
 ]
 
 const DEFAULTS = [
+  '# destinations:          # where `coldtrail forward` sends events; also types sentinel and http',
+  '#   - name: files',
+  '#     type: file',
+  '#     path: out',
+  '#     compression: gzip',
   '# keep_log: true          # keep every object as received, for proof',
   '# keyset: true            # so that segments can be hunted after they left',
   '# collect:',
