@@ -52,7 +52,8 @@ export async function createS3Source(options: S3Config, context: SourceContext):
 
 /**
  * One attempt a call: repeating is S3Calls' business, so that its counts are true. What the SDK does per request for its
- * own repeating and for a log that nobody reads is left out: with small objects most of a collector's time is the SDK's.
+ * own repeating, for a log that nobody reads and for functions that call themselves is left out: with small objects most
+ * of a collector's time is the SDK's.
  */
 function connect(options: S3Config, region: string, credentials: () => Promise<Identity>): S3Client {
   const agent = { keepAlive: true, maxSockets: options.max_connections * 2 }
@@ -66,7 +67,7 @@ function connect(options: S3Config, region: string, credentials: () => Promise<I
     sha256: Sha256,
     requestHandler: { connectionTimeout: options.connect_timeout_secs * 1000, httpAgent: agent, httpsAgent: agent },
   })
-  client.middlewareStack.remove('loggerMiddleware')
+  for (const unused of ['loggerMiddleware', 'recursionDetectionMiddleware']) client.middlewareStack.remove(unused)
   // Others are placed relative to it, so its name stays.
   client.middlewareStack.add((next) => next, {
     name: 'retryMiddleware',
