@@ -141,7 +141,9 @@ function printStatus(feed: FeedStatus, io: Io): void {
   io.print(`${io.style('bold', printable(destination))} ${printable(feed.feed)} of ${feed.collection}`)
   if (expression !== '') io.print(`  events  ${printable(expression, 1_000)}`)
   const lag = lagEvents === 0 ? 'up to date' : `${countText(lagEvents, 'event')}, ${Math.ceil(lagSecs / 60)} min behind`
-  io.print(`  at      commit ${position.sequence}, event ${position.id}: ${lag}`)
+  // A commit that was read to its end has no event to name.
+  const event = position.id < Number.MAX_SAFE_INTEGER ? `, event ${position.id}` : ''
+  io.print(`  at      commit ${position.sequence}${event}: ${lag}`)
   io.print(
     `  sent    ${countText(counters.accepted, 'event')} in ${countText(counters.requests, 'request')}, ` +
       `${bytesText(counters.wireBytes)} on the wire; ${countText(counters.retried, 'request')} repeated`,

@@ -72,8 +72,8 @@ export async function serveDemoReceiver(): Promise<DemoReceiver> {
   }
 }
 
-/** The events of the attack, as they are forwarded. */
-export const ATTACK_EXPRESSION = `ip == '${ATTACK.ip}'`
+/** What the attacker did, and the traffic that reached him: the events that are forwarded. */
+export const ATTACK_EXPRESSION = `ip == '${ATTACK.ip}' or dst_ip == '${ATTACK.ip}'`
 
 export interface Chapter {
   /** What the investigator thinks. */
@@ -86,7 +86,7 @@ export interface Chapter {
 
 /** The investigation, from a first suspicion to the data that left. */
 export function story(expected: ExpectedCounts): readonly Chapter[] {
-  const attacker = ATTACK_EXPRESSION
+  const attacker = `ip == '${ATTACK.ip}'`
   const calls = `${attacker} and data_type == 'aws:cloudtrail:entry'`
   const columns = ['--columns', 'time,operation,user,error']
   return [

@@ -75,16 +75,21 @@ export async function forwardKills(options: ForwardKillOptions): Promise<Forward
       }
       if (run > kills * 3) break
       dropped += disturb(server, random)
-      const point = random(4) === 0 ? POINTS[random(POINTS.length)] : undefined
-      const fault = point && `${point}@main:${1 + random(12)}`
+      // At a fault point, at a time, or when the receiver has a request in its hands.
+      const kind = random(4)
+      const fault = kind === 0 ? `${POINTS[random(POINTS.length)]!}@main:${1 + random(12)}` : undefined
       const moment = 350 + random(900)
+      const request = 1 + random(20)
       totals.runs += 1
       const forwarder = site.run(['forward', '--json', '--where', EXPRESSION], { fault })
-      const timer = fault ? undefined : setTimeout(forwarder.kill, moment)
+      const timer = kind === 1 ? setTimeout(forwarder.kill, moment) : undefined
+      if (kind > 1)
+        server.fail({ operation: 'hook', from: request, action: { kind: 'run', run: () => void forwarder.kill() } })
       const ended = await forwarder.ended
       clearTimeout(timer)
       if (ended.signal === 'SIGKILL') totals.kills += 1
-      const story = `${fault ?? `+${moment} ms`} ${ended.signal ?? ended.status}`
+      const cause = fault ?? (kind === 1 ? `+${moment} ms` : `request ${request}`)
+      const story = `${cause} ${ended.signal ?? ended.status}`
       if (ended.signal === null && ended.status !== 0) throw new Error(`${story}: ${ended.stdout}${ended.stderr}`)
       onRun?.(totals, story)
       // What is left of it all may be sent; a run after that would have nothing to lose.
