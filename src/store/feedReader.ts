@@ -196,7 +196,8 @@ class FeedReader implements FeedSource {
 
   /** Never behind what is committed: what comes later would be passed over. */
   private async endOf({ collection, to }: Pick<FeedQuestion, 'collection' | 'to'>): Promise<Position> {
-    const end = { sequence: await this.options.catalog.head(collection), id: Number.MAX_SAFE_INTEGER }
+    const sequence = await this.options.catalog.head(collection)
+    const end = { sequence, id: sequence === 0 ? 0 : Number.MAX_SAFE_INTEGER }
     return to && comparePositions(to, end) < 0 ? to : end
   }
 

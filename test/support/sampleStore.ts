@@ -71,8 +71,8 @@ export class SampleStore {
     const claims = await catalog.claim(owner, sources)
     if (claims.some(({ verdict }) => verdict !== 'claimed')) throw new Error('an object is known already')
     const segment = await catalog.draw(owner, 'segment', 1)
-    const firstEventId = await catalog.draw(owner, 'event', 1000)
-    const firstSessionId = await catalog.draw(owner, 'session', 100)
+    const firstEventId = options.firstEventId ?? (await catalog.draw(owner, 'event', 1000))
+    const firstSessionId = options.firstSessionId ?? (await catalog.draw(owner, 'session', 100))
     const collection = options.collection ?? 'main'
     const writer = new SegmentWriter({
       directory: catalog.collectionDirectory(collection),

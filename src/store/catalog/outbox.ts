@@ -114,7 +114,7 @@ export interface Receipt {
   readonly startTime: number | null
   /** Microseconds. */
   readonly time: number
-  /** Of a batch. */
+  /** Of a batch; of what was passed over, the last batch begun before it. */
   readonly number?: number
   /** Of a batch and of what was passed over. */
   readonly from?: Position
@@ -334,14 +334,19 @@ class SqlOutbox implements Outbox {
         .returningAll()
         .executeTakeFirst()
       if (!open) throw new ColdtrailError('E_INTERNAL', { message: `batch ${number} of feed ${feedId} is not open` })
+      const time = now()
       const bounded = { ...settlement, rejected: settlement.rejected.map(boundedLetter) }
       await putLetters(tx, feedId, bounded.rejected)
       await tx
         .updateTable('feeds')
-        .set({ ...added(feed, bounded), rejected: feed.rejected + bounded.rejected.length, batches: feed.batches + 1 })
+        .set({
+          ...added(feed, bounded, time),
+          rejected: feed.rejected + bounded.rejected.length,
+          batches: feed.batches + 1,
+        })
         .where('id', '=', feedId)
         .execute()
-      return this.addReceipt(tx, feed, { kind: 'batch', number, ...rangeOf(open), settlement: bounded })
+      return this.addReceipt(tx, feed, { kind: 'batch', time, number, ...rangeOf(open), settlement: bounded })
     })
     faultPoint('outbox.settled')
     await this.writeReceipts()
@@ -370,7 +375,7 @@ class SqlOutbox implements Outbox {
         .where('id', '=', feedId)
         .execute()
       const passed = { superseded, offline }
-      if (counted) await this.addReceipt(tx, feed, { kind: 'pass', from, to: position, passed })
+      if (counted) await this.addReceipt(tx, feed, { kind: 'pass', number: feed.batch, from, to: position, passed })
     })
     if (counted) await this.writeReceipts()
   }
@@ -378,12 +383,17 @@ class SqlOutbox implements Outbox {
   async settleDeadLetters(feedId: number, settlement: LetterSettlement): Promise<Receipt> {
     const receipt = await this.write(async (tx) => {
       const feed = await this.feed(tx, feedId)
+      const time = now()
       const bounded = { ...settlement, rejected: settlement.rejected.map(boundedLetter) }
       for (const gone of batches([...bounded.sent, ...(bounded.givenUp ?? [])]))
         await tx.deleteFrom('dead_letters').where('feed', '=', feedId).where('event', 'in', gone).execute()
       await putLetters(tx, feedId, bounded.rejected)
-      await tx.updateTable('feeds').set(added(feed, bounded)).where('id', '=', feedId).execute()
-      return this.addReceipt(tx, feed, { kind: 'retry', settlement: bounded })
+      await tx
+        .updateTable('feeds')
+        .set(added(feed, bounded, time))
+        .where('id', '=', feedId)
+        .execute()
+      return this.addReceipt(tx, feed, { kind: 'retry', time, settlement: bounded })
     })
     faultPoint('outbox.settled')
     await this.writeReceipts()
@@ -543,13 +553,13 @@ async function stateOf(tx: Tx, row: FeedRow): Promise<FeedState> {
 }
 
 /** Counters of a feed with those of a settlement; dead letters that are refused again were counted before. */
-const added = (feed: FeedRow, { accepted, retried, requests, wireBytes, decodedBytes }: Settlement) => ({
+const added = (feed: FeedRow, { accepted, retried, requests, wireBytes, decodedBytes }: Settlement, time: number) => ({
   accepted: feed.accepted + accepted,
   retried: feed.retried + retried,
   requests: feed.requests + requests,
   wire_bytes: feed.wire_bytes + wireBytes,
   decoded_bytes: feed.decoded_bytes + decodedBytes,
-  last_settled: now(),
+  last_settled: time,
 })
 
 async function putLetters(tx: Tx, feed: number, letters: readonly DeadLetter[]): Promise<void> {
@@ -618,13 +628,12 @@ function parseReceipt(line: string, where: string): Receipt {
     Number.isSafeInteger(receipt.receipt) &&
     [receipt.feed, receipt.collection, receipt.expression].every((text) => typeof text === 'string') &&
     (kind === 'feed' ||
-      (kind === 'pass' && isPosition(to) && receipt.passed) ||
       (kind === 'retry' && Array.isArray(settlement?.rejected) && 'sent' in settlement) ||
-      (kind === 'batch' &&
-        Number.isSafeInteger(receipt.number) &&
+      (Number.isSafeInteger(receipt.number) &&
         isPosition(from) &&
         isPosition(to) &&
-        Array.isArray(settlement?.rejected)))
+        ((kind === 'pass' && receipt.passed !== undefined) ||
+          (kind === 'batch' && Array.isArray(settlement?.rejected)))))
   if (!isWhole) throw new ColdtrailError('E_RECEIPT_FORMAT', { where, reason: 'a field is missing' })
   return receipt as Receipt
 }
@@ -637,30 +646,35 @@ async function restoreFeed(tx: Tx, destination: string, receipts: readonly Recei
   const key = { destination, feed, collection, expression }
   let row: FeedRow = { ...NOTHING, ...key, id: await feedNumber(tx), start_time: startTime }
   const letters = new Map<number, DeadLetter>()
-  const settled = new Map<number, Receipt>()
+  const places: Receipt[] = []
   let position: Position = { sequence: 0, id: 0 }
   for (const receipt of receipts) {
     const { kind, to, settlement, passed } = receipt
     if (to && comparePositions(to, position) > 0) position = to
+    if (to) places.push(receipt)
     if (passed) {
       row = { ...row, superseded: row.superseded + passed.superseded, offline: row.offline + passed.offline }
       continue
     }
     if (!settlement) continue
-    row = { ...row, ...added(row, settlement), last_settled: receipt.time }
+    row = { ...row, ...added(row, settlement, receipt.time) }
     if ('sent' in settlement) for (const id of [...settlement.sent, ...(settlement.givenUp ?? [])]) letters.delete(id)
     for (const letter of settlement.rejected) letters.set(letter.id, letter)
     if (kind !== 'batch') continue
-    settled.set(receipt.number!, receipt)
     row = { ...row, batches: row.batches + 1, rejected: row.rejected + settlement.rejected.length }
   }
   const head = await tx.selectFrom('collections').select('head').where('name', '=', collection).executeTakeFirst()
   const end: Position = { sequence: head?.head ?? 0, id: Number.MAX_SAFE_INTEGER }
   if (comparePositions(position, end) > 0) position = end
-  row = { ...row, sequence: position.sequence, event: position.id, batch: Math.max(0, ...settled.keys()) }
+  row = {
+    ...row,
+    sequence: position.sequence,
+    event: position.id,
+    batch: Math.max(0, ...places.map(({ number }) => number!)),
+  }
   await tx.insertInto('feeds').values(row).execute()
   await putLetters(tx, row.id, [...letters.values()])
-  const open = openAgain(settled)
+  const open = openAgain(places)
   for (const batch of batches(open))
     await tx
       .insertInto('outbox')
@@ -673,15 +687,20 @@ async function restoreFeed(tx: Tx, destination: string, receipts: readonly Recei
       .execute()
 }
 
-/** What lies between settled batches; of several that lie side by side one batch is made. */
-function openAgain(settled: ReadonlyMap<number, Receipt>): { number: number; from: Position; to: Position }[] {
+/**
+ * What was begun and has no receipt: whatever lies between the receipts on both sides of a missing number. Of several
+ * that lie side by side one batch is made.
+ */
+function openAgain(places: readonly Receipt[]): { number: number; from: Position; to: Position }[] {
   const open: { number: number; from: Position; to: Position }[] = []
   let number = 1
   let from: Position = { sequence: 0, id: 0 }
-  for (const [next, receipt] of [...settled].sort(([a], [b]) => a - b)) {
-    if (next > number && comparePositions(from, receipt.from!) < 0) open.push({ number, from, to: receipt.from! })
-    number = next + 1
-    from = receipt.to!
+  for (const place of [...places].sort((a, b) => comparePositions(a.from!, b.from!))) {
+    // A batch stands in its own place, what was passed over behind the batch before it.
+    const missing = place.kind === 'batch' ? place.number! - 1 : place.number!
+    if (missing >= number && comparePositions(from, place.from!) < 0) open.push({ number, from, to: place.from! })
+    number = Math.max(number, place.number! + 1)
+    from = place.to!
   }
   return open
 }
