@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, renameSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { BENCH, COLDTRAIL, cloudTrailFolder, freshData, lastLine } from './support/input.ts'
@@ -19,12 +19,13 @@ const support = (name: string): string => join(import.meta.dirname, 'support', n
 const quiet = '--disable-warning=ExperimentalWarning'
 
 const folder = cloudTrailFolder(MEGABYTES)
-const rows = await rowsOf(folder)
 const ratios = { request: [] as number[], events: [] as number[], cpu: [] as number[] }
 const rates: number[] = []
 const peaks: number[] = []
+let destinations = 0
 let requests = 0
 let sdkRequests = 0
+const rows = await rowsOf(folder)
 const { config } = await collected('forward', folder)
 for (let run = 0; run < RUNS; run++) {
   const work = lastLine<{ cpu: number; events: number }>(
@@ -100,13 +101,10 @@ async function collected(name: string, folder: string): Promise<{ data: string; 
   return place
 }
 
-let destinations = 0
-
 /** A destination that nothing was sent to yet, over data that are there. */
 async function forwarded(config: string, events: number, args: readonly string[] = []) {
   const receiver = await receive(args)
   const name = `bench-${++destinations}`
-  const { writeFileSync, readFileSync } = await import('node:fs')
   const own = `${config}.${name}.yaml`
   writeFileSync(
     own,

@@ -37,7 +37,9 @@ export const demoCommand = defineCommand({
       say(`Made ${expected.events.toLocaleString('en-US')} events of two AWS accounts, three regions and three days:`)
       say(`${bucket.objects.toLocaleString('en-US')} objects, ${bytesText(bucket.bytes)}. An attack is among them.`)
       say(`\n${prompt(['collect', bucket.uri, '--endpoint', bucket.endpoint, ...place])}`)
-      const coldtrail = await open(loadConfig({ file: io.options.config, dataDir }), { log: io.log })
+      const coldtrail = await open(loadConfig({ file: io.options.config, dataDir, environment: process.env }), {
+        log: io.log,
+      })
       const display = await showProgress(io)
       const summary = await coldtrail
         .collect({ sources: [bucket.uri], settings: bucket.settings, signal: io.signal, onProgress: display.update })
@@ -84,7 +86,10 @@ async function forwardAttack(io: Io, dataDir: string, say: (text: string) => voi
     file: 'demo',
     environment: {},
   })
-  const coldtrail = await open({ ...loadConfig({ file: io.options.config, dataDir }), destinations }, { log: io.log })
+  const coldtrail = await open(
+    { ...loadConfig({ file: io.options.config, dataDir, environment: process.env }), destinations },
+    { log: io.log },
+  )
   try {
     say(`\n${io.style('bold', 'To Microsoft Sentinel (here: its Logs Ingestion API on loopback), only the attack:')}`)
     say(prompt(['forward', '--destination', DESTINATION, '--where', ATTACK_EXPRESSION]))

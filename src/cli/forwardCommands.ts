@@ -1,5 +1,6 @@
 /** What belongs to forwarding besides sending: where feeds are, dead letters, whether a destination can be reached. */
-import { EXIT, printable } from '../core/errors.ts'
+import { writeFileSync } from 'node:fs'
+import { ColdtrailError, EXIT, printable } from '../core/errors.ts'
 import { isoTimeText } from '../core/isoTime.ts'
 import { bytesText, countText } from '../core/terminalText.ts'
 import type { FeedStatus } from '../index.ts'
@@ -95,15 +96,24 @@ const tableCommand = defineCommand({
     destination: text('NAME', 'A configured destination, with its own tables.'),
     table: texts('NAME', 'A built-in table; repeatable, the default is AWSCloudTrail, AWSVPCFlow and Coldtrail_CL.'),
     format: choiceOr(['bicep', 'arm'], 'bicep', 'Form of the template.'),
+    out: text('FILE', 'Write it there.'),
   },
   examples: [
-    { line: 'forward table > coldtrail.bicep', note: 'For az deployment group create --template-file' },
+    { line: 'forward table --out coldtrail.bicep', note: 'For az deployment group create --template-file' },
     { line: 'forward table --table ASimAuditEventLogs --format arm', note: 'One table, as ARM JSON' },
   ],
-  async run(_args, { destination, table, format }, io) {
+  async run(_args, { destination, table, format, out }, io) {
     const coldtrail = await io.open()
     const printed = await coldtrail.forwardTable({ destination, tables: table, format })
-    io.write(Buffer.from(printed))
+    if (out === undefined) io.write(Buffer.from(printed))
+    else {
+      try {
+        writeFileSync(out, printed)
+      } catch (error) {
+        throw new ColdtrailError('E_FILE_WRITE', { path: out, cause: (error as Error).message }, { cause: error })
+      }
+      io.note(`Wrote ${out}.`)
+    }
     return EXIT.ok
   },
 })
