@@ -4,7 +4,16 @@
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -29,7 +38,8 @@ before(async () => {
   writeFileSync(join(site, 'logs/one.json'), line(1) + line(2))
   writeFileSync(join(site, 'app.json.gz'), gzipSync(line(3)))
   // One process, so that one segment has the guide's event 1234 on any machine.
-  writeFileSync(join(site, 'coldtrail.yaml'), 'collect: {processes: 1}\n')
+  const destinations = 'destinations: [{name: files, type: file, path: out}]'
+  writeFileSync(join(site, 'coldtrail.yaml'), `collect: {processes: 1}\n${destinations}\n`)
   const add = `for word; do case $word in s3://*) exec ${LAUNCHER} "$@" --endpoint ${server.endpoint};; esac; done`
   writeFileSync(join(site, 'coldtrail'), `#!/bin/sh\n${add}\nexec ${LAUNCHER} "$@"\n`)
   chmodSync(join(site, 'coldtrail'), 0o755)
@@ -55,14 +65,21 @@ function commands(): string[] {
     .filter((line) => line !== '' && !OF_THE_CLONE.has(line))
 }
 
+/** What goes on for ever is ended as a service manager would, once it has written something. */
+const untilOutput = (line: string): string =>
+  `${line} & until [ -n "$(ls out 2>/dev/null)" ] || ! kill -0 $!; do sleep 0.2; done; kill -TERM $!; wait $!; [ $? = 130 ]`
+
 function shell(line: string): Promise<{ status: number; stdout: string; stderr: string }> {
   const env = {
     ...{ HOME: site, PATH: `${process.env.PATH}`, NO_COLOR: '1', AWS_EC2_METADATA_DISABLED: 'true' },
     ...{ AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE', AWS_SECRET_ACCESS_KEY: 'example', AWS_REGION: 'us-east-1' },
   }
   return new Promise((resolve) =>
-    execFile('sh', ['-c', line], { cwd: site, env, maxBuffer: 2 ** 26 }, (error, stdout, stderr) =>
-      resolve({ status: error ? Number(error.code ?? -1) : 0, stdout, stderr }),
+    execFile(
+      'sh',
+      ['-c', line.includes('--follow') ? untilOutput(line) : line],
+      { cwd: site, env, maxBuffer: 2 ** 26 },
+      (error, stdout, stderr) => resolve({ status: error ? Number(error.code ?? -1) : 0, stdout, stderr }),
     ),
   )
 }
@@ -71,7 +88,7 @@ function shell(line: string): Promise<{ status: number; stdout: string; stderr: 
 const PROOFS: readonly (readonly [line: RegExp, proof: (stdout: string) => void])[] = [
   [/source list/, (text) => assert.equal(text.trim().split('\n').length, logs.expected.eventObjects)],
   [
-    /--dry-run/,
+    /collect .*--dry-run/,
     (text) => {
       const [, objects] = /^Would collect ([\d,]+) objects .*; 0 objects known already/.exec(text) ?? []
       assert.equal(objects?.replaceAll(',', ''), String(logs.expected.eventObjects), text)
@@ -92,6 +109,9 @@ const PROOFS: readonly (readonly [line: RegExp, proof: (stdout: string) => void]
   [/--count/, (text) => assert.match(text, /^\d+\n$/)],
   [/AccessDenied/, (text) => assert.match(text, /^\d{4}-\d\d-\d\d \d\d:00:00 +\d+ /m)],
   [/payroll\.csv/, () => assert.match(readFileSync(join(site, 'payroll.csv'), 'utf8'), /^id,uid,/)],
+  [/forward table/, (text) => assert.match(text, /^resource /m)],
+  [/forward --dry-run/, () => assert.ok(!existsSync(join(site, 'out')))],
+  [/forward --follow/, () => assert.ok(readdirSync(join(site, 'out')).length > 0)],
   [/show 1234 --raw/, (text) => assert.ok(text.length > 50)],
   [
     /--json \| tail -1/,
