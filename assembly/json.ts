@@ -4,7 +4,7 @@
  */
 import { allocate, REFUSED_AT, state } from './memory'
 import { observe } from './observables'
-import { intern, LONGEST, makeRoom } from './strings'
+import { idOf, intern, LONGEST, makeRoom } from './strings'
 
 /** Whether a key with escapes in it ends in userName. */
 // @ts-ignore: decorator
@@ -258,29 +258,29 @@ function object(at: i32, node: i32, depth: i32): i32 {
 }
 
 /** A value that a slot, or a slot inside it, wants. */
-function wanted(at: i32, entry: i32, depth: i32): i32 {
-  if (load<i32>(entry, STAMP) == stamp) return REFUSED
-  store<i32>(entry, stamp, STAMP)
-  const slot = load<i32>(entry, SLOT)
-  const isUser = load<i32>(entry, IS_USER) != 0
+function wanted(at: i32, key: i32, depth: i32): i32 {
+  if (load<i32>(key, STAMP) == stamp) return REFUSED
+  store<i32>(key, stamp, STAMP)
+  const slot = load<i32>(key, SLOT)
+  const isUser = load<i32>(key, IS_USER) != 0
   const c = load<u8>(at)
   if (c == QUOTE && slot >= 0) {
     const start = at + 1
     const end = observing ? markedString(start) : string(start)
     if (end < 0) return end
     fill(slot, escaped ? ESCAPED : STRING, start, end - 1)
-    const wantsId = load<i32>(entry, WANTS_ID) != 0
-    let id = 0
-    if (observing) id = observe(start, end - 1, isUser, escaped, marked, wantsId)
-    else if (wantsId && !escaped && end - 1 - start <= LONGEST) id = intern(start, end - 1 - start)
-    store<i32>(slotIds + (slot << 2), id)
+    const wantsId = load<i32>(key, WANTS_ID) != 0
+    let entry = 0
+    if (observing) entry = observe(start, end - 1, isUser, escaped, marked, wantsId)
+    else if (wantsId && !escaped && end - 1 - start <= LONGEST) entry = intern(start, end - 1 - start)
+    store<i32>(slotIds + (slot << 2), idOf(entry))
     return end
   }
-  if (c == OPEN_BRACE && load<i32>(entry, NODE) != 0) {
+  if (c == OPEN_BRACE && load<i32>(key, NODE) != 0) {
     if (slot >= 0) fill(slot, OTHER, at, at)
-    return object(at + 1, load<i32>(entry, NODE), depth)
+    return object(at + 1, load<i32>(key, NODE), depth)
   }
-  if (c == OPEN_BRACKET && load<i32>(entry, FIRST) != 0) return array(at + 1, load<i32>(entry, FIRST), isUser, depth)
+  if (c == OPEN_BRACKET && load<i32>(key, FIRST) != 0) return array(at + 1, load<i32>(key, FIRST), isUser, depth)
   const end = value(at, 0, isUser, depth)
   if (end < 0 || slot < 0) return end
   if (c == LETTER_T) fill(slot, TRUE, at, end)

@@ -47,30 +47,30 @@ export function handOver(start: i32, end: i32, flags: i32): void {
 
 /**
  * A string of a record; `escaped` with escapes still in it, `marked` when `. : @` or a byte beyond ASCII is in it. Its
- * id, if `wanted`.
+ * entry, if `wanted`.
  */
 export function observe(start: i32, end: i32, isUser: bool, escaped: bool, marked: bool, wanted: bool): i32 {
   const length = end - start
   if (escaped) {
-    const id = length <= LONGEST ? intern(start, length) : 0
-    const isNew = isFirst(id, OBSERVED, reader)
-    const isNewUser = isUser && isFirst(id, USER, reader)
+    const own = length <= LONGEST ? intern(start, length) : 0
+    const isNew = isFirst(own, OBSERVED, reader)
+    const isNewUser = isUser && isFirst(own, USER, reader)
     if (isNew || isNewUser) handOver(start, end, FLAG_ESCAPED | FLAG_TEXT | (isNewUser ? FLAG_USER : 0))
     return 0
   }
-  let id = wanted && length <= LONGEST ? intern(start, length) : 0
+  const entry = wanted && length <= LONGEST ? intern(start, length) : 0
   if (isUser) {
-    const own = id == 0 && length <= LONGEST ? intern(start, length) : id
+    const own = entry == 0 && length <= LONGEST ? intern(start, length) : entry
     if (isFirst(own, USER, reader)) handOver(start, end, FLAG_USER)
   }
   if (!marked) {
-    if (length >= SHORTEST_WORD && isFirst(id, OBSERVED, reader)) words(start, end)
-    return id
+    if (length >= SHORTEST_WORD && isFirst(entry, OBSERVED, reader)) words(start, end)
+    return entry
   }
-  if (length == 20 && isIsoTime(start)) return id
-  const own = id == 0 && length <= LONGEST ? intern(start, length) : id
+  if (length == 20 && isIsoTime(start)) return entry
+  const own = entry == 0 && length <= LONGEST ? intern(start, length) : entry
   if (isFirst(own, OBSERVED, reader)) marks(start, end)
-  return id
+  return entry
 }
 
 /** A string that is not JSON's: unescaped, but with whatever bytes. */
@@ -80,9 +80,9 @@ export function extract(start: i32, end: i32): void {
   for (let p = start; p < end; p++) {
     const c = load<u8>(p)
     if (c == BACKSLASH) {
-      const id = end - start <= LONGEST ? intern(start, end - start) : 0
+      const entry = end - start <= LONGEST ? intern(start, end - start) : 0
       // An escaped string of a record may have the same bytes.
-      if (isFirst(id, WORD, reader)) handOver(start, end, FLAG_TEXT)
+      if (isFirst(entry, WORD, reader)) handOver(start, end, FLAG_TEXT)
       return
     }
     marked = marked || c == DOT || c == COLON || c == AT || c >= 0x80
@@ -92,8 +92,8 @@ export function extract(start: i32, end: i32): void {
 
 export function user(start: i32, end: i32): void {
   makeRoom()
-  const id = end - start <= LONGEST ? intern(start, end - start) : 0
-  if (isFirst(id, USER, reader)) handOver(start, end, FLAG_USER)
+  const entry = end - start <= LONGEST ? intern(start, end - start) : 0
+  if (isFirst(entry, USER, reader)) handOver(start, end, FLAG_USER)
 }
 
 // --- internal ---
@@ -371,14 +371,14 @@ function domain(from: i32, to: i32): void {
       if (c < 97 || c > 122) return
     }
   }
-  const id = intern(scratch + label, last)
-  let verdict = verdictOf(id)
+  const entry = intern(scratch + label, last)
+  let verdict = verdictOf(entry)
   if (verdict == 0) {
     verdict = suffixVerdict(scratch + label, last)
-    setVerdict(id, verdict)
+    setVerdict(entry, verdict)
   }
   if (verdict != 1) {
-    if (isFirst(id, SUFFIX, reader)) emit(SUFFIX_TYPE, scratch + label, last)
+    if (isFirst(entry, SUFFIX, reader)) emit(SUFFIX_TYPE, scratch + label, last)
     return
   }
   for (let begin = 0; begin < label; begin++) {

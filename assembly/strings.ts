@@ -1,21 +1,20 @@
 /**
- * Strings met before. A cache, bounded in entries and bytes: an id says that the bytes are equal to those that got it,
- * until `forget`. Per entry it is also kept what has been done about the string, and for which reader.
+ * Strings met before. A cache, bounded in entries and bytes: who meets a string finds its entry again, until `makeRoom`.
+ * An entry is a place in memory, 0 for none; it has an id for the caller, and says what has been done about the string,
+ * and for which reader.
  */
 import { allocate, GENERATION, SLACK, state } from './memory'
 
 export const LONGEST: i32 = 4096
 const ENTRIES: i32 = 1 << 16
+/** Of each: its hash and its entry. */
 const TABLE: i32 = 1 << 17
-const TEXT_BYTES: i32 = 4 << 20
+const ENTRY_BYTES: i32 = 6 << 20
 /** Beyond, a string is not kept: text made to collide must not take forever. */
 const MOST_PROBES: i32 = 128
-const ENTRY: i32 = 32
 
-const table = allocate(TABLE * 4)
-const entries = allocate((ENTRIES + 1) * ENTRY)
-const texts = allocate(TEXT_BYTES + LONGEST + SLACK)
-/** Id 0 is none. */
+const table = allocate(TABLE * 8)
+const entries = allocate(ENTRY_BYTES + SLACK)
 let count: i32 = 0
 let used: i32 = 0
 let seed: u64 = 0
@@ -26,63 +25,71 @@ export function seedStrings(low: i32, high: i32): void {
 
 /** Called between records, so that the ids of one record hold together: for that a quarter is kept free. */
 export function makeRoom(): void {
-  if (count <= (ENTRIES >> 2) * 3 && used <= (TEXT_BYTES >> 2) * 3) return
+  if (count <= (ENTRIES >> 2) * 3 && used <= (ENTRY_BYTES >> 2) * 3) return
   count = 0
   used = 0
-  memory.fill(table, 0, TABLE * 4)
+  memory.fill(table, 0, TABLE * 8)
   store<i32>(state, load<i32>(state, GENERATION) + 1, GENERATION)
 }
 
-/** The id of `length` bytes at `at`, at most LONGEST; 0 when there is no room. */
+// An entry: the id, the length, then
+/** what may be done about a string, once for each reader, */
+export const OBSERVED: i32 = 8
+export const USER: i32 = 12
+export const WORD: i32 = 16
+export const SUFFIX: i32 = 20
+const VERDICT: i32 = 24
+/** and the string, in whole words. */
+const TEXT: i32 = 32
+
+/** The entry of `length` bytes at `at`, at most LONGEST; 0 when there is no room. */
 export function intern(at: i32, length: i32): i32 {
   const hash = hashOf(at, length)
   let slot = <i32>hash & (TABLE - 1)
   for (let probes = 0; true; probes++) {
-    const id = load<i32>(table + (slot << 2))
-    if (id == 0) break
-    const entry = entries + id * ENTRY
-    if (load<u32>(entry) == hash && load<i32>(entry, 4) == length && same(load<i32>(entry, 8), at, length)) return id
+    const entry = load<i32>(table + (slot << 3), 4)
+    if (entry == 0) break
+    if (load<u32>(table + (slot << 3)) == hash && load<i32>(entry, 4) == length && same(entry + TEXT, at, length))
+      return entry
     if (probes == MOST_PROBES) return 0
     slot = (slot + 1) & (TABLE - 1)
   }
-  if (count == ENTRIES - 1 || used + length > TEXT_BYTES) return 0
-  const id = ++count
-  const entry = entries + id * ENTRY
-  const text = texts + used
-  memory.copy(text, at, length)
-  used += length
-  store<u32>(entry, hash)
+  const size = (TEXT + length + 7) & ~7
+  if (count == ENTRIES - 1 || used + size > ENTRY_BYTES) return 0
+  const entry = entries + used
+  used += size
+  store<i32>(entry, ++count)
   store<i32>(entry, length, 4)
-  store<i32>(entry, text, 8)
-  for (let what = 12; what < ENTRY; what += 4) store<i32>(entry + what, 0)
-  store<i32>(table + (slot << 2), id)
-  return id
+  for (let what = OBSERVED; what < TEXT; what += 4) store<i32>(entry + what, 0)
+  memory.copy(entry + TEXT, at, length)
+  store<u32>(table + (slot << 3), hash)
+  store<i32>(table + (slot << 3), entry, 4)
+  return entry
 }
 
-/** What may be done about a string, once for each reader. */
-export const OBSERVED: i32 = 12
-export const USER: i32 = 16
-export const WORD: i32 = 20
-export const SUFFIX: i32 = 24
-const VERDICT: i32 = 28
-
-/** True the first time for this reader; always for a string without an id. */
+/** 1 and more, below ENTRIES; 0 for no entry. */
 // @ts-ignore: decorator
 @inline
-export function isFirst(id: i32, what: i32, reader: i32): bool {
-  if (id == 0) return true
-  const at = entries + id * ENTRY + what
-  if (load<i32>(at) == reader) return false
-  store<i32>(at, reader)
+export function idOf(entry: i32): i32 {
+  return entry == 0 ? 0 : load<i32>(entry)
+}
+
+/** True the first time for this reader; always without an entry. */
+// @ts-ignore: decorator
+@inline
+export function isFirst(entry: i32, what: i32, reader: i32): bool {
+  if (entry == 0) return true
+  if (load<i32>(entry + what) == reader) return false
+  store<i32>(entry + what, reader)
   return true
 }
 
 /** Something known of the string itself; 0 at first. */
-export function verdictOf(id: i32): i32 {
-  return id == 0 ? 0 : load<i32>(entries + id * ENTRY, VERDICT)
+export function verdictOf(entry: i32): i32 {
+  return entry == 0 ? 0 : load<i32>(entry + VERDICT)
 }
-export function setVerdict(id: i32, verdict: i32): void {
-  if (id != 0) store<i32>(entries + id * ENTRY, verdict, VERDICT)
+export function setVerdict(entry: i32, verdict: i32): void {
+  if (entry != 0) store<i32>(entry + VERDICT, verdict)
 }
 
 // --- internal ---

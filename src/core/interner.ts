@@ -56,6 +56,31 @@ export class Interner {
     const start = this.places[id * 2]!
     return this.arena.subarray(start, start + this.places[id * 2 + 1]!)
   }
+  /** Where they are in `values`: from `start(id)` to `end(id)`; valid as long. */
+  get values(): Buffer {
+    return this.arena
+  }
+  start(id: number): number {
+    return this.places[id * 2]!
+  }
+  end(id: number): number {
+    return this.places[id * 2]! + this.places[id * 2 + 1]!
+  }
+  /** Below 0 when the bytes of `a` come before those of `b`. */
+  compare(a: number, b: number): number {
+    const { arena, places } = this
+    const startA = places[a * 2]!
+    const startB = places[b * 2]!
+    const lengthA = places[a * 2 + 1]!
+    const lengthB = places[b * 2 + 1]!
+    const common = Math.min(lengthA, lengthB)
+    for (let i = 0; i < common; i++) {
+      const difference = arena[startA + i]! - arena[startB + i]!
+      if (difference !== 0) return difference
+    }
+    return lengthA - lengthB
+  }
+
   /** Bytes of all values together. */
   get valueBytes(): number {
     return this.used

@@ -97,6 +97,8 @@ export class EventBuilder implements EventSink {
   /** Columns set in the row in progress. */
   private readonly touched = new Int32Array(EVENT_COLUMNS.length)
   private touchedCount = 0
+  /** 1: the column has a value in the row group. */
+  private readonly used = new Uint8Array(EVENT_COLUMNS.length)
   private generation = -1
 
   constructor(options: {
@@ -161,7 +163,7 @@ export class EventBuilder implements EventSink {
     if (value === before && into.column.indexed) this.observer?.columnValue(into.column, bytes, start, end)
     if (id !== 0) into.learn(id, value)
     into.ids[this.row] = value
-    this.touched[this.touchedCount++] = column
+    this.touch(column)
   }
 
   known(column: number, id: number): boolean {
@@ -170,7 +172,7 @@ export class EventBuilder implements EventSink {
     const value = into.known[id]
     if (!value) return false
     into.ids[this.row] = value - 1
-    this.touched[this.touchedCount++] = column
+    this.touch(column)
     return true
   }
 
@@ -188,12 +190,12 @@ export class EventBuilder implements EventSink {
       return
     }
     into.ids[this.row] = id
-    this.touched[this.touchedCount++] = column
+    this.touch(column)
   }
 
   int(column: number, value: number): void {
     ;(this.columns[column] as IntColumn).values[this.row] = value
-    this.touched[this.touchedCount++] = column
+    this.touch(column)
   }
 
   time(microseconds: number): void {
@@ -225,7 +227,7 @@ export class EventBuilder implements EventSink {
       phrases.insert(id)
     }
     this.message.ids[row] = id
-    this.touched[this.touchedCount++] = MESSAGE
+    this.touch(MESSAGE)
   }
 
   commit(): void {
@@ -256,24 +258,38 @@ export class EventBuilder implements EventSink {
     this.onReject(bytes, start, end, offset, reason)
   }
 
+  private touch(column: number): void {
+    this.touched[this.touchedCount++] = column
+    this.used[column] = 1
+  }
+
   /** Writes the rows held as one row group. */
   flush(): void {
-    const { row, file } = this
+    const { row, file, used } = this
     if (row === 0) return
     const times = (this.columns[TIME] as IntColumn).values
-    for (const column of this.texts) if (column.counted) column.count(times, row)
     for (let i = 0; i < EVENT_COLUMNS.length; i++) {
       const column = this.columns[i]
-      if (column instanceof IntColumn) column.write(file, row)
-      else if (column instanceof TextColumn) column.write(file, row)
-      else if (i === DATA || i === METADATA_UID) {
+      if (column && used[i] === 0 && !ALWAYS.has(i)) column.skip(file, row)
+      else if (column instanceof IntColumn) column.write(file, row)
+      else if (column instanceof TextColumn) {
+        if (column.counted) column.count(times, row)
+        column.write(file, row)
+      } else if (i === DATA || i === METADATA_UID) {
         const { pages, nulls } = (i === DATA ? this.data : this.metadataUid).take()
         file.bytes(pages, row, nulls)
-      } else (this.columns[COLUMN_INDEX.get(EVENT_COLUMNS[i]!.name.slice(0, -4))!] as TextColumn).writeKeys(file, row)
+      } else {
+        const addresses = COLUMN_INDEX.get(EVENT_COLUMNS[i]!.name.slice(0, -4))!
+        if (used[addresses] === 0) file.nulls(row)
+        else (this.columns[addresses] as TextColumn).writeKeys(file, row)
+      }
     }
     file.endRowGroup(row)
     if (!this.message.kept) this.phrases.clear()
-    for (const column of this.columns) column?.reset(row, column.column.name === 'segment_day')
+    this.columns.forEach((column, i) => {
+      if (i !== SEGMENT_DAY && (used[i] === 1 || ALWAYS.has(i))) column?.reset(row)
+    })
+    used.fill(0)
     this.row = 0
   }
 
@@ -309,6 +325,9 @@ const MESSAGE = COLUMN_INDEX.get('message')!
 const DATA = COLUMN_INDEX.get('data')!
 const SEGMENT_DAY = COLUMN_INDEX.get('segment_day')!
 
+/** Columns that every row has, or may have without `touch`. */
+const ALWAYS: ReadonlySet<number> = new Set([0, 1, 2, 3, 4, TIME, SEGMENT_DAY])
+
 const emptyTally = () => ({ events: 0, rejects: 0, time1: null as number | null, time2: null as number | null })
 
 class IntColumn {
@@ -327,6 +346,11 @@ class IntColumn {
   }
   clearRow(row: number): void {
     this.values[row] = Number.NaN
+  }
+  /** No row has a value. */
+  skip(file: ParquetFileWriter, rows: number): void {
+    this.nulls += rows
+    file.nulls(rows)
   }
   write(file: ParquetFileWriter, rows: number): void {
     const { values } = this
@@ -402,9 +426,15 @@ class TextColumn {
     this.known.fill(0)
   }
 
+  /** No row has a value. */
+  skip(file: ParquetFileWriter, rows: number): void {
+    this.nulls += rows
+    file.nulls(rows)
+  }
+
   write(file: ParquetFileWriter, rows: number): void {
     const { ids, interner } = this
-    const { dictionary, used } = this.localise(ids, rows, (id) => interner.bytes(id))
+    const { dictionary, used } = this.localise(ids, rows, interner)
     if (dictionary.count > 0) {
       if (!this.least || Buffer.compare(dictionary.least, this.least) < 0) this.least = Buffer.from(dictionary.least)
       if (!this.most || Buffer.compare(dictionary.most, this.most) > 0) this.most = Buffer.from(dictionary.most)
@@ -414,10 +444,7 @@ class TextColumn {
       const pages = new BytesPageBuilder(this.column.nullable, VALUE_PAGE_BYTES)
       for (let i = 0; i < rows; i++) {
         if (ids[i]! < 0) pages.addNull()
-        else {
-          const value = interner.bytes(ids[i]!)
-          pages.add(value, 0, value.length)
-        }
+        else pages.add(interner.values, interner.start(ids[i]!), interner.end(ids[i]!))
       }
       const taken = pages.take()
       this.nulls += taken.nulls
@@ -442,7 +469,7 @@ class TextColumn {
       }
       ids[i] = id < 0 ? -1 : keyOf[id]!
     }
-    const { dictionary } = this.localise(ids, rows, (id) => keys.bytes(id))
+    const { dictionary } = this.localise(ids, rows, keys)
     file.dictionary(localIds, rows, dictionary)
   }
 
@@ -453,8 +480,7 @@ class TextColumn {
     return count <= ROW_GROUP_ROWS * 2 && valueBytes <= COUNTED_BYTES / 8
   }
 
-  reset(rows: number, constant: boolean): void {
-    if (constant) return
+  reset(rows: number): void {
     this.ids.fill(-1, 0, rows)
     if (this.kept) return
     this.counted = false
@@ -465,16 +491,17 @@ class TextColumn {
 
   values(): ColumnValue[] {
     const { interner, tallies, column } = this
-    // In Latin-1 a string sorts as its bytes do, and V8 sorts strings fast.
-    const order: { key: string; id: number }[] = []
+    // In Latin-1 a string sorts as its bytes do, and V8 sorts strings fast when no function compares them.
+    const ids = new Map<string, number>()
     for (let id = 0; id < interner.count; id++) {
-      if (tallies[id * 3]! > 0) order.push({ key: interner.bytes(id).toString('latin1'), id })
+      if (tallies[id * 3]! > 0) ids.set(interner.bytes(id).toString('latin1'), id)
     }
-    order.sort((a, b) => (a.key < b.key ? -1 : 1))
-    return order.map(({ id }) => {
-      const [count, first, last] = tallies.subarray(id * 3, id * 3 + 3) as unknown as [number, number, number]
+    return [...ids.keys()].sort().map((key) => {
+      const id = ids.get(key)!
+      const first = tallies[id * 3 + 1]!
+      const last = tallies[id * 3 + 2]!
       const [time1, time2] = first <= last ? [first, last] : [null, null]
-      return { column: column.name, value: interner.bytes(id), count, time1, time2 }
+      return { column: column.name, value: interner.bytes(id), count: tallies[id * 3]!, time1, time2 }
     })
   }
 
@@ -494,18 +521,17 @@ class TextColumn {
     }
   }
 
-  /** Renumbers `ids` densely into `localIds` and collects their values as a Parquet dictionary. */
-  private localise(
-    ids: Int32Array,
-    rows: number,
-    bytesOf: (id: number) => Buffer,
-  ): { dictionary: RowGroupDictionary; used: number } {
-    this.local.fill(0)
+  /** Renumbers `ids` of `values` densely into `localIds` and collects the values as a Parquet dictionary. */
+  private localise(ids: Int32Array, rows: number, values: Interner): { dictionary: RowGroupDictionary; used: number } {
+    if (this.local.length < values.count) this.local = new Int32Array(values.count * 2)
+    else this.local.fill(0)
+    const { local } = this
+    const { values: bytes } = values
     plain.clear()
     let count = 0
     let used = 0
-    let least: Buffer = EMPTY
-    let most: Buffer = EMPTY
+    let least = 0
+    let most = 0
     for (let i = 0; i < rows; i++) {
       const id = ids[i]!
       if (id < 0) {
@@ -513,21 +539,24 @@ class TextColumn {
         continue
       }
       used++
-      if (id >= this.local.length)
-        this.local = copyInto(this.local, new Int32Array(Math.max(id + 1, this.local.length * 2)))
-      let local = this.local[id]!
-      if (local === 0) {
-        local = ++count
-        this.local[id] = local
-        const value = bytesOf(id)
-        plain.uint32(value.length)
-        plain.bytes(value)
-        if (count === 1 || Buffer.compare(value, least) < 0) least = value
-        if (count === 1 || Buffer.compare(value, most) > 0) most = value
+      let at = local[id]!
+      if (at === 0) {
+        at = ++count
+        local[id] = at
+        const start = values.start(id)
+        const end = values.end(id)
+        plain.uint32(end - start)
+        plain.slice(bytes, start, end)
+        if (count === 1) {
+          least = id
+          most = id
+        } else if (values.compare(id, least) < 0) least = id
+        else if (values.compare(id, most) > 0) most = id
       }
-      localIds[i] = local - 1
+      localIds[i] = at - 1
     }
-    return { dictionary: { plain: plain.view(), count, least, most }, used }
+    const bound = (id: number) => (count === 0 ? EMPTY : values.bytes(id))
+    return { dictionary: { plain: plain.view(), count, least: bound(least), most: bound(most) }, used }
   }
 }
 

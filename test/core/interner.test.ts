@@ -70,3 +70,16 @@ test('a buffer that is used again with other bytes is read again', () => {
   assert.equal(interner.intern(buffer, 0, buffer.length), 1)
   assert.equal(interner.bytes(0).toString(), 'first value')
 })
+
+test('compares values as their bytes do', () => {
+  const bytes = fc.uint8Array({ maxLength: 6, max: 3 }).map((value) => Buffer.from(value))
+  fc.assert(
+    fc.property(bytes, bytes, (a, b) => {
+      const interner = new Interner()
+      const first = interner.intern(a, 0, a.length)
+      const second = interner.intern(b, 0, b.length)
+      assert.equal(Math.sign(interner.compare(first, second)), Buffer.compare(a, b))
+      assert.ok(a.equals(interner.values.subarray(interner.start(first), interner.end(first))))
+    }),
+  )
+})

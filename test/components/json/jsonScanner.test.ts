@@ -334,6 +334,140 @@ suite('the scanner and JSON.parse agree', () => {
   })
 })
 
+suite('records and the window that is scanned', () => {
+  const WINDOW = 256 * 1024
+  /** Text of about so many bytes for inside a record; whatever it is cut at must be read again whole. */
+  const FILLERS: readonly ((random: (below: number) => number) => string)[] = [
+    (random) => `${random(1e9)}${random(1e9)}`,
+    () => '-12.75e+10',
+    () => 'true',
+    (random) => `"10.${random(200)}.${random(250)}.7"`,
+    (random) => `"${'é日'.repeat(random(9))}\\u0041\\n${random(99)}"`,
+    (random) => `{"x userName" : "user${random(50)}" , "k" : [ ] }`,
+    (random) => `"arn:aws:iam::${random(1e9)}:user/u${random(1000)}"`,
+  ]
+  const recordText = (random: (below: number) => number, size: number): string => {
+    const inner: string[] = []
+    for (let length = 0; length < size; length += inner.at(-1)!.length + 1)
+      inner.push(FILLERS[random(FILLERS.length)]!(random))
+    return `{"a":"v${random(20)}","x":[${inner.join(',')}],"ip":"192.0.2.${random(250)}","n":${random(1e9)}}`
+  }
+  const fields = ({ items }: ReturnType<typeof scan>) =>
+    items.map((item) => ({
+      kind: item.kind,
+      data: item.data.toString(),
+      columns: item.kind === 'event' && item.columns,
+    }))
+
+  test('records of every size are alike alone and together, in one piece and in several', () => {
+    for (let seed = 0; seed < 2; seed++) {
+      const random = seededRandom(SEED + seed)
+      const sizes = [10, 5000, WINDOW - 40 - random(80), WINDOW, 40_000, 2 * WINDOW - 100, 200]
+      const texts = sizes.flatMap((size) => [recordText(random, size), recordText(random, random(900))])
+      const alone = texts.map((text) => scan(Buffer.from(text)))
+      const together = scan(Buffer.from(texts.join('\n')))
+      assert.deepEqual(fields(together), alone.flatMap(fields))
+      const everything = new Set(alone.flatMap(({ observed }) => [...observed]))
+      assert.deepEqual([...together.observed].sort(), [...everything].sort())
+      assert.ok(everything.size > 1000)
+      const sink = new RecordingSink()
+      const parser = new JsonObjectParser(table, sink, { observe: true })
+      const bytes = Buffer.from(`[${texts.join(' ,\n')}]`)
+      for (let at = 0; at < bytes.length; ) {
+        const next = at + 1 + random(WINDOW)
+        parser.push(bytes.subarray(at, next))
+        at = next
+      }
+      parser.end()
+      sink.observables.flush()
+      const pieces = { items: sink.items, observed: sink.observed, slow: 0 }
+      assert.deepEqual(fields(pieces), fields(together))
+      assert.deepEqual([...sink.observed].sort(), [...everything].sort())
+    }
+  })
+
+  test('a value that no record is ends where it ends, wherever the window does', () => {
+    for (const shift of [-3, -2, -1, 0, 1, 2]) {
+      const first = `{"a":"${'x'.repeat(WINDOW - 20 + shift)}"}`
+      const { items } = scan(Buffer.from(`[${first},1234567890,"last"]`))
+      assert.deepEqual(
+        items.map(({ data }) => data.toString()),
+        [first, '1234567890', '"last"'],
+      )
+      const number = `[${'1'.repeat(WINDOW + shift)},{"a":"after"}]`
+      assert.deepEqual(
+        scan(Buffer.from(number)).items.map(({ kind, data }) => [kind, data.length]),
+        [
+          ['reject', WINDOW + shift],
+          ['event', 13],
+        ],
+      )
+    }
+  })
+
+  test('what a sink does with a value never harms the record at hand', () => {
+    // A user name of this length makes the module's memory grow in the middle of an event.
+    const text = `{"userName":"${'U'.repeat(5000)}","a":"${'b.example.com '.repeat(80_000)}","ip":"192.0.2.9","n":7}`
+    const sink = new (class extends RecordingSink {
+      override slice(column: number, bytes: Buffer, start: number, end: number, id?: number): void {
+        this.observables.user(bytes, start, end)
+        this.observables.extract(bytes, start, end)
+        super.slice(column, bytes, start, end, id)
+      }
+    })()
+    const parser = new JsonObjectParser(table, sink, { observe: true })
+    parser.push(Buffer.from(`${text}\n${text}\n{"a":"last"}`))
+    parser.end()
+    const columns = sink.items.map((item) => item.kind === 'event' && item.columns)
+    assert.deepEqual(columns, [expectedColumns(parsed(text)), expectedColumns(parsed(text)), { ...LAST }])
+  })
+  const LAST = { data_type: 'test', message: 'last' }
+
+  test('more strings than are remembered', () => {
+    const random = seededRandom(SEED)
+    const values = Array.from({ length: 70_000 }, (_, i) => (random(3) === 0 ? `again${random(2000)}` : `new${i}`))
+    const texts = values.map((value, i) => `{"a":"${value}","userName":"${values[i >> 1]}","ip":"10.0.0.${i % 250}"}`)
+    const { items, observed } = scan(Buffer.from(texts.join('\n')))
+    assert.equal(items.length, values.length)
+    items.forEach((item, i) => {
+      assert.ok(item.kind === 'event')
+      assert.equal(item.columns.message, values[i])
+      assert.equal(item.columns.actor_user_name, values[i >> 1])
+    })
+    for (const value of values.slice(0, 3000))
+      assert.ok(keyedObservables(value, true).every((found) => observed.has(found)))
+  })
+
+  test('two parsers by turns: each sink is told everything', () => {
+    const random = seededRandom(SEED)
+    const texts = Array.from({ length: 200 }, () => recordText(random, random(300)))
+    const sinks = [new RecordingSink(), new RecordingSink()]
+    const parsers = sinks.map((sink) => new JsonObjectParser(table, sink, { observe: true }))
+    for (const text of texts) for (const parser of parsers) parser.push(Buffer.from(`${text}\n`))
+    for (const parser of parsers) parser.end()
+    for (const sink of sinks) sink.observables.flush()
+    const expected = new Set(texts.flatMap((text) => [...observablesIn(text)]))
+    for (const { items, observed } of sinks) {
+      assert.equal(items.length, texts.length)
+      assert.deepEqual([...observed].sort(), [...expected].sort())
+    }
+  })
+
+  test('many tables live beside each other', () => {
+    const many = Array.from({ length: 400 }, (_, i) =>
+      compileTable({ ...DECLARATION, slots: { ...DECLARATION.slots, a: `a${i}` } }),
+    )
+    for (let round = 0; round < 2; round++)
+      many.forEach((each, i) => {
+        const sink = new RecordingSink()
+        const parser = new JsonObjectParser(each, sink, { observe: false })
+        parser.push(Buffer.from(`{"a${i}":"mine","a":"not mine","k${i}${round}":1}`))
+        parser.end()
+        assert.equal(sink.items[0]!.kind === 'event' && sink.items[0]!.columns.message, 'mine')
+      })
+  })
+})
+
 test('a record that needs JSON.parse is counted, and only such', () => {
   assert.equal(scan(Buffer.from('{"a":"x","n":1.5,"t":1688989502.5}')).slow, 0)
   assert.equal(scan(Buffer.from('{"a":"x\\n"}')).slow, 0)
