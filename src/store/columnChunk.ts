@@ -6,42 +6,31 @@
  * neighbours lie behind one another, and a run of them is copied by one call instead of one a string: that is the
  * greater part of the cost of reading records.
  */
-import type { DuckDBBlobVector, DuckDBDataChunk } from '@duckdb/node-api'
+import { DuckDBBlobVector, type DuckDBDataChunk } from '@duckdb/node-api'
 
 export class ColumnChunk {
   readonly rows: number
-  private readonly chunk: DuckDBDataChunk
-  private readonly index: ReadonlyMap<string, number>
-  private readonly numberColumns = new Map<string, Float64Array>()
-  private readonly textColumns = new Map<string, TextColumn>()
+  private readonly columns = new Map<string, Float64Array | TextColumn>()
 
-  /** `index`: place of each column. */
-  constructor(chunk: DuckDBDataChunk, index: ReadonlyMap<string, number>) {
-    this.chunk = chunk
+  /** Takes the chunk: its memory is freed at once, for to the garbage collector it looks like a few bytes. */
+  constructor(chunk: DuckDBDataChunk, names: readonly string[]) {
     this.rows = chunk.rowCount
-    this.index = index
+    names.forEach((name, index) => {
+      const vector = chunk.getColumnVector(index)
+      const isText = vector instanceof DuckDBBlobVector
+      this.columns.set(name, isText ? new TextColumn(vector, this.rows) : numbersOf(vector as unknown as RawNumbers))
+    })
+    chunk.reset()
   }
 
   /** Of a DOUBLE column; NaN for NULL. */
   numbers(name: string): Float64Array {
-    let column = this.numberColumns.get(name)
-    if (!column) {
-      const { items, validity } = this.chunk.getColumnVector(this.index.get(name)!) as unknown as RawNumbers
-      column = items
-      for (let row = 0; row < this.rows; row++) if (!validity.itemValid(row)) column[row] = Number.NaN
-      this.numberColumns.set(name, column)
-    }
-    return column
+    return this.columns.get(name) as Float64Array
   }
 
   /** Of a BLOB column. */
   texts(name: string): TextColumn {
-    let column = this.textColumns.get(name)
-    if (!column) {
-      column = new TextColumn(this.chunk.getColumnVector(this.index.get(name)!) as DuckDBBlobVector, this.rows)
-      this.textColumns.set(name, column)
-    }
-    return column
+    return this.columns.get(name) as TextColumn
   }
 }
 
@@ -78,9 +67,11 @@ export class TextColumn {
         }
         dataView.setUint32(first * HEADER_BYTES, total, true)
       }
-      const { buffer, byteOffset } = vector.getItemBytes(first)!
+      const bytes = vector.getItemBytes(first)!
       if (total > length) dataView.setUint32(first * HEADER_BYTES, length, true)
-      this.runs.push(Buffer.from(buffer as ArrayBuffer, byteOffset, total))
+      // A text in place is a view of the header, which goes with the chunk.
+      const isInPlace = total <= IN_PLACE_BYTES
+      this.runs.push(isInPlace ? Buffer.from(bytes) : Buffer.from(bytes.buffer, bytes.byteOffset, total))
     }
   }
 
@@ -102,10 +93,16 @@ export class TextColumn {
 
 // --- internal ---
 
-/** What the package keeps to itself; both are copies of DuckDB's memory. */
+/** What the package keeps to itself. */
 interface RawNumbers {
   readonly items: Float64Array
   readonly validity: { itemValid(row: number): boolean }
+}
+
+function numbersOf({ items, validity }: RawNumbers): Float64Array {
+  const numbers = items.slice()
+  for (let row = 0; row < numbers.length; row++) if (!validity.itemValid(row)) numbers[row] = Number.NaN
+  return numbers
 }
 
 interface RawVector {

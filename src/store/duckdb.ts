@@ -92,8 +92,7 @@ export class DuckDb {
 
   /** The same for answers of many rows; for what may be selected see columnChunk.ts. */
   async *columns(query: Query): AsyncGenerator<ColumnChunk> {
-    for await (const { chunk, names } of this.dataChunks(query))
-      yield new ColumnChunk(chunk, new Map(names.map((name, index) => [name, index])))
+    for await (const { chunk, names } of this.dataChunks(query)) yield new ColumnChunk(chunk, names)
   }
 
   private async *dataChunks(query: Query): AsyncGenerator<{ chunk: DuckDBDataChunk; names: readonly string[] }> {
