@@ -19,16 +19,22 @@ import {
 } from 'node:zlib'
 import type { BatchLimits } from '../components/destination.ts'
 
+/** What a stream's trailer tells of its raw bytes. */
+export interface RawSum {
+  readonly length: number
+  readonly crc: number
+}
+
 export interface BlockCompressor {
   /** Bytes of the stream besides its blocks, at most. */
   readonly overhead: number
   /** `before`: what came before this block in the stream, as far as it is there. */
   block(raw: Buffer, before: Buffer | undefined): Promise<Buffer>
-  /** `raw`: all blocks uncompressed; `tail`: a few bytes to be put behind them. */
-  join(blocks: readonly Buffer[], raw: readonly Buffer[], tail: Buffer): Promise<Buffer>
+  /** `raw`: of all blocks together; `tail`: a few bytes to be put behind them. */
+  join(blocks: readonly Buffer[], raw: RawSum, tail: Buffer): Promise<Buffer>
   /** What `join` made, uncompressed. */
   decode(body: Buffer): Promise<Buffer>
-  /** Bytes of a block's end that `before` of the next one needs. */
+  /** Bytes of a block's end that `before` of the next one needs; 0 when blocks are kept as they are. */
   readonly window: number
 }
 
@@ -43,6 +49,8 @@ const deflate = promisify<Buffer, ZlibOptions, Buffer>(deflateRaw)
 const compress = promisify<Buffer, ZstdOptions, Buffer>(zstdCompress)
 
 const WINDOW = 32 * 1024
+/** Output is collected in pieces of this size: one for most blocks, since each costs a turn of the event loop. */
+const MINIMUM_CHUNK = 16 * 1024
 /** No name, no time, unknown system: equal batches are equal bytes. */
 const GZIP_HEADER = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff])
 const GZIP_TRAILER_BYTES = 8
@@ -56,23 +64,18 @@ function gzipBlocks(level: number): BlockCompressor {
     block: (raw, before) =>
       deflate(raw, {
         level,
+        chunkSize: Math.max(MINIMUM_CHUNK, raw.length >> 2),
         finishFlush: constants.Z_SYNC_FLUSH,
         ...(before && before.length > 0 ? { dictionary: before } : {}),
       }),
-    async join(blocks, raw, tail) {
+    async join(blocks, { length, crc }, tail) {
       const end = Buffer.alloc(STORED_HEADER_BYTES + tail.length + GZIP_TRAILER_BYTES)
       end[0] = 1
       end.writeUInt16LE(tail.length, 1)
       end.writeUInt16LE(~tail.length & 0xffff, 3)
       tail.copy(end, STORED_HEADER_BYTES)
-      let check = 0
-      let size = tail.length
-      for (const bytes of raw) {
-        check = crc32(bytes, check)
-        size += bytes.length
-      }
-      end.writeUInt32LE(crc32(tail, check), STORED_HEADER_BYTES + tail.length)
-      end.writeUInt32LE(size >>> 0, STORED_HEADER_BYTES + tail.length + 4)
+      end.writeUInt32LE(crc32(tail, crc), STORED_HEADER_BYTES + tail.length)
+      end.writeUInt32LE((length + tail.length) >>> 0, STORED_HEADER_BYTES + tail.length + 4)
       return Buffer.concat([GZIP_HEADER, ...blocks, end])
     },
     decode: promisify<Buffer, Buffer>(gunzip),

@@ -3,6 +3,8 @@
  * is compressed while the next one is encoded, and joins the batch when it fits. Near the limit blocks get smaller, so
  * that a batch is filled to about 99 %. An element is never cut, and the order of events is kept.
  */
+
+import { crc32 } from 'node:zlib'
 import type { BatchLimits, ElementWriter, Encoded } from '../components/destination.ts'
 import type { OutgoingEvent } from '../core/outgoingEvent.ts'
 import type { DeadLetter, Position } from '../store/catalog/outbox.ts'
@@ -33,7 +35,9 @@ export class Packer {
   private readonly compressor: BlockCompressor
   private readonly separator: number
   /** Block that is being filled, and one that is being compressed. */
-  private filling = new Block(BLOCK_BYTES)
+  private filling: Block
+  /** Memory of blocks that have been compressed. */
+  private readonly spare: Buffer[] = []
   private underWay: { readonly block: Block; readonly done: Promise<void> } | undefined
   private batch = new OpenBatch()
   /** Raw bytes that a byte on the wire stood for, lately. */
@@ -43,6 +47,7 @@ export class Packer {
     this.limits = limits
     this.encode = encode
     this.compressor = blockCompressor(limits.compression)
+    this.filling = this.block()
     this.separator = limits.framing === 'array' ? COMMA : NEWLINE
   }
 
@@ -67,14 +72,14 @@ export class Packer {
         `its ${length} bytes exceed the ${limits.decodedBytes} that a batch may have`,
       )
     if (this.mustOpen(filling, event.time)) {
-      const block = new Block(BLOCK_BYTES)
+      const block = this.block()
       block.opensBatch = true
       block.take(filling, start)
       block.push(event, length, at)
       return this.rotate(block)
     }
     filling.push(event, length, at)
-    return filling.length >= this.goal() ? this.rotate(new Block(BLOCK_BYTES)) : undefined
+    return filling.length >= this.goal() ? this.rotate(this.block()) : undefined
   }
 
   /** Nothing up to this position is left to be sent. */
@@ -89,7 +94,7 @@ export class Packer {
 
   /** Closes what is open; more may be added afterwards. */
   async end(): Promise<void> {
-    await this.rotate(new Block(0))
+    await this.rotate(this.block())
     await this.underWay?.done
     this.underWay = undefined
     await this.close()
@@ -97,11 +102,15 @@ export class Packer {
 
   // --- internal ---
 
+  private block(): Block {
+    return new Block(this.spare.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES + 16 * 1024))
+  }
+
   private refuse(start: number, event: OutgoingEvent, at: Position, reason: string): Promise<void> | undefined {
     this.filling.length = start
     this.filling.to = at
     this.filling.refused.push({ letter: { id: event.id, uid: event.uid, reason }, at })
-    return this.filling.refused.length >= MAX_REFUSED ? this.rotate(new Block(BLOCK_BYTES)) : undefined
+    return this.filling.refused.length >= MAX_REFUSED ? this.rotate(this.block()) : undefined
   }
 
   /** Whether an element of so many bytes would break a limit of the batch that is open. */
@@ -151,7 +160,7 @@ export class Packer {
     if (block.ids.length > 0) {
       const { raw } = block
       if (limits.framing === 'array') raw[0] = batch.ids.length === 0 ? OPEN_BRACKET : this.separator
-      const packed = await compressor.block(raw, batch.tail(compressor.window))
+      const packed = await compressor.block(raw, batch.tail)
       if (batch.wire + packed.length + compressor.overhead > limits.wireBytes) {
         if (batch.ids.length > 0) {
           await this.close()
@@ -160,7 +169,8 @@ export class Packer {
         return this.split(block, packed.length)
       }
       this.ratio = Math.max(1, (this.ratio + raw.length / packed.length) / 2)
-      batch.append(block, packed)
+      batch.append(block, packed, compressor.window)
+      if (compressor.window > 0) this.spare.push(block.buffer)
     }
     for (const { letter } of block.refused) batch.refused.push(letter)
     if (block.to) batch.to = block.to
@@ -185,7 +195,7 @@ export class Packer {
     if (batch.to === undefined) return
     const tail = this.limits.framing === 'array' ? CLOSE_ARRAY : NOTHING
     const { ids, uids, lengths, refused, to } = batch
-    const body = ids.length > 0 ? await compressor.join(batch.blocks, batch.raw, tail) : NOTHING
+    const body = ids.length > 0 ? await compressor.join(batch.blocks, batch, tail) : NOTHING
     this.closed.push({ body, decodedBytes: batch.length + tail.length, ids, uids, lengths, refused, to })
   }
 }
@@ -206,13 +216,14 @@ export async function bodyOfPart(
   const isArray = limits.framing === 'array'
   if (isArray) raw[0] = OPEN_BRACKET
   const tail = isArray ? CLOSE_ARRAY : NOTHING
-  const body = await compressor.join([await compressor.block(raw, undefined)], [raw], tail)
+  const sum = { length: raw.length, crc: crc32(raw) }
+  const body = await compressor.join([await compressor.block(raw, undefined)], sum, tail)
   return { body, decodedBytes: raw.length + tail.length }
 }
 
 // --- internal ---
 
-const BLOCK_BYTES = 256 * 1024
+const BLOCK_BYTES = 1024 * 1024
 const SMALLEST_BLOCK = 4 * 1024
 /** Refused events after which a batch is closed, so that they do not pile up where nothing is sent. */
 const MAX_REFUSED = 10_000
@@ -234,12 +245,12 @@ class Block implements ElementWriter {
   to: Position | undefined
   /** It must not join the batch that is open. */
   opensBatch = false
-  private buffer: Buffer
+  buffer: Buffer
   private readonly times: (number | null)[] = []
   private readonly places: Position[] = []
 
-  constructor(capacity: number) {
-    this.buffer = Buffer.allocUnsafeSlow(capacity + 16 * 1024)
+  constructor(buffer: Buffer) {
+    this.buffer = buffer
   }
 
   get raw(): Buffer {
@@ -311,7 +322,7 @@ class Block implements ElementWriter {
   // --- internal ---
 
   private part(from: number, to: number, start: number, end: number): Block {
-    const block = new Block(end - start)
+    const block = new Block(Buffer.allocUnsafeSlow(end - start))
     block.bytes(this.buffer, start, end)
     for (let i = from; i < to; i++)
       block.push({ id: this.ids[i]!, uid: this.uids[i]!, time: this.times[i]! }, this.lengths[i]!, this.places[i]!)
@@ -328,7 +339,6 @@ class Block implements ElementWriter {
 class OpenBatch {
   readonly opensBatch = false
   readonly blocks: Buffer[] = []
-  readonly raw: Buffer[] = []
   readonly ids: number[] = []
   readonly uids: string[] = []
   readonly lengths: number[] = []
@@ -338,10 +348,19 @@ class OpenBatch {
   to: Position | undefined
   wire = 0
   length = 0
+  crc = 0
+  /** The end of its raw text. */
+  tail: Buffer | undefined
 
-  append(block: Block, packed: Buffer): void {
+  /** `window`: bytes of the end that the next block needs. */
+  append(block: Block, packed: Buffer, window: number): void {
     this.blocks.push(packed)
-    this.raw.push(block.raw)
+    if (window > 0) {
+      const { raw } = block
+      this.crc = crc32(raw, this.crc)
+      // A copy, since the block's bytes are written over; a short block shortens it, which costs little.
+      this.tail = Buffer.from(raw.subarray(-window))
+    }
     this.wire += packed.length
     this.length += block.length
     for (const id of block.ids) this.ids.push(id)
@@ -349,13 +368,5 @@ class OpenBatch {
     for (const length of block.lengths) this.lengths.push(length)
     if (block.earliest < this.earliest) this.earliest = block.earliest
     if (block.latest > this.latest) this.latest = block.latest
-  }
-
-  /** The last `window` bytes of its raw text. */
-  tail(window: number): Buffer | undefined {
-    const last = this.raw.at(-1)
-    if (window === 0 || last === undefined) return undefined
-    if (last.length >= window || this.raw.length === 1) return last.subarray(-window)
-    return Buffer.concat(this.raw.slice(-64)).subarray(-window)
   }
 }
