@@ -168,7 +168,8 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     return answering
   }
   const forwarding = () => import('./forwarding.ts')
-  const forwardParts = async () => ({ config, catalog: await catalog(), reader: await reader(), log })
+  // The reader first: it refuses a directory without data, which the catalog would make.
+  const forwardParts = async () => ({ config, reader: await reader(), catalog: await catalog(), log })
 
   return {
     config,
