@@ -12,6 +12,7 @@ import type { Config } from './config.ts'
 import { ColdtrailError } from './core/errors.ts'
 import type { Log } from './core/log.ts'
 import type { SourceObject } from './core/sourceObject.ts'
+import { resolveDestinations } from './destinations.ts'
 import { type Check, examine, type Probe } from './doctor.ts'
 import type { ForwardSummary } from './forward/summary.ts'
 import type { FeedStatus, ForwardRequest, TableRequest } from './forwarding.ts'
@@ -168,8 +169,11 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     return answering
   }
   const forwarding = () => import('./forwarding.ts')
-  // The reader first: it refuses a directory without data, which the catalog would make.
-  const forwardParts = async () => ({ config, reader: await reader(), catalog: await catalog(), log })
+  const forwardParts = async (destinations: readonly string[] = []) => {
+    resolveDestinations(config, destinations)
+    // The reader first: it refuses a directory without data, which the catalog would make.
+    return { config, reader: await reader(), catalog: await catalog(), log }
+  }
 
   return {
     config,
@@ -218,8 +222,9 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     show: async (id, request) => (await reader(request)).show(id, request),
     showRaw: async (id, request) => (await reader(request)).showRaw(id, request),
     rejects: async (request = {}) => (await reader(request)).rejects(await questionOf(request)),
-    forward: async (request = {}) => (await forwarding()).forwardTo(await forwardParts(), request),
-    forwardRetry: async (request = {}) => (await forwarding()).forwardRetry(await forwardParts(), request),
+    forward: async (request = {}) => (await forwarding()).forwardTo(await forwardParts(request.destinations), request),
+    forwardRetry: async (request = {}) =>
+      (await forwarding()).forwardRetry(await forwardParts(request.destinations), request),
     async forwardStatus(destinations) {
       requireData()
       return (await forwarding()).forwardStatus({ config, catalog: await catalog() }, destinations)
