@@ -13,7 +13,7 @@ import { measure, median, round } from './support/measure.ts'
 
 const MEGABYTES = 261
 const RUNS = 3
-const LEVEL = 6
+const LEVEL = 5
 const RULE = 'dcr-00000000000000000000000000000000'
 const support = (name: string): string => join(import.meta.dirname, 'support', name)
 const quiet = '--disable-warning=ExperimentalWarning'

@@ -63,23 +63,21 @@ export async function forwardKills(options: ForwardKillOptions): Promise<Forward
   }
   try {
     const logs = awsLogSet({ seed, days: 2, cloudTrailEvents: events >> 1, flowRecords: events >> 1 })
-    const half = logs.objects.length >> 1
-    putFiles(site.logs, { objects: logs.objects.slice(0, half) })
-    await site.collect()
+    const { objects } = logs
     let dropped = 0
-    for (let run = 0; totals.kills < kills && Date.now() - started < budget; run++) {
-      // More arrives in the middle of it, and small segments are merged.
-      if (run === kills >> 1) {
-        putFiles(site.logs, { objects: logs.objects.slice(half) })
+    for (let run = 1; totals.kills < kills && run <= kills * 2 && Date.now() - started < budget; run++) {
+      // Something new each time, or a run after a whole one would have nothing to lose.
+      const part = { objects: objects.slice(...[run - 1, run].map((n) => Math.floor((objects.length * n) / kills))) }
+      if (run <= kills) {
+        putFiles(site.logs, part)
         await site.collect()
-      }
-      if (run > kills * 3) break
+      } else await moreToSend(site, objects, run)
       dropped += disturb(server, random)
       // At a fault point, at a time, or when the receiver has a request in its hands.
       const kind = random(4)
-      const fault = kind === 0 ? `${POINTS[random(POINTS.length)]!}@main:${1 + random(12)}` : undefined
+      const fault = kind === 0 ? `${POINTS[random(POINTS.length)]!}@main:${1 + random(5)}` : undefined
       const moment = 350 + random(900)
-      const request = 1 + random(20)
+      const request = 1 + random(7)
       totals.runs += 1
       const forwarder = site.run(['forward', '--json', '--where', EXPRESSION], { fault })
       const timer = kind === 1 ? setTimeout(forwarder.kill, moment) : undefined
@@ -92,11 +90,9 @@ export async function forwardKills(options: ForwardKillOptions): Promise<Forward
       const story = `${cause} ${ended.signal ?? ended.status}`
       if (ended.signal === null && ended.status !== 0) throw new Error(`${story}: ${ended.stdout}${ended.stderr}`)
       onRun?.(totals, story)
-      // What is left of it all may be sent; a run after that would have nothing to lose.
-      if (ended.status === 0 && run > kills >> 1) await moreToSend(site, logs.objects, run)
     }
     server.clearFaults()
-    putFiles(site.logs, { objects: logs.objects })
+    putFiles(site.logs, { objects })
     await site.collect()
     const last = await site.run(['forward', '--json', '--where', EXPRESSION]).ended
     if (last.status !== 0) throw new Error(`the last run ended with ${last.status}: ${last.stdout}${last.stderr}`)

@@ -188,7 +188,7 @@ const config = z.strictObject({
     .enum(['refuse', 'drop'])
     .default('refuse')
     .describe('A column that dcr_file does not declare: nothing starts, or it is left out.'),
-  compression_level: z.int().min(1).max(9).default(6).describe('Of gzip: 1 is the fastest, 9 the smallest.'),
+  compression_level: z.int().min(1).max(9).default(5).describe('Of gzip: 1 is the fastest, 9 the smallest.'),
   max_in_flight: z.int().min(1).max(64).default(4).describe('Requests under way at once, of each table.'),
   ca_file: z.string().min(1).optional().describe('PEM file of an authority to trust besides those of the system.'),
   connect_timeout_secs: z.number().positive().default(10).describe('Time to establish a connection.'),
