@@ -33,12 +33,11 @@ export class Packer {
   private limits: BatchLimits
   private readonly encode: (event: OutgoingEvent, out: ElementWriter) => Encoded
   private readonly compressor: BlockCompressor
-  private readonly separator: number
-  /** Block that is being filled, and one that is being compressed. */
   private filling: Block
+  /** Blocks being compressed, in order; they join batches one after another. */
+  private readonly underWay: Compressing[] = []
   /** Memory of blocks that have been compressed. */
   private readonly spare: Buffer[] = []
-  private underWay: { readonly block: Block; readonly done: Promise<void> } | undefined
   private batch = new OpenBatch()
   /** Raw bytes that a byte on the wire stood for, lately. */
   private ratio = 4
@@ -48,7 +47,6 @@ export class Packer {
     this.encode = encode
     this.compressor = blockCompressor(limits.compression)
     this.filling = this.block()
-    this.separator = limits.framing === 'array' ? COMMA : NEWLINE
   }
 
   /** Takes an event. Resolves at once, or when an earlier block has been compressed. */
@@ -95,8 +93,7 @@ export class Packer {
   /** Closes what is open; more may be added afterwards. */
   async end(): Promise<void> {
     await this.rotate(this.block())
-    await this.underWay?.done
-    this.underWay = undefined
+    await this.underWay.at(-1)?.joined
     await this.close()
   }
 
@@ -121,11 +118,7 @@ export class Packer {
     let earliest = Number.POSITIVE_INFINITY
     let latest = Number.NEGATIVE_INFINITY
     // From the block at hand back to where its batch begins.
-    for (const part of filling.opensBatch
-      ? [filling]
-      : underWay
-        ? [filling, underWay.block, batch]
-        : [filling, batch]) {
+    for (const part of [filling, ...underWay.map(({ block }) => block).reverse(), batch]) {
       records += part.ids.length
       decoded += part.length
       if (part.earliest < earliest) earliest = part.earliest
@@ -140,27 +133,55 @@ export class Packer {
 
   /** Raw bytes at which the block at hand is compressed: less when little room is left on the wire. */
   private goal(): number {
-    const taken = this.batch.wire + (this.underWay ? this.underWay.block.length / this.ratio : 0)
+    const raw = this.underWay.reduce((sum, { block }) => sum + block.length, 0)
+    const taken = this.batch.wire + raw / this.ratio
     const room = this.limits.wireBytes - this.compressor.overhead - taken
     return Math.max(SMALLEST_BLOCK, Math.min(BLOCK_BYTES, room * this.ratio * 0.9))
   }
 
   private async rotate(next: Block): Promise<void> {
-    const block = this.filling
+    const { filling: block, underWay } = this
     this.filling = next
-    await this.underWay?.done
-    this.underWay = { block, done: this.append(block) }
+    const before = underWay.at(-1)
+    const first = this.firstTry(block)
+    const joined = (before?.joined ?? Promise.resolve())
+      .then(() => this.append(block, first))
+      .then(() => void underWay.shift())
     // Whoever waits for it meets its fault; it is no unhandled one until then.
-    this.underWay.done.catch(() => undefined)
+    joined.catch(() => undefined)
+    underWay.push({ block, joined })
+    if (underWay.length > COMPRESSED_AHEAD) await underWay[0]!.joined
   }
 
-  private async append(block: Block): Promise<void> {
+  /** Compresses a block as if those before it join the batch that is open, as most do. */
+  private firstTry(block: Block): FirstTry | undefined {
+    if (block.ids.length === 0) return undefined
+    const { batch, compressor, underWay } = this
+    const last = underWay.at(-1)?.block
+    const opens = block.opensBatch || (last === undefined ? batch.ids.length === 0 : last.ids.length === 0)
+    const before = opens ? undefined : (last?.end(compressor.window) ?? batch.tail)
+    this.separate(block, opens)
+    const packed = compressor.block(block.raw, before)
+    packed.catch(() => undefined)
+    return { opens, before, packed }
+  }
+
+  private separate(block: Block, opens: boolean): void {
+    if (this.limits.framing === 'array') block.raw[0] = opens ? OPEN_BRACKET : COMMA
+  }
+
+  private async append(block: Block, first?: FirstTry): Promise<void> {
     if (block.opensBatch) await this.close()
     const { batch, compressor, limits } = this
     if (block.ids.length > 0) {
+      const opens = batch.ids.length === 0
+      // The thread that compressed it must have let go of its memory, even if that was for nothing.
+      let packed = (await first?.packed) ?? NOTHING
+      if (first === undefined || first.opens !== opens || !sameBytes(first.before, batch.tail)) {
+        this.separate(block, opens)
+        packed = await compressor.block(block.raw, batch.tail)
+      }
       const { raw } = block
-      if (limits.framing === 'array') raw[0] = batch.ids.length === 0 ? OPEN_BRACKET : this.separator
-      const packed = await compressor.block(raw, batch.tail)
       if (batch.wire + packed.length + compressor.overhead > limits.wireBytes) {
         if (batch.ids.length > 0) {
           await this.close()
@@ -225,6 +246,8 @@ export async function bodyOfPart(
 
 const BLOCK_BYTES = 1024 * 1024
 const SMALLEST_BLOCK = 4 * 1024
+/** Blocks compressed at once: a second one keeps another core busy. */
+const COMPRESSED_AHEAD = 2
 /** Refused events after which a batch is closed, so that they do not pile up where nothing is sent. */
 const MAX_REFUSED = 10_000
 const COMMA = 0x2c
@@ -232,6 +255,21 @@ const NEWLINE = 0x0a
 const OPEN_BRACKET = 0x5b
 const CLOSE_ARRAY = Buffer.from(']')
 const NOTHING = Buffer.alloc(0)
+
+interface Compressing {
+  readonly block: Block
+  /** Resolves once it has joined a batch. */
+  readonly joined: Promise<void>
+}
+
+interface FirstTry {
+  readonly opens: boolean
+  readonly before: Buffer | undefined
+  readonly packed: Promise<Buffer>
+}
+
+const sameBytes = (a: Buffer | undefined, b: Buffer | undefined): boolean =>
+  a === b || (a !== undefined && b !== undefined && a.equals(b))
 
 /** Elements with their separators, and what they stand for. */
 class Block implements ElementWriter {
@@ -255,6 +293,11 @@ class Block implements ElementWriter {
 
   get raw(): Buffer {
     return this.buffer.subarray(0, this.length)
+  }
+
+  /** A copy of the last bytes, for the dictionary of the next block; undefined where none is used. */
+  end(window: number): Buffer | undefined {
+    return window === 0 ? undefined : Buffer.from(this.raw.subarray(-window))
   }
 
   push({ id, uid, time }: Pick<OutgoingEvent, 'id' | 'uid' | 'time'>, length: number, at: Position): void {
@@ -356,10 +399,9 @@ class OpenBatch {
   append(block: Block, packed: Buffer, window: number): void {
     this.blocks.push(packed)
     if (window > 0) {
-      const { raw } = block
-      this.crc = crc32(raw, this.crc)
-      // A copy, since the block's bytes are written over; a short block shortens it, which costs little.
-      this.tail = Buffer.from(raw.subarray(-window))
+      this.crc = crc32(block.raw, this.crc)
+      // A short block shortens it, which costs little.
+      this.tail = block.end(window)
     }
     this.wire += packed.length
     this.length += block.length
