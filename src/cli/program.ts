@@ -1,6 +1,7 @@
 /** Builds the parser of commander from the commands' declarations, and their help. */
 import { Argument, Command as Parser, Option as ParserOption } from 'commander'
 import { EXIT, EXIT_MEANING } from '../core/errors.ts'
+import { nearest } from '../core/nearest.ts'
 import { type Command, exitStatuses, flagName, GLOBAL_OPTIONS, type GlobalOptions, type Option } from './command.ts'
 
 export interface Chosen {
@@ -50,8 +51,10 @@ export function createProgram(
     for (const [key, option] of Object.entries(command.options)) parser.addOption(parserOption(key, option))
     parser.addHelpText('after', afterHelp(command))
     parser.action(async () => {
+      if (parser.commands.length > 0 && parser.args.length > 0) unknownCommand(parser)
       const globals = program.opts<GlobalOptions>()
-      await chosen({ command, args: parser.args, options: parser.opts(), globals })
+      const options = parent === program ? parser.opts() : optionsBelow(parent, parser)
+      await chosen({ command, args: parser.args, options, globals })
     })
   }
   return program
@@ -62,10 +65,41 @@ export function createProgram(
 /** `source` of `source list`: a parser that only holds its commands. */
 function group(program: Parser, name: string, commands: readonly Command[]): Parser {
   const existing = program.commands.find((parser) => parser.name() === name)
-  // A command that has others below it (`forward`, `forward status`): options behind their name are theirs.
-  if (existing) return existing.enablePositionalOptions()
+  // A command that has others below it (`forward`, `forward status`). A word too many is one of these, misspelt.
+  if (existing) return existing.allowExcessArguments()
   const members = commands.filter((command) => command.name.startsWith(`${name} `))
   return program.command(name).summary(members.map((command) => command.name.split(' ')[1]).join(', '))
+}
+
+/**
+ * Commander gives `--destination` of `forward status --destination x` to `forward`, which has an option of that name too:
+ * here it comes back. What only `forward` has is refused rather than ignored.
+ */
+function optionsBelow(parent: Parser, parser: Parser): Record<string, unknown> {
+  const options = { ...parser.opts() }
+  for (const option of parent.options) {
+    const name = option.attributeName()
+    if (parent.getOptionValueSource(name) !== 'cli') continue
+    if (!parser.options.some((own) => own.attributeName() === name)) {
+      parser.error(`error: unknown option '${option.long}' of ${parent.name()} ${parser.name()}`, {
+        code: 'commander.unknownOption',
+      })
+    }
+    const given: unknown = parent.getOptionValue(name)
+    const takesOne = !Array.isArray(parser.getOptionValue(name))
+    options[name] = Array.isArray(given) && takesOne ? given.at(-1) : given
+  }
+  return options
+}
+
+function unknownCommand(parser: Parser): never {
+  const known = parser.commands.map((command) => command.name())
+  const [given = ''] = parser.args
+  const guess = nearest(given, known)
+  const suggestion = guess === undefined ? `There are ${known.join(', ')}.` : `Did you mean ${guess}?`
+  return parser.error(`error: unknown command '${given}' of ${parser.name()}. ${suggestion}`, {
+    code: 'commander.unknownCommand',
+  })
 }
 
 function parserOption(key: string, option: Option<unknown>): ParserOption {

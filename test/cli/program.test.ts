@@ -25,6 +25,25 @@ for (const command of COMMANDS) {
   })
 }
 
+test('options behind the name of a command below another one are its own', async () => {
+  const parsed = async (...line: string[]): Promise<Chosen> => {
+    let chosen: Chosen | undefined
+    const program = createProgram('0.0.0', COMMANDS, async (found) => {
+      chosen = found
+    })
+    await program.parseAsync(line, { from: 'user' })
+    return chosen!
+  }
+  for (const name of ['status', 'retry', 'check']) {
+    const { command, options } = await parsed('forward', name, '--destination', 'a', '--json', '--destination', 'b')
+    assert.deepEqual([command.name, options.destination], [`forward ${name}`, ['a', 'b']])
+  }
+  assert.equal((await parsed('forward', 'table', '--destination', 'a')).options.destination, 'a')
+  assert.deepEqual((await parsed('forward', '--destination', 'a')).options.destination, ['a'])
+  for (const line of ['status --follow', 'retry --where x', 'table --dry-run', 'check --from -7d'])
+    await assert.rejects(parsed('forward', ...line.split(' ')), { code: 'commander.unknownOption' }, line)
+})
+
 test('help names every command, and the launcher works through links and from anywhere', () =>
   inTemporary(async (cwd) => {
     mkdirSync(join(cwd, 'node_modules/.bin'), { recursive: true })
@@ -60,6 +79,9 @@ test('what is mistyped is refused with the nearest name and status 2', () =>
       [['docter'], 'doctor'],
       [['source', 'lst', 'x'], 'list'],
       [['doctor', '--jsno'], '--json'],
+      [['forward', 'stauts'], 'status'],
+      [['forward', 'chek', '--destination', 'x'], 'check'],
+      [['forward', 'status', '--dead-leters'], '--dead-letters'],
     ] as const
     for (const [args, meant] of mistyped) {
       const { status, stdout, stderr } = await runColdtrail(args, { cwd })
