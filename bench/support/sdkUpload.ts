@@ -1,4 +1,4 @@
-/** Uploads the rows of a file with @azure/monitor-ingestion; the seconds are those of `upload` alone, not of reading. */
+/** Uploads the rows of a file with @azure/monitor-ingestion. */
 import { createReadStream } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { LogsIngestionClient } from '@azure/monitor-ingestion'
@@ -19,14 +19,11 @@ const client = new LogsIngestionClient(endpoint, credential, {
 // It sends no token without TLS, which neither side of this comparison has.
 client.pipeline.removePolicy({ name: 'bearerTokenAuthenticationPolicy' })
 const ROWS = 20_000
-let seconds = 0
 let events = 0
 let rows: Record<string, unknown>[] = []
 
 async function upload(): Promise<void> {
-  const started = performance.now()
   await client.upload(rule, 'Custom-AWSCloudTrail', rows)
-  seconds += (performance.now() - started) / 1000
   events += rows.length
   rows = []
 }
@@ -36,4 +33,4 @@ for await (const line of createInterface({ input: createReadStream(file) })) {
   if (rows.length === ROWS) await upload()
 }
 if (rows.length > 0) await upload()
-console.log(JSON.stringify({ seconds, events }))
+console.log(JSON.stringify({ events }))
