@@ -207,13 +207,13 @@ export function parseConfig(
   throw new ColdtrailError('E_CONFIG_VALUE', {
     where: at(node?.range?.[0] ?? 0),
     path: path.join('.') || 'the file',
-    value: secretPath
-      ? 'a hidden value'
-      : isScalar(node)
-        ? withoutLogin(JSON.stringify(value))
-        : node
-          ? 'not what is needed'
-          : 'absent',
+    value: isAbsent(given, path)
+      ? 'absent'
+      : secretPath
+        ? 'a hidden value'
+        : isScalar(node)
+          ? withoutLogin(JSON.stringify(value))
+          : 'not what is needed',
     reason: reasonOf(issue),
   })
 }
@@ -295,6 +295,12 @@ function nodeAt(root: Node | null, path: readonly (string | number)[]): Node | u
     node = inner as Node
   }
   return node
+}
+
+function isAbsent(given: unknown, path: readonly (string | number)[]): boolean {
+  let value = given
+  for (const part of path) value = (value as Record<string | number, unknown> | null | undefined)?.[part]
+  return value === undefined
 }
 
 /** Keys that the schema knows at a path of the given document. */

@@ -20,10 +20,14 @@ export function resolveDestinations(
   return [...new Set(names)].map((name) => {
     const found = destinations.find((destination) => destination.name === name)
     if (found) return found
-    const guess = nearest(name, known)
-    const suggestion = guess === undefined ? '' : ` Did you mean ${guess}?`
-    throw new ColdtrailError('E_DESTINATION_UNKNOWN', { name, suggestion, known: known.join(', ') })
+    throw unknownDestination(name, known)
   })
+}
+
+export function unknownDestination(name: string, known: readonly string[]): ColdtrailError {
+  const guess = nearest(name, known)
+  const suggestion = guess === undefined ? '' : ` Did you mean ${guess}?`
+  return new ColdtrailError('E_DESTINATION_UNKNOWN', { name, suggestion, known: known.join(', ') })
 }
 
 /** Opens one; nothing is sent. What the component's own files lack or refuse is thrown. */

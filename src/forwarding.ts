@@ -4,12 +4,12 @@ import type { Table } from './components/rows/table.ts'
 import { tableText } from './components/rows/tableText.ts'
 import { TABLES } from './components/tables/all.ts'
 import type { Config, DestinationConfig } from './config.ts'
-import { ColdtrailError } from './core/errors.ts'
+import { asColdtrailError, ColdtrailError, printable } from './core/errors.ts'
 import type { Log } from './core/log.ts'
 import { nearest } from './core/nearest.ts'
-import { openDestination, resolveDestinations } from './destinations.ts'
+import { openDestination, resolveDestinations, unknownDestination } from './destinations.ts'
 import { type ForwardOptions, forward, retryDeadLetters, type SelectedFeed } from './forward/forward.ts'
-import type { ForwardProgress, ForwardSummary } from './forward/summary.ts'
+import { type ForwardProgress, type ForwardSummary, stoppedSummary } from './forward/summary.ts'
 import { questionOf } from './questions.ts'
 import type { DeadLetter, FeedState } from './store/catalog/outbox.ts'
 import type { Catalog } from './store/catalog.ts'
@@ -34,6 +34,8 @@ export interface ForwardRequest {
 
 /** A feed and how far behind it is. */
 export interface FeedStatus extends FeedState {
+  /** False: the configuration has no destination of this name any more. */
+  readonly configured: boolean
   /** Selected events that are not sent yet, those under way included. */
   readonly lagEvents: number
   /** Seconds since the oldest commit with such an event; 0 without. */
@@ -51,6 +53,7 @@ export interface ForwardParts {
 export async function forwardTo(parts: ForwardParts, request: ForwardRequest): Promise<ForwardSummary[]> {
   return eachDestination(parts, request, async (options) => {
     await sayUntaken(parts, options)
+    await sayBeginnings(parts, options)
     return forward(options)
   })
 }
@@ -77,6 +80,7 @@ export async function* forwardCheck(
   signal?: AbortSignal,
 ): AsyncGenerator<DestinationCheck> {
   const [settings] = resolveDestinations(config, [name])
+  await requireExpressions(config, [settings!])
   const destination = await openDestination(config, settings!, log)
   try {
     yield* destination.check(signal)
@@ -90,26 +94,23 @@ export async function forwardStatus(
   { config, catalog }: Pick<ForwardParts, 'config' | 'catalog'>,
   names: readonly string[] = [],
 ): Promise<FeedStatus[]> {
-  if (names.length > 0) resolveDestinations(config, names)
+  const feeds = await feedsOf({ config, catalog }, names)
   const source = openFeedSource({ catalog, dataDir: config.data_dir })
   try {
     const found: FeedStatus[] = []
-    for (const state of await catalog.feeds()) {
-      if (names.length > 0 && !names.includes(state.destination)) continue
-      const { condition } = await questionOf({ expression: state.expression })
-      const { collection, startTime } = state
-      const first = state.open[0]
-      const from = first === undefined ? state.position : first.from
-      const ahead = await source.count({
-        collection,
-        condition,
-        startTime: startTime ?? undefined,
-        from,
-        skipOffline: true,
-      })
-      const { oldestCommit } = ahead
+    for (const state of feeds) {
+      const { collection, expression, startTime, position, open } = state
+      let lagEvents = 0
+      let oldestCommit: number | null = null
+      for (const { begun, from, to } of [...open, { from: position, to: undefined, begun: Date.now() * 1_000 }]) {
+        const { condition } = await questionOf({ expression, now: begun })
+        const ahead = await source.count({ collection, condition, startTime: startTime ?? undefined, from, to })
+        lagEvents += ahead.events
+        if (ahead.oldestCommit !== null) oldestCommit = Math.min(oldestCommit ?? Infinity, ahead.oldestCommit)
+      }
       const lagSecs = oldestCommit === null ? 0 : Math.max(0, Date.now() / 1_000 - oldestCommit / 1e6)
-      found.push({ ...state, lagEvents: ahead.events, lagSecs })
+      const configured = config.destinations.some((destination) => destination.name === state.destination)
+      found.push({ ...state, configured, lagEvents, lagSecs })
     }
     return found
   } finally {
@@ -119,12 +120,12 @@ export async function forwardStatus(
 
 /** Dead letters with the feed that they belong to. */
 export async function* deadLetters(
-  { catalog }: Pick<ForwardParts, 'catalog'>,
+  parts: Pick<ForwardParts, 'config' | 'catalog'>,
   names: readonly string[] = [],
 ): AsyncGenerator<DeadLetter & { readonly destination: string; readonly feed: string }> {
-  for (const { feedId, destination, feed, deadLetters } of await catalog.feeds())
-    if (deadLetters > 0 && (names.length === 0 || names.includes(destination)))
-      for (const letter of await catalog.deadLetters(feedId)) yield { ...letter, destination, feed }
+  const { catalog } = parts
+  for (const { feedId, destination, feed, deadLetters } of await feedsOf(parts, names))
+    if (deadLetters > 0) for (const letter of await catalog.deadLetters(feedId)) yield { ...letter, destination, feed }
 }
 
 export interface TableRequest {
@@ -140,6 +141,8 @@ export async function forwardTable(
   { config, log }: Pick<ForwardParts, 'config' | 'log'>,
   { destination: name, tables = [], format }: TableRequest,
 ): Promise<string> {
+  if (name !== undefined && tables.length > 0)
+    throw new ColdtrailError('E_USAGE', { message: '--destination and --table: give one of the two.' })
   if (name === undefined) return tableText((tables.length > 0 ? tables : USUAL_TABLES).map(tableNamed), format)
   const [setting] = resolveDestinations(config, [name])
   return opened(setting!, config, log, async (destination) => {
@@ -174,9 +177,11 @@ async function eachDestination(
 ): Promise<ForwardSummary[]> {
   const settings = resolveDestinations(config, request.destinations)
   // An expression with a fault is told before anything is opened.
-  for (const { where } of settings) await selected([where, request.where])
+  await requireExpressions(config, settings)
+  await selected([request.where])
   const source = openFeedSource({ catalog, dataDir: config.data_dir })
   try {
+    let running = settings.length
     const runs = settings.map((setting) =>
       opened(setting, config, log, async (destination) => {
         for (const notice of destination.notices) log('warn', notice, { destination: setting.name })
@@ -185,12 +190,28 @@ async function eachDestination(
           destination.feeds.map((feed) => selectedFeed(feed, [setting.where, request.where])),
         )
         return run({ ...options, destination, feeds })
-      }),
+      })
+        .catch((error: unknown) => {
+          if (settings.length === 1) throw error
+          return stoppedSummary(setting.name, asColdtrailError(error))
+        })
+        .then((summary) => {
+          // With --follow the others go on for days.
+          if (summary.error && running > 1) {
+            const { code, message } = summary.error
+            log('error', 'a destination stopped, the others go on', { destination: setting.name, code, reason: message })
+          }
+          return summary
+        })
+        .finally(() => {
+          running -= 1
+        }),
     )
     const ended = await Promise.allSettled(runs)
-    const failed = ended.find((result) => result.status === 'rejected')
-    if (failed) throw failed.reason
-    return ended.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+    return ended.map((result) => {
+      if (result.status === 'rejected') throw result.reason
+      return result.value
+    })
   } finally {
     await source.close()
   }
@@ -237,13 +258,71 @@ async function selectedFeed(feed: Feed, more: readonly (string | undefined)[]): 
   return { feed, ...(await selected([feed.where, ...more])) }
 }
 
+/** Feeds with a position: of these destinations, configured or not, or of all. E_DESTINATION_UNKNOWN. */
+async function feedsOf(
+  { config, catalog }: Pick<ForwardParts, 'config' | 'catalog'>,
+  names: readonly string[],
+): Promise<readonly FeedState[]> {
+  const feeds = await catalog.feeds()
+  if (names.length === 0) return feeds
+  const begun = new Set(feeds.map(({ destination }) => destination))
+  const unknown = names.find((name) => !begun.has(name) && !config.destinations.some((known) => known.name === name))
+  if (unknown !== undefined) {
+    const all = [...new Set([...config.destinations.map(({ name }) => name), ...begun])]
+    throw unknownDestination(unknown, all)
+  }
+  return feeds.filter(({ destination }) => names.includes(destination))
+}
+
+/** The fault of an expression in the configuration has the name of its destination. E_CONFIG_VALUE. */
+async function requireExpressions({ file }: Pick<Config, 'file'>, settings: readonly DestinationConfig[]) {
+  for (const { name, where } of settings) {
+    try {
+      await selected([where])
+    } catch (error) {
+      const { values } = asColdtrailError(error)
+      if (values.reason === undefined) throw error
+      throw new ColdtrailError(
+        'E_CONFIG_VALUE',
+        {
+          where: file ?? 'The configuration',
+          path: `destinations.${name}.where`,
+          value: printable(JSON.stringify(where)),
+          reason: `column ${values.column}: ${values.reason}`,
+        },
+        { cause: error },
+      )
+    }
+  }
+}
+
 /** All of them hold. */
 async function selected(parts: readonly (string | undefined)[]) {
   const given = parts.filter((part) => part !== undefined && part.trim() !== '').map((part) => part!.trim())
   // Each by itself first, so that a fault is told at the column of the text that a person wrote.
   for (const part of given) await questionOf({ expression: part })
   const expression = given.length > 1 ? given.map((part) => `(${part})`).join(' and ') : (given[0] ?? '')
-  return { expression, condition: (await questionOf({ expression })).condition }
+  const conditionAt = async (now: number) => (await questionOf({ expression, now })).condition
+  return { expression, conditionAt }
+}
+
+/** A person who gives --from, or edits an expression, may not expect where the feed begins. */
+async function sayBeginnings({ catalog, log }: ForwardParts, options: ForwardOptions) {
+  const { name: destination, feeds, collection, startTime } = options
+  const known = (await catalog.feeds(destination)).filter((state) => state.collection === collection)
+  for (const { feed, expression } of feeds) {
+    const same = known.filter((state) => state.feed === feed.name)
+    const values = { destination, feed: feed.name }
+    if (same.some((state) => state.expression === expression)) {
+      if (startTime !== undefined)
+        log('warn', '--from is for feeds that are new: this one goes on where it ended', values)
+    } else if (same.length > 0 && startTime === undefined) {
+      const message =
+        'another selection is another feed: this one begins with the first event ever collected, and sends again what ' +
+        'an earlier one has sent; --from begins later'
+      log('warn', message, values)
+    }
+  }
 }
 
 /** Events that no feed of the destination takes would go nowhere without a word. */

@@ -170,9 +170,12 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
   }
   const forwarding = () => import('./forwarding.ts')
   const forwardParts = async (destinations: readonly string[] = []) => {
-    resolveDestinations(config, destinations)
+    const settings = resolveDestinations(config, destinations)
     // The reader first: it refuses a directory without data, which the catalog would make.
-    return { config, reader: await reader(), catalog: await catalog(), log }
+    const parts = { config, reader: await reader(), catalog: await catalog(), log }
+    const known = await collectionsOf(parts.catalog)
+    for (const { collection } of settings) requireCollection(collection, known)
+    return parts
   }
 
   return {
@@ -231,7 +234,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     },
     async *deadLetters(destinations) {
       requireData()
-      yield* (await forwarding()).deadLetters({ catalog: await catalog() }, destinations)
+      yield* (await forwarding()).deadLetters({ config, catalog: await catalog() }, destinations)
     },
     async *forwardCheck(destination, signal) {
       yield* (await forwarding()).forwardCheck({ config, log }, destination, signal)

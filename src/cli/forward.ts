@@ -1,4 +1,4 @@
-import { EXIT, printable } from '../core/errors.ts'
+import { ColdtrailError, EXIT, printable } from '../core/errors.ts'
 import { parseGivenTime } from '../core/givenTime.ts'
 import { bytesText, countText } from '../core/terminalText.ts'
 import type { FeedSummary, ForwardProgress, ForwardSummary } from '../index.ts'
@@ -21,7 +21,7 @@ export const forwardCommand = defineCommand({
       'TIME',
       'Feeds that are new begin with events of this time; the default is the first event ever collected.',
     ),
-    once: flag('Send what there is and end; the default.'),
+    once: flag('Send what there is and end, as without --follow.'),
     follow: flag('Keep on sending until interrupted.'),
     dryRun: flag('Say how many requests and bytes it would be, and send nothing.'),
     skipOffline: flag('Pass over events whose files are offline, and count them.'),
@@ -37,6 +37,8 @@ export const forwardCommand = defineCommand({
   ],
   exits: ['partial', 'conflict', 'store', 'destination'],
   async run(_args, options, io) {
+    if (options.once && options.follow)
+      throw new ColdtrailError('E_USAGE', { message: '--once and --follow: give one of the two.' })
     const now = Date.now() * 1_000
     const from = options.from === undefined ? undefined : parseGivenTime(options.from, { where: '--from', now })
     if (from?.zoneAssumed) io.log('warn', 'A time without a zone was taken as UTC.')
@@ -53,7 +55,7 @@ export const forwardCommand = defineCommand({
         onProgress,
       }),
     )
-    return printSummaries(io, summaries)
+    return printSummaries(io, summaries, 'nothing new')
   },
 })
 
@@ -102,10 +104,13 @@ export async function withProgress<T>(
   }
 }
 
-/** What the runs came to; the exit status. Throws what ended a feed. */
-export function printSummaries(io: Io, summaries: readonly ForwardSummary[]): number {
+/** What the runs came to, or `nothing`; the exit status. Throws what ended a feed. */
+export function printSummaries(io: Io, summaries: readonly ForwardSummary[], nothing: string): number {
   for (const summary of summaries) {
-    if (io.json) io.emit({ ...summary, error: summary.error?.toJSON() })
+    const { events, requests, rejected, superseded, offline, error, interrupted } = summary
+    const isIdle = events + requests + rejected + superseded + offline === 0 && !error && !interrupted
+    if (isIdle && !io.json) io.print(`${printable(summary.destination)}: ${nothing}.`)
+    else if (io.json) io.emit({ ...summary, error: summary.error?.toJSON() })
     else for (const line of summaryLines(summary)) io.print(line)
   }
   const failed = summaries.find(({ error }) => error !== undefined)?.error
@@ -115,13 +120,16 @@ export function printSummaries(io: Io, summaries: readonly ForwardSummary[]): nu
 
 /** For a person. */
 export function summaryLines(summary: ForwardSummary): string[] {
-  const { destination, dry_run, feeds } = summary
+  const { destination, dry_run, feeds, error } = summary
   const name = printable(destination)
+  if (feeds.length === 0 && error) return [`${name} stopped: ${error.message}`]
   const head = dry_run
     ? `${name}: would send ${countText(summary.events, 'event')} in ${countText(summary.requests, 'request')}, ` +
       `${bytesText(summary.wire_bytes)} on the wire (${bytesText(summary.decoded_bytes)} decoded).`
-    : `${name}: ${countText(summary.events, 'event')} accepted in ${countText(summary.requests, 'request')}, ` +
-      `${bytesText(summary.wire_bytes)} on the wire, ${summary.seconds.toFixed(1)} s.`
+    : summary.requests === 0
+      ? `${name}: nothing was accepted, ${summary.seconds.toFixed(1)} s.`
+      : `${name}: ${countText(summary.events, 'event')} accepted in ${countText(summary.requests, 'request')}, ` +
+        `${bytesText(summary.wire_bytes)} on the wire, ${summary.seconds.toFixed(1)} s.`
   return [head, ...feeds.flatMap((feed) => feedLines(feed, summary))]
 }
 

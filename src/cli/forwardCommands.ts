@@ -36,9 +36,20 @@ const statusCommand = defineCommand({
       return EXIT.ok
     }
     const feeds = await coldtrail.forwardStatus(destination)
-    if (io.json) for (const feed of feeds) io.emit(statusJson(feed))
-    else if (feeds.length === 0) io.print('Nothing was forwarded yet: ./coldtrail forward begins.')
-    else for (const feed of feeds) printStatus(feed, io)
+    if (io.json) {
+      for (const feed of feeds) io.emit(statusJson(feed))
+      return EXIT.ok
+    }
+    for (const feed of feeds) printStatus(feed, io)
+    const unbegun = coldtrail.config.destinations
+      .map(({ name }) => name)
+      .filter((name) => destination.length === 0 || destination.includes(name))
+      .filter((name) => !feeds.some((feed) => feed.destination === name))
+    for (const name of unbegun) {
+      io.print(io.style('bold', printable(name)))
+      io.print(`  nothing was forwarded yet: ./coldtrail forward --destination ${printable(name)}`)
+    }
+    if (feeds.length + unbegun.length === 0) throw new ColdtrailError('E_DESTINATION_MISSING')
     return EXIT.ok
   },
 })
@@ -55,7 +66,7 @@ const retryCommand = defineCommand({
     const summaries = await withProgress(io, (onProgress) =>
       coldtrail.forwardRetry({ destinations: destination, signal: io.signal, onProgress }),
     )
-    return printSummaries(io, summaries)
+    return printSummaries(io, summaries, 'no dead letters')
   },
 })
 
@@ -95,7 +106,7 @@ const tableCommand = defineCommand({
   options: {
     destination: text('NAME', 'A configured destination, with its own tables.'),
     table: texts('NAME', 'A built-in table; repeatable, the default is AWSCloudTrail, AWSVPCFlow and Coldtrail_CL.'),
-    format: choiceOr(['bicep', 'arm'], 'bicep', 'Form of the template.'),
+    format: choiceOr(['bicep', 'arm'], 'bicep', 'Form of the template; with --json it is ARM.'),
     out: text('FILE', 'Write it there.'),
   },
   examples: [
@@ -104,8 +115,9 @@ const tableCommand = defineCommand({
   ],
   async run(_args, { destination, table, format, out }, io) {
     const coldtrail = await io.open()
-    const printed = await coldtrail.forwardTable({ destination, tables: table, format })
-    if (out === undefined) io.write(Buffer.from(printed))
+    const printed = await coldtrail.forwardTable({ destination, tables: table, format: io.json ? 'arm' : format })
+    if (out === undefined && io.json) io.emit(JSON.parse(printed) as object)
+    else if (out === undefined) io.write(Buffer.from(printed))
     else {
       try {
         writeFileSync(out, printed)
@@ -148,7 +160,8 @@ function statusJson({ feedId: _, open, counters, ...feed }: FeedStatus): object 
 
 function printStatus(feed: FeedStatus, io: Io): void {
   const { destination, position, counters, lagEvents, lagSecs, deadLetters, open, expression } = feed
-  io.print(`${io.style('bold', printable(destination))} ${printable(feed.feed)} of ${feed.collection}`)
+  const gone = feed.configured ? '' : ', configured no more'
+  io.print(`${io.style('bold', printable(destination))} ${printable(feed.feed)} of ${feed.collection}${gone}`)
   if (expression !== '') io.print(`  events  ${printable(expression, 1_000)}`)
   const lag = lagEvents === 0 ? 'up to date' : `${countText(lagEvents, 'event')}, ${Math.ceil(lagSecs / 60)} min behind`
   // A commit that was read to its end has no event to name.

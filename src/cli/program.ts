@@ -1,5 +1,5 @@
 /** Builds the parser of commander from the commands' declarations, and their help. */
-import { Argument, Command as Parser, Option as ParserOption } from 'commander'
+import { Argument, Help, Command as Parser, Option as ParserOption } from 'commander'
 import { EXIT, EXIT_MEANING } from '../core/errors.ts'
 import { nearest } from '../core/nearest.ts'
 import { type Command, exitStatuses, flagName, GLOBAL_OPTIONS, type GlobalOptions, type Option } from './command.ts'
@@ -28,7 +28,10 @@ export function createProgram(
     .configureHelp({
       showGlobalOptions: true,
       // Not those of `forward` at `forward status`.
-      visibleGlobalOptions: () => [...program.options],
+      visibleGlobalOptions: (command) => (command === program ? [] : [...program.options]),
+      // What an option means that was not given once is in its description.
+      optionDescription: (option) =>
+        Array.isArray(option.defaultValue) ? option.description : new Help().optionDescription(option),
       sortSubcommands: false,
       helpWidth: 110,
     })
@@ -107,7 +110,7 @@ function parserOption(key: string, option: Option<unknown>): ParserOption {
   const result = new ParserOption(option.value === undefined ? flag : `${flag} <${option.value}>`, option.description)
   const repeated = option.repeatable === true
   if (option.initial !== undefined && option.initial !== false) {
-    result.default(option.initial, repeated ? 'none' : undefined)
+    result.default(option.initial)
   } else if (option.initial === false) {
     result.default(false, 'off')
   }

@@ -54,7 +54,7 @@ export const ERRORS = {
   E_USAGE: row('{message}', 'Run the command with --help for runnable examples.', EXIT.usage),
   E_INTERRUPTED: row(
     'Interrupted by {signal}.',
-    'Run the same command again; what was committed is kept and nothing is collected twice.',
+    'Run the same command again: it goes on where this one ended, and what was committed is kept.',
     EXIT.interrupted,
   ),
 
@@ -563,7 +563,7 @@ export const ERRORS = {
   ),
   E_FORWARD_REFUSED: row(
     'Destination {destination}, feed {feed}: the receiver refused {count} records one by one and took none: {reason}',
-    'The schema does not fit rather than a record. Compare the receiver with `forward table`, and see `forward check`; nothing was lost, the next run goes on here.',
+    'Every record is refused, so the form is wrong and not a record: compare what the receiver takes with the settings of the destination (Sentinel: deploy `forward table` again). Nothing was lost; the next run goes on here.',
     EXIT.destination,
   ),
   E_FORWARD_UNREACHABLE: row(

@@ -67,8 +67,8 @@ test('from a check to a receipt, and nothing secret anywhere', async () => {
       found.length,
     )
     assert.match((await coldtrail('forward', 'status')).stdout, /up to date/)
-    assert.match((await coldtrail('forward')).stdout, /0 events accepted in 0 requests/)
-    assert.match((await coldtrail('forward', 'retry')).stdout, /0 events accepted/)
+    assert.match((await coldtrail('forward')).stdout, /sentinel-prod: nothing new\./)
+    assert.match((await coldtrail('forward', 'retry')).stdout, /sentinel-prod: no dead letters\./)
 
     const wrong = await runColdtrail(['forward', 'check'], { cwd, environment: { SENTINEL_SECRET: 'another~secret' } })
     told.push(wrong.stdout, wrong.stderr)

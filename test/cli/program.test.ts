@@ -55,6 +55,7 @@ test('help names every command, and the launcher works through links and from an
     })
     assert.equal(status, 0, stderr)
     for (const command of COMMANDS) assert.ok(stdout.includes(command.name.split(' ')[0]!))
+    assert.equal(stdout.match(/--json {2,}/g)?.length, 1, 'each option is listed once')
     assert.equal(stderr, '')
   }))
 
@@ -72,6 +73,17 @@ test('help of a command has defaults, examples and exit statuses', () =>
       assert.ok(stdout.includes(part), part)
     }
   }))
+
+test('no option says two defaults', () => {
+  const program = createProgram('0.0.0', COMMANDS, async () => undefined)
+  for (const command of COMMANDS) {
+    const words = command.name.split(' ')
+    const parser = words.reduce((above, word) => above.commands.find((below) => below.name() === word)!, program)
+    const options = parser.helpInformation().split(/\n {2}(?=-)/)
+    assert.ok(options.length > 5)
+    for (const option of options) assert.ok((option.match(/default/g)?.length ?? 0) <= 1, option)
+  }
+})
 
 test('what is mistyped is refused with the nearest name and status 2', () =>
   inTemporary(async (cwd) => {
