@@ -199,7 +199,11 @@ async function eachDestination(
           // With --follow the others go on for days.
           if (summary.error && running > 1) {
             const { code, message } = summary.error
-            log('error', 'a destination stopped, the others go on', { destination: setting.name, code, reason: message })
+            log('error', 'a destination stopped, the others go on', {
+              destination: setting.name,
+              code,
+              reason: message,
+            })
           }
           return summary
         })

@@ -17,6 +17,8 @@ export interface QuestionRequest {
   readonly collection?: string
   /** Events of superseded objects too. */
   readonly allVersions?: boolean
+  /** Microseconds: what `-24h`, `today` and `now()` count from. Default: the clock. */
+  readonly now?: number
   readonly signal?: AbortSignal
 }
 
@@ -30,11 +32,11 @@ export type Rejects = Awaited<ReturnType<StoreReader['rejects']>>
 export type { Answer }
 
 /** A question to the store; the expression is compiled first, so that a fault in it is told before anything is opened. */
-export async function questionOf({ expression = '', from, to, ...request }: QuestionRequest): Promise<Question> {
+export async function questionOf({ expression = '', from, to, now, ...request }: QuestionRequest): Promise<Question> {
   const question = { ...request, time1: from, time2: to }
   if (expression.trim() === '') return question
   const { compile } = await import('./query/expression.ts')
-  const compiled = compile(expression)
+  const compiled = compile(expression, { now })
   const { text, named } = compiled.sql()!
   const { from: time1, to: time2 } = compiled.timeRange() ?? {}
   const pruning = { needles: compiled.needles(), needlesSuffice: compiled.needlesSuffice(), time1, time2 }

@@ -47,21 +47,36 @@ export class Delivery {
       decodedBytes: 0,
       requestId: null,
     }
-    const { body, decodedBytes } = batch
-    if (batch.ids.length > 0) await this.part(batch, 0, batch.ids.length, { body, decodedBytes }, tally)
+    const { body, decodedBytes, ids } = batch
+    if (ids.length > 0 && !(await this.part(batch, 0, ids.length, { body, decodedBytes }, tally)))
+      await this.halves(batch, 0, ids.length, tally)
     return tally
   }
 
   // --- internal ---
 
-  /** The records `[from, to)` of the batch. */
+  /** Both halves are tried before one is halved again: what is taken tells bad records from a schema that does not fit. */
+  private async halves(batch: PackedBatch, from: number, to: number, tally: Tally): Promise<void> {
+    const middle = (from + to) >> 1
+    const refused: [number, number][] = []
+    for (const half of [
+      [from, middle],
+      [middle, to],
+    ] as [number, number][]) {
+      const content = await bodyOfPart(this.options.feed.limits, batch, ...half)
+      if (!(await this.part(batch, ...half, content, tally))) refused.push(half)
+    }
+    for (const half of refused) await this.halves(batch, ...half, tally)
+  }
+
+  /** The records `[from, to)` of the batch; false when they are to be halved. */
   private async part(
     batch: PackedBatch,
     from: number,
     to: number,
     content: { readonly body: Buffer; readonly decodedBytes: number },
     tally: Tally,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const { feed, signal, log, gate } = this.options
     for (let attempt = 1; ; attempt++) {
       const outcome = await this.attempt(content, to - from, tally)
@@ -73,7 +88,7 @@ export class Delivery {
           this.taken += to - from
           this.refusedInARow = 0
           this.deniedSince = undefined
-          return
+          return true
         }
         case 'refused':
         case 'too_large': {
@@ -82,23 +97,22 @@ export class Delivery {
             this.refuse(batch, from, outcome.reason, tally)
             this.refusedInARow += 1
             this.assertSomeAreTaken(outcome.reason)
-            return
+            return true
           }
           log('info', 'the receiver refused a batch: halving it', {
             feed: feed.name,
             records: to - from,
             reason: printable(outcome.reason),
           })
-          const middle = (from + to) >> 1
-          for (const [start, end] of [
-            [from, middle],
-            [middle, to],
-          ] as const)
-            await this.part(batch, start, end, await bodyOfPart(feed.limits, batch, start, end), tally)
-          return
+          return false
         }
         case 'throttled':
-          log('info', 'the receiver asks for a pause', { feed: feed.name, ms: outcome.afterMs, reason: outcome.reason })
+          log('info', 'the receiver asks for a pause', {
+            feed: feed.name,
+            ms: outcome.afterMs,
+            reason: printable(outcome.reason),
+          })
+          this.assertPatience(outcome.reason)
           break
         case 'failed':
           log(attempt > 2 ? 'warn' : 'info', 'the receiver failed: trying again', {

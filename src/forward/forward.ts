@@ -6,7 +6,15 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { Destination, Feed } from '../components/destination.ts'
 import { asColdtrailError, ColdtrailError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
-import type { Batch, Outbox, Position, Settlement } from '../store/catalog/outbox.ts'
+import {
+  addPassed,
+  type Batch,
+  NONE_PASSED,
+  type Outbox,
+  type Passed,
+  type Position,
+  type Settlement,
+} from '../store/catalog/outbox.ts'
 import type { Catalog } from '../store/catalog.ts'
 import type { FeedQuestion, FeedSource } from '../store/feedReader.ts'
 import type { Condition } from '../store/search.ts'
@@ -26,7 +34,8 @@ export interface SelectedFeed {
   readonly feed: Feed
   /** Canonical text; '' for all events. */
   readonly expression: string
-  readonly condition?: Condition
+  /** Of the expression, with relative times counted from `now`, microseconds. */
+  readonly conditionAt?: (now: number) => Promise<Condition | undefined>
 }
 
 export interface ForwardOptions {
@@ -79,6 +88,15 @@ export async function retryDeadLetters(options: ForwardOptions): Promise<Forward
 
 // --- internal ---
 
+/** What is read at once; relative times count from `begun`, microseconds, also when it is read again. */
+interface Range {
+  readonly from: Position
+  readonly to?: Position
+  readonly begun: number
+}
+
+const now = (): number => Date.now() * 1_000
+
 const BEGINNING: Position = { sequence: 0, id: 0 }
 const PATIENCE_MS = 10 * 60_000
 /** What is under way at a signal may end within this time; what does not is sent again by the next run. */
@@ -121,21 +139,20 @@ class ForwardRun {
       )
       summary.new = state === undefined
       const startTime = state ? (state.startTime ?? undefined) : this.options.startTime
-      const question = this.question(selected, state?.position ?? BEGINNING, startTime)
-      await this.countAhead(question, feed, summary)
-      const packer = new Packer(feed.limits, timed(feed, summary))
-      for await (const batch of this.batches(packer, question, summary)) {
-        addSettlement(summary, {
-          accepted: batch.ids.length,
-          rejected: batch.refused,
-          requests: batch.ids.length > 0 ? 1 : 0,
-          retried: 0,
-          wireBytes: batch.body.length,
-          decodedBytes: batch.decodedBytes,
-          requestId: null,
-        })
+      const rest: Range = { from: state?.position ?? BEGINNING, begun: now() }
+      for (const range of [...(state?.open ?? []), rest]) {
+        const question = await this.question(selected, range, startTime)
+        await this.countAhead(question, feed, summary)
+        const packer = new Packer(feed.limits, timed(feed, summary))
+        for await (const batch of this.batches(packer, question)) {
+          const requests = batch.ids.length > 0 ? 1 : 0
+          const { body, decodedBytes, passed } = batch
+          const settlement = { accepted: batch.ids.length, rejected: batch.refused, requests, retried: 0, decodedBytes }
+          addSettlement(summary, { ...settlement, wireBytes: body.length, requestId: null }, passed)
+        }
+        addNotes(summary, packer)
       }
-      addNotes(summary, packer)
+      summary.resumed = state?.open.length ?? 0
     })
   }
 
@@ -149,21 +166,26 @@ class ForwardRun {
         const some = letters.slice(at, at + LETTERS_AT_ONCE)
         const packer = new Packer(feed.limits, feed.encode)
         const ids = some.map(({ id }) => id).sort((a, b) => a - b)
-        const found = new Set<number>()
+        let found = 0
+        const delivery = this.delivery(feed, packer)
+        const send = async (): Promise<void> => {
+          while (packer.closed.length > 0) {
+            const batch = packer.closed.shift()!
+            const settlement = await delivery.deliver(batch)
+            const refused = new Set(settlement.rejected.map(({ id }) => id))
+            const sent = batch.ids.filter((id) => !refused.has(id))
+            await outbox.settleDeadLetters(state.feedId, { ...settlement, sent })
+            addSettlement(summary, settlement)
+          }
+        }
         for await (const event of source.readEvents(summary.collection, ids, feed.columns, this.options.signal)) {
-          found.add(event.id)
+          found += 1
           await packer.add(event, { sequence: 0, id: event.id })
+          await send()
         }
         await packer.end()
-        const delivery = this.delivery(feed, packer)
-        for (const batch of packer.closed) {
-          const settlement = await delivery.deliver(batch)
-          const refused = new Set(settlement.rejected.map(({ id }) => id))
-          const sent = batch.ids.filter((id) => !refused.has(id))
-          await outbox.settleDeadLetters(state.feedId, { ...settlement, sent })
-          addSettlement(summary, settlement)
-        }
-        summary.offline += some.length - found.size
+        await send()
+        summary.offline += some.length - found
         addNotes(summary, packer)
       }
     })
@@ -177,27 +199,36 @@ class ForwardRun {
     const state = await outbox.openFeed({ feed: feed.name, collection, expression }, startTime)
     summary.new = state.isNew
     const lane = new Lane(outbox, state.feedId, feed.limits.inFlight, summary)
-    const from = (position: Position) => this.question(selected, position, state.startTime ?? undefined)
-    await this.countAhead(from(state.position), feed, summary)
+    const question = (range: Range) => this.question(selected, range, state.startTime ?? undefined)
+    await this.countAhead(await question({ from: state.position, begun: now() }), feed, summary)
     for (const open of state.open) {
       this.log('info', 'sending a batch again that was under way', { feed: feed.name, batch: open.number })
       summary.resumed += 1
-      await this.resend(lane, feed, { ...from(open.from), to: open.to }, open.number, summary)
+      await this.resend(lane, feed, await question(open), open.number, summary)
     }
     let { position } = state
     for (;;) {
+      const begun = now()
+      let end = position
+      let passed = NONE_PASSED
       const packer = new Packer(feed.limits, feed.encode)
       const delivery = this.delivery(feed, packer)
       try {
-        for await (const batch of this.batches(packer, from(position), summary)) {
-          await lane.send({ from: position, to: batch.to, records: batch.ids.length }, batch, delivery)
-          position = batch.to
+        for await (const batch of this.batches(packer, await question({ from: position, begun }))) {
+          end = batch.to
+          passed = addPassed(passed, batch.passed)
+          const records = batch.ids.length
+          if (records + batch.refused.length === 0) continue
+          await lane.send({ from: position, to: end, records, begun }, batch, passed, delivery)
+          position = end
+          passed = NONE_PASSED
         }
       } finally {
         await lane.settled()
         addNotes(summary, packer)
       }
-      await lane.pass(position)
+      await lane.pass(end, passed)
+      position = end
       summary.position = position
       if (!follow) return
       await wait(follow.pollSeconds * 1_000, undefined, { signal })
@@ -215,17 +246,22 @@ class ForwardRun {
     const packer = new Packer(feed.limits, feed.encode)
     const delivery = this.delivery(feed, packer)
     const settlements: Settlement[] = []
-    for await (const batch of this.batches(packer, question, summary)) settlements.push(await delivery.deliver(batch))
-    await lane.settle(number, settlements)
+    let passed = NONE_PASSED
+    for await (const batch of this.batches(packer, question)) {
+      settlements.push(await delivery.deliver(batch))
+      passed = addPassed(passed, batch.passed)
+    }
+    await lane.settle(number, settlements, passed)
+    addNotes(summary, packer)
   }
 
-  private async *batches(packer: Packer, question: FeedQuestion, summary: FeedSummary): AsyncGenerator<PackedBatch> {
+  private async *batches(packer: Packer, question: FeedQuestion): AsyncGenerator<PackedBatch> {
     const { source, signal } = this.options
     let fault: unknown
     try {
       for await (const { events, sequence, upTo, superseded, offline } of source.read(question)) {
-        summary.superseded += superseded
-        summary.offline += offline
+        const id = events.length > 0 ? events[0]!.id - 1 : upTo.id
+        if (superseded + offline > 0) packer.pass({ sequence, id }, { superseded, offline })
         for (const event of events) {
           const compressed = packer.add(event, { sequence, id: event.id })
           if (compressed === undefined) continue
@@ -266,9 +302,14 @@ class ForwardRun {
     })
   }
 
-  private question({ feed, condition }: SelectedFeed, from: Position, startTime: number | undefined): FeedQuestion {
+  private async question(
+    { feed, conditionAt }: SelectedFeed,
+    { from, to, begun }: Range,
+    startTime: number | undefined,
+  ): Promise<FeedQuestion> {
     const { collection, skipOffline, signal } = this.options
-    return { collection, condition, startTime, columns: feed.columns, from, skipOffline, signal }
+    const condition = await conditionAt?.(begun)
+    return { collection, condition, startTime, columns: feed.columns, from, to, skipOffline, signal }
   }
 
   /** How much there is to send, for the progress bar; and the warning that much of it is old. */
@@ -290,6 +331,7 @@ class ForwardRun {
     const stop = () => setTimeout(() => this.hard.abort(signal?.reason), GRACE_MS).unref()
     signal?.addEventListener('abort', stop, { once: true })
     const timer = onProgress && setInterval(() => onProgress(this.progress()), PROGRESS_MS)
+    let running = feeds.length
     try {
       await Promise.all(
         feeds.map(async (selected, index) => {
@@ -297,7 +339,13 @@ class ForwardRun {
           try {
             await runFeed(selected, summary)
           } catch (error) {
-            if (!signal?.aborted) summary.error = asColdtrailError(error)
+            if (signal?.aborted) return
+            const fault = asColdtrailError(error)
+            summary.error = fault
+            // The others may go on for days; the last one is told by the summary.
+            if (running > 1) this.log('error', 'a feed stopped, the others go on', stopped(selected.feed.name, fault))
+          } finally {
+            running -= 1
           }
         }),
       )
@@ -350,7 +398,6 @@ class Lane {
   private readonly summary: FeedSummary
   private readonly underWay = new Set<Promise<void>>()
   private failure: unknown
-  private passed = { superseded: 0, offline: 0 }
 
   constructor(outbox: Outbox, feedId: number, inFlight: number, summary: FeedSummary) {
     this.outbox = outbox
@@ -360,12 +407,11 @@ class Lane {
   }
 
   /** Begins the batch and answers once there is room for another. Throws what an earlier one met. */
-  async send(range: Batch, batch: PackedBatch, delivery: Delivery): Promise<void> {
-    if (batch.ids.length === 0 && batch.refused.length === 0) return
+  async send(range: Batch, batch: PackedBatch, passed: Passed, delivery: Delivery): Promise<void> {
     const { number } = await this.outbox.beginBatch(this.feedId, range)
     const sending = delivery
       .deliver(batch)
-      .then((settlement) => this.settle(number, [settlement]))
+      .then((settlement) => this.settle(number, [settlement], passed))
       .catch((error: unknown) => {
         this.failure ??= error
       })
@@ -375,7 +421,7 @@ class Lane {
     if (this.failure !== undefined) throw this.failure
   }
 
-  async settle(number: number, settlements: readonly Settlement[]): Promise<void> {
+  async settle(number: number, settlements: readonly Settlement[], passed: Passed): Promise<void> {
     const sum = (read: (settlement: Settlement) => number) => settlements.reduce((all, one) => all + read(one), 0)
     const whole: Settlement = {
       accepted: sum(({ accepted }) => accepted),
@@ -386,8 +432,8 @@ class Lane {
       decodedBytes: sum(({ decodedBytes }) => decodedBytes),
       requestId: settlements.at(-1)?.requestId ?? null,
     }
-    await this.outbox.settleBatch(this.feedId, number, whole)
-    addSettlement(this.summary, whole)
+    await this.outbox.settleBatch(this.feedId, number, whole, passed)
+    addSettlement(this.summary, whole, passed)
   }
 
   /** Waits for all that is under way. */
@@ -397,15 +443,13 @@ class Lane {
   }
 
   /** Nothing is left to be sent up to this position. */
-  async pass(position: Position): Promise<void> {
-    const { superseded, offline } = this.summary
-    await this.outbox.passTo(this.feedId, position, {
-      superseded: superseded - this.passed.superseded,
-      offline: offline - this.passed.offline,
-    })
-    this.passed = { superseded, offline }
+  async pass(position: Position, passed: Passed): Promise<void> {
+    await this.outbox.passTo(this.feedId, position, passed)
+    Object.assign(this.summary, addPassed(this.summary, passed))
   }
 }
+
+const stopped = (feed: string, { code, message }: ColdtrailError) => ({ feed, code, reason: message })
 
 function addNotes(summary: FeedSummary, packer: Packer): void {
   for (const [note, count] of packer.notes) summary.notes[note] = (summary.notes[note] ?? 0) + count

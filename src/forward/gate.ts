@@ -60,6 +60,7 @@ export class Gate {
   }
 
   throttled(afterMs: number | undefined): void {
+    this.failingSince ??= performance.now()
     this.allowed = Math.max(1, this.allowed / 2)
     // A little later than told, so that several forwarders do not come back at once.
     this.close(afterMs === undefined ? this.pause(1) : afterMs * (1 + Math.random() / 10))

@@ -7,7 +7,14 @@
 import { crc32 } from 'node:zlib'
 import type { BatchLimits, ElementWriter, Encoded } from '../components/destination.ts'
 import type { OutgoingEvent } from '../core/outgoingEvent.ts'
-import type { DeadLetter, Position } from '../store/catalog/outbox.ts'
+import {
+  addPassed,
+  comparePositions,
+  type DeadLetter,
+  NONE_PASSED,
+  type Passed,
+  type Position,
+} from '../store/catalog/outbox.ts'
 import { type BlockCompressor, blockCompressor } from './blockCompressor.ts'
 
 export interface PackedBatch {
@@ -21,6 +28,7 @@ export interface PackedBatch {
   readonly lengths: readonly number[]
   /** Events of its range that cannot be sent. */
   readonly refused: readonly DeadLetter[]
+  readonly passed: Passed
   /** The last event of its range. */
   readonly to: Position
 }
@@ -80,9 +88,10 @@ export class Packer {
     return filling.length >= this.goal() ? this.rotate(this.block()) : undefined
   }
 
-  /** Nothing up to this position is left to be sent. */
-  pass(to: Position): void {
+  /** Nothing up to this position is left to be sent; so many events before it were passed over. */
+  pass(to: Position, passed: Passed = NONE_PASSED): void {
     this.filling.to = to
+    if (passed.superseded + passed.offline > 0) this.filling.passed.push({ passed, at: to })
   }
 
   /** From now on batches have at most so many bytes before compression. */
@@ -194,8 +203,10 @@ export class Packer {
       if (compressor.window > 0) this.spare.push(block.buffer)
     }
     for (const { letter } of block.refused) batch.refused.push(letter)
+    for (const { passed } of block.passed) batch.passed = addPassed(batch.passed, passed)
     if (block.to) batch.to = block.to
-    if (limits.wireBytes - batch.wire < limits.wireBytes / 100) await this.close()
+    const isFull = limits.wireBytes - batch.wire < limits.wireBytes / 100
+    if (isFull || batch.refused.length >= MAX_REFUSED) await this.close()
   }
 
   /** A block that does not fit even alone: halved, down to the element that is too large. */
@@ -215,9 +226,9 @@ export class Packer {
     this.batch = new OpenBatch()
     if (batch.to === undefined) return
     const tail = this.limits.framing === 'array' ? CLOSE_ARRAY : NOTHING
-    const { ids, uids, lengths, refused, to } = batch
+    const { ids, uids, lengths, refused, passed, to } = batch
     const body = ids.length > 0 ? await compressor.join(batch.blocks, batch, tail) : NOTHING
-    this.closed.push({ body, decodedBytes: batch.length + tail.length, ids, uids, lengths, refused, to })
+    this.closed.push({ body, decodedBytes: batch.length + tail.length, ids, uids, lengths, refused, passed, to })
   }
 }
 
@@ -278,6 +289,7 @@ class Block implements ElementWriter {
   readonly uids: string[] = []
   readonly lengths: number[] = []
   readonly refused: { readonly letter: DeadLetter; readonly at: Position }[] = []
+  readonly passed: { readonly passed: Passed; readonly at: Position }[] = []
   earliest = Number.POSITIVE_INFINITY
   latest = Number.NEGATIVE_INFINITY
   to: Position | undefined
@@ -353,11 +365,9 @@ class Block implements ElementWriter {
     const second = this.part(middle, this.ids.length, cut, this.length)
     first.opensBatch = this.opensBatch
     const end = first.to!
-    for (const refused of this.refused) {
-      const { sequence, id } = refused.at
-      const isFirst = sequence < end.sequence || (sequence === end.sequence && id < end.id)
-      ;(isFirst ? first : second).refused.push(refused)
-    }
+    const half = ({ at }: { readonly at: Position }): Block => (comparePositions(at, end) < 0 ? first : second)
+    for (const refused of this.refused) half(refused).refused.push(refused)
+    for (const passed of this.passed) half(passed).passed.push(passed)
     second.to = this.to
     return [first, second]
   }
@@ -386,6 +396,7 @@ class OpenBatch {
   readonly uids: string[] = []
   readonly lengths: number[] = []
   readonly refused: DeadLetter[] = []
+  passed = NONE_PASSED
   earliest = Number.POSITIVE_INFINITY
   latest = Number.NEGATIVE_INFINITY
   to: Position | undefined

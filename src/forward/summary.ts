@@ -1,6 +1,6 @@
 /** What a run of `forward` came to, and how far it is. */
 import type { ColdtrailError } from '../core/errors.ts'
-import type { Position, Settlement } from '../store/catalog/outbox.ts'
+import { addPassed, NONE_PASSED, type Passed, type Position, type Settlement } from '../store/catalog/outbox.ts'
 import type { SelectedFeed } from './forward.ts'
 
 /** All numbers are of this run. In a dry run: what would be. */
@@ -82,7 +82,14 @@ export const emptyFeedSummary = ({ feed, expression }: SelectedFeed, collection:
   notes: {},
 })
 
-export function addSettlement(summary: FeedSummary, settlement: Settlement): void {
+/** Of a destination that could not even be opened. */
+export const stoppedSummary = (destination: string, error: ColdtrailError): ForwardSummary => ({
+  ...{ type: 'summary', destination, events: 0, rejected: 0, requests: 0, retried: 0, wire_bytes: 0, decoded_bytes: 0 },
+  ...{ superseded: 0, offline: 0, seconds: 0, dry_run: false, interrupted: false, feeds: [], error },
+})
+
+export function addSettlement(summary: FeedSummary, settlement: Settlement, passed: Passed = NONE_PASSED): void {
+  Object.assign(summary, addPassed(summary, passed))
   summary.accepted += settlement.accepted
   summary.rejected += settlement.rejected.length
   summary.requests += settlement.requests

@@ -43,7 +43,10 @@ export interface FeedChunk {
   readonly events: readonly OutgoingEvent[]
   /** Everything up to here was looked at. */
   readonly upTo: Position
-  /** Events passed over since the chunk before: of superseded sessions (matching or not), and offline ones. */
+  /**
+   * Events passed over since the chunk before, all of them before the first event of this one: of superseded sessions
+   * (matching or not), and offline ones.
+   */
   readonly superseded: number
   readonly offline: number
 }
@@ -563,21 +566,25 @@ class LeaseReader {
     const cursor = await lease.cursor(segment, seal, { id1, id2 })
     const hasHidden = segment.superseded.length > 0
     let next = id1
-    const pass = (upTo: number): void => {
-      if (hasHidden) this.passed.superseded += hiddenEvents(segment, seal, cursor.sessions, { id1: next, id2: upTo })
-      next = upTo + 1
-    }
+    const hiddenUpTo = (id: number): number =>
+      hasHidden ? hiddenEvents(segment, seal, cursor.sessions, { id1: next, id2: id }) : 0
     for (;;) {
       const events = await cursor.take(id2)
       // What a closed lease answers is no end.
       if (lease.isClosed) throw new ColdtrailError('E_INTERRUPTED', { signal: 'the end of its reader' })
-      const last = events?.at(-1)
-      if (!events || !last) break
-      pass(last.id)
-      yield this.chunk(seal.sequence, events, last.id)
-      if (lease.isOver) return false
+      if (!events) break
+      for (let start = 0; start < events.length; ) {
+        this.passed.superseded += hiddenUpTo(events[start]!.id)
+        next = events[start]!.id + 1
+        let end = start + 1
+        for (; end < events.length && !(hasHidden && events[end]!.id > next && hiddenUpTo(events[end]!.id) > 0); end++)
+          next = events[end]!.id + 1
+        yield this.chunk(seal.sequence, events.slice(start, end), next - 1)
+        if (lease.isOver) return false
+        start = end
+      }
     }
-    pass(id2)
+    this.passed.superseded += hiddenUpTo(id2)
     return true
   }
 

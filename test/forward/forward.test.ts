@@ -7,6 +7,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { type IngestionServer, startIngestionServer } from '../../src/demo/ingestionServer.ts'
 import {
   type Coldtrail,
@@ -241,6 +242,106 @@ test('what was under way at an interruption is sent again by the next run', asyn
   assert.deepEqual(idsAt(receiver), await site.uids())
 })
 
+test('a batch that is sent again has the events that it had, though its expression counts from the clock', async (t) => {
+  const { receiver, site } = await place(t, { max_records: 20, max_in_flight: 2 })
+  await site.collect(lines('logs', 200))
+  t.mock.timers.enable({ apis: ['Date'], now: DAY + 200 * 60_000 })
+  const where = "time > '-150m'"
+  const abort = new AbortController()
+  receiver.fail({ operation: 'hook', from: 2, times: 2, action: { kind: 'stall' } })
+  receiver.fail({ operation: 'hook', from: 1, action: { kind: 'run', run: () => abort.abort() } })
+  const first = await site.forward({ where, signal: abort.signal })
+  t.mock.timers.setTime(DAY + 24 * 3_600_000)
+  const rest = await site.forward({ where })
+  const { resumed } = rest.feeds[0]!
+  assert.ok(resumed > 0)
+  assert.equal(rest.events, resumed * 20)
+  assert.equal(receiver.stream('/hook').ids.size, first.events + rest.events)
+})
+
+test('what is behind and what a dry run tells is what was not settled, in the middle too', async (t) => {
+  const { receiver, site } = await place(t, { max_records: 20, max_in_flight: 2 })
+  await site.collect(lines('logs', 200))
+  const abort = new AbortController()
+  receiver.fail({ operation: 'hook', from: 2, action: { kind: 'stall' } })
+  receiver.fail({ operation: 'hook', from: 8, action: { kind: 'run', run: () => abort.abort() } })
+  const { events } = await site.forward({ signal: abort.signal })
+  assert.ok(events >= 6 * 20, `${events} events`)
+  const [status] = await site.coldtrail.forwardStatus()
+  assert.equal(status!.lagEvents, 200 - events)
+  assert.equal((await site.forward({ dryRun: true })).events, 200 - events)
+  assert.equal((await site.forward()).events, 200 - events)
+})
+
+test('accepted and passed over add up to all events, whenever a run is cut off', async (t) => {
+  const { receiver, site } = await place(t, { max_records: 20, max_in_flight: 1 })
+  for (const count of [30, 40, 70]) await site.collect([...lines('grows', count), ...lines(`other${count}`, 35)])
+  let seen = 0
+  for (let run = 0; run < 4; run++) {
+    const abort = new AbortController()
+    receiver.clearFaults()
+    receiver.fail({ operation: 'hook', from: 1 + (run % 2), action: { kind: 'run', run: () => abort.abort() } })
+    receiver.fail({ operation: 'hook', from: 1 + (run % 2), action: { kind: 'stall' } })
+    const { events, superseded } = await site.forward({ signal: abort.signal })
+    seen += events + superseded
+  }
+  receiver.clearFaults()
+  const { events, superseded } = await site.forward()
+  assert.equal(seen + events + superseded, 245)
+  const [status] = await site.coldtrail.forwardStatus()
+  assert.deepEqual([status!.counters.accepted, status!.counters.superseded], [175, 70])
+  assert.deepEqual(idsAt(receiver), await site.uids())
+})
+
+test('a receiver that only ever asks for pauses ends the run', async (t) => {
+  const { receiver, site } = await place(t, {}, 1)
+  await site.collect(lines('logs', 5))
+  const action = { kind: 'status', status: 429, headers: { 'Retry-After': '0' } } as const
+  receiver.fail({ operation: 'hook', times: 1_000_000, action })
+  const { error } = await site.forward()
+  assert.equal(error?.code, 'E_FORWARD_UNREACHABLE')
+  receiver.clearFaults()
+  assert.equal((await site.forward()).events, 5)
+})
+
+test('bad records side by side are no schema that does not fit', async (t) => {
+  const refuse = ({ RawData }: Readonly<Record<string, unknown>>) =>
+    Number(/"n":(\d+)/.exec(String(RawData))?.[1]) < 9 ? 'this column is bad' : undefined
+  const { receiver, site } = await sentinelPlace(t, { rules: { [RULE]: { 'Custom-Coldtrail_CL': { refuse } } } })
+  await site.collect(lines('logs', 100))
+  const { events, rejected, error } = await site.forward()
+  assert.deepEqual([events, rejected, error], [91, 9, undefined])
+  assert.equal(receiver.stream('Custom-Coldtrail_CL').records, 91)
+})
+
+test('with --follow a feed that stops is told at once', async (t) => {
+  const rules = { [RULE]: { 'Custom-Coldtrail_CL': {}, 'Custom-AWSCloudTrail': {} } }
+  const tables = [{ table: 'AWSCloudTrail', where: 'data.n >= 0' }, { table: 'Coldtrail_CL' }]
+  const { site, receiver, said } = await sentinelPlace(t, { rules }, tables)
+  await site.collect(lines('logs', 20))
+  const action = { kind: 'status', status: 401 } as const
+  receiver.fail({ operation: 'ingest', stream: 'Custom-AWSCloudTrail', times: 9, action })
+  const abort = new AbortController()
+  const run = site.forward({ follow: true, signal: abort.signal })
+  while (!said.some((line) => line.includes('a feed stopped'))) await setTimeout(20)
+  abort.abort()
+  const { feeds } = await run
+  assert.deepEqual([feeds[0]!.error?.code, feeds[1]!.error], ['E_SENTINEL_TOKEN', undefined])
+})
+
+test('a destination that cannot start hides nothing of the others', async (t) => {
+  const { receiver, site } = await place(t)
+  await site.collect(lines('logs', 5))
+  const both = [
+    { name: 'broken', type: 'http', url: `${receiver.endpoint}/hook`, ca_file: '/nowhere/ca.pem' },
+    { name: 'sound', type: 'http', url: `${receiver.endpoint}/hook` },
+  ]
+  const other = await site.again(both)
+  const [broken, sound] = await other.forward()
+  assert.deepEqual([broken!.error?.code, broken!.events], ['E_FILE_READ', 0])
+  assert.deepEqual([sound!.error, sound!.events], [undefined, 5])
+})
+
 test('events of superseded objects are passed over and counted', async (t) => {
   const { receiver, site } = await place(t)
   await site.collect(lines('logs', 30))
@@ -273,17 +374,17 @@ interface Site {
   collect(objects: readonly { readonly key: string; readonly body: Buffer }[]): Promise<void>
   /** To the one destination. */
   forward(request?: ForwardRequest): Promise<ForwardSummary>
-  /** Another opening of the same data. */
-  again(): Promise<Coldtrail>
+  /** Another opening of the same data, perhaps with other destinations. */
+  again(destinations?: readonly object[]): Promise<Coldtrail>
   /** Of all events that searches show, sorted. */
   uids(): Promise<string[]>
 }
 
-async function place(t: TestContext, settings: Readonly<Record<string, unknown>> = {}) {
+async function place(t: TestContext, settings: Readonly<Record<string, unknown>> = {}, patienceSecs = 60) {
   const receiver = await startIngestionServer({ idColumn: 'uid', keepRows: 0 })
   t.after(() => receiver.close())
   const destination = { type: 'http', url: `${receiver.endpoint}/hook`, ...settings }
-  return { receiver, ...(await siteOf(t, destination)) }
+  return { receiver, ...(await siteOf(t, destination, patienceSecs)) }
 }
 
 async function sentinelPlace(
@@ -315,14 +416,16 @@ async function siteOf(
   const root = mkdtempSync(join(tmpdir(), 'coldtrail-forward-'))
   const logs = join(root, 'logs')
   const said: string[] = []
-  const { destinations } = parseConfig(JSON.stringify({ destinations: [{ name: 'soc', ...destination }] }), {
-    file: 'test',
-    environment: {},
-  })
+  const configured = (destinations: readonly object[]) =>
+    parseConfig(JSON.stringify({ destinations }), { file: 'test', environment: {} }).destinations
+  const soc = [{ name: 'soc', ...destination }]
   const usual = loadConfig({ dataDir: join(root, 'data') })
-  const config = { ...usual, destinations, forward: { ...usual.forward, patience_secs: patienceSecs } }
-  const openAgain = () =>
-    open(config, { log: (_level, message, values) => said.push(`${message} ${JSON.stringify(values)}`) })
+  const config = { ...usual, forward: { ...usual.forward, patience_secs: patienceSecs } }
+  const openAgain = (destinations: readonly object[] = soc) =>
+    open(
+      { ...config, destinations: configured(destinations) },
+      { log: (_level, message, values) => said.push(`${message} ${JSON.stringify(values)}`) },
+    )
   const coldtrail = await openAgain()
   const opened = [coldtrail]
   t.after(async () => {
@@ -340,8 +443,8 @@ async function siteOf(
       const [summary] = await coldtrail.forward(request)
       return summary!
     },
-    async again() {
-      const other = await openAgain()
+    async again(destinations) {
+      const other = await openAgain(destinations)
       opened.push(other)
       return other
     },

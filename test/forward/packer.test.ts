@@ -107,6 +107,19 @@ describe('packing', () => {
       }
   })
 
+  it('closes a batch of refused events too, before they pile up', async () => {
+    const packer = new Packer(LIMITS, () => ({ refused: 'no' }))
+    await add(
+      packer,
+      Array.from({ length: 25_000 }, () => ({ text: '', time: null })),
+    )
+    await packer.end()
+    assert.deepEqual(
+      packer.closed.map(({ refused }) => refused.length),
+      [10_000, 10_000, 5_000],
+    )
+  })
+
   it('packs smaller once it is told so', async () => {
     const items = Array.from({ length: 300 }, (_, n) => ({ text: `element ${n} ${'x'.repeat(100)}`, time: n }))
     const packer = new Packer(LIMITS, encode)

@@ -21,6 +21,19 @@ export interface Position {
 
 export const comparePositions = (a: Position, b: Position): number => a.sequence - b.sequence || a.id - b.id
 
+/** Events of which none was sent: of superseded sessions, and offline ones with `--skip-offline`. */
+export interface Passed {
+  readonly superseded: number
+  readonly offline: number
+}
+
+export const NONE_PASSED: Passed = { superseded: 0, offline: 0 }
+
+export const addPassed = (a: Passed, b: Passed): Passed => ({
+  superseded: a.superseded + b.superseded,
+  offline: a.offline + b.offline,
+})
+
 export interface FeedKey {
   readonly destination: string
   readonly feed: string
@@ -35,11 +48,12 @@ export interface Batch {
   readonly to: Position
   /** Null for a batch that a rebuild found open. */
   readonly records: number | null
+  /** Microseconds: what relative times of the expression counted from when it was read; the time of the call by default. */
+  readonly begun?: number
 }
 
 export interface OpenBatch extends Batch {
   readonly number: number
-  /** Microseconds. */
   readonly begun: number
 }
 
@@ -120,7 +134,8 @@ export interface Receipt {
   readonly from?: Position
   readonly to?: Position
   readonly settlement?: Settlement | LetterSettlement
-  readonly passed?: { readonly superseded: number; readonly offline: number }
+  /** Of a batch: within its range. */
+  readonly passed?: Passed
 }
 
 /** The one writer of a destination's feeds. Every method fails with E_CLAIM_LOST once another process has taken over. */
@@ -131,9 +146,9 @@ export interface Outbox {
   /** Commits that a batch is about to be sent, and moves the feed's position to its end. Batches begin in order. */
   beginBatch(feedId: number, batch: Batch): Promise<OpenBatch>
   /** Receipt, dead letters and counters, and the batch is gone: one transaction. Then the receipt goes into the file. */
-  settleBatch(feedId: number, number: number, settlement: Settlement): Promise<Receipt>
+  settleBatch(feedId: number, number: number, settlement: Settlement, passed?: Passed): Promise<Receipt>
   /** Moves the position over events of which none is to be sent. */
-  passTo(feedId: number, position: Position, passed?: { superseded?: number; offline?: number }): Promise<void>
+  passTo(feedId: number, position: Position, passed?: Partial<Passed>): Promise<void>
   settleDeadLetters(feedId: number, settlement: LetterSettlement): Promise<Receipt>
   /** Lets another process forward to the destination. */
   release(): Promise<void>
@@ -300,8 +315,7 @@ class SqlOutbox implements Outbox {
     return { ...state, isNew }
   }
 
-  async beginBatch(feedId: number, { from, to, records }: Batch): Promise<OpenBatch> {
-    const begun = now()
+  async beginBatch(feedId: number, { from, to, records, begun = now() }: Batch): Promise<OpenBatch> {
     const number = await this.write(async (tx) => {
       const feed = await this.feed(tx, feedId)
       if (comparePositions(from, positionOf(feed)) < 0 || comparePositions(to, from) <= 0)
@@ -324,7 +338,12 @@ class SqlOutbox implements Outbox {
     return { number, from, to, records, begun }
   }
 
-  async settleBatch(feedId: number, number: number, settlement: Settlement): Promise<Receipt> {
+  async settleBatch(
+    feedId: number,
+    number: number,
+    settlement: Settlement,
+    passed: Passed = NONE_PASSED,
+  ): Promise<Receipt> {
     const receipt = await this.write(async (tx) => {
       const feed = await this.feed(tx, feedId)
       const open = await tx
@@ -343,10 +362,14 @@ class SqlOutbox implements Outbox {
           ...added(feed, bounded, time),
           rejected: feed.rejected + bounded.rejected.length,
           batches: feed.batches + 1,
+          superseded: feed.superseded + passed.superseded,
+          offline: feed.offline + passed.offline,
         })
         .where('id', '=', feedId)
         .execute()
-      return this.addReceipt(tx, feed, { kind: 'batch', time, number, ...rangeOf(open), settlement: bounded })
+      const place = { number, ...rangeOf(open) }
+      const counted = passed.superseded + passed.offline > 0 && { passed }
+      return this.addReceipt(tx, feed, { kind: 'batch', time, ...place, settlement: bounded, ...counted })
     })
     faultPoint('outbox.settled')
     await this.writeReceipts()
@@ -356,7 +379,7 @@ class SqlOutbox implements Outbox {
   async passTo(
     feedId: number,
     position: Position,
-    { superseded = 0, offline = 0 }: { superseded?: number; offline?: number } = {},
+    { superseded = 0, offline = 0 }: Partial<Passed> = {},
   ): Promise<void> {
     const counted = superseded + offline > 0
     await this.write(async (tx) => {
@@ -402,15 +425,18 @@ class SqlOutbox implements Outbox {
 
   async release(): Promise<void> {
     await this.writing.catch(() => undefined)
-    await this.context.write((tx) =>
-      tx
-        .updateTable('destinations')
-        .set({ owner: null })
-        .where('name', '=', this.destination)
-        .where('owner', '=', this.owner.id)
-        .execute(),
-    )
-    await this.owner.release()
+    try {
+      await this.context.write((tx) =>
+        tx
+          .updateTable('destinations')
+          .set({ owner: null })
+          .where('name', '=', this.destination)
+          .where('owner', '=', this.owner.id)
+          .execute(),
+      )
+    } finally {
+      await this.owner.release()
+    }
   }
 
   /** Appends what waits in the catalog to the file; a crash in between makes a line stand there twice. */
@@ -652,10 +678,7 @@ async function restoreFeed(tx: Tx, destination: string, receipts: readonly Recei
     const { kind, to, settlement, passed } = receipt
     if (to && comparePositions(to, position) > 0) position = to
     if (to) places.push(receipt)
-    if (passed) {
-      row = { ...row, superseded: row.superseded + passed.superseded, offline: row.offline + passed.offline }
-      continue
-    }
+    if (passed) row = { ...row, ...addPassed(row, passed) }
     if (!settlement) continue
     row = { ...row, ...added(row, settlement, receipt.time) }
     if ('sent' in settlement) for (const id of [...settlement.sent, ...(settlement.givenUp ?? [])]) letters.delete(id)
@@ -674,13 +697,13 @@ async function restoreFeed(tx: Tx, destination: string, receipts: readonly Recei
   }
   await tx.insertInto('feeds').values(row).execute()
   await putLetters(tx, row.id, [...letters.values()])
-  const open = openAgain(places)
+  const open = openAgain(places, receipts[0]!.time)
   for (const batch of batches(open))
     await tx
       .insertInto('outbox')
       .values(
-        batch.map(({ number, from, to }) => ({
-          ...{ feed: row.id, number, records: null, begun: now() },
+        batch.map(({ number, from, to, begun }) => ({
+          ...{ feed: row.id, number, records: null, begun },
           ...rangeRow(from, to),
         })),
       )
@@ -689,18 +712,24 @@ async function restoreFeed(tx: Tx, destination: string, receipts: readonly Recei
 
 /**
  * What was begun and has no receipt: whatever lies between the receipts on both sides of a missing number. Of several
- * that lie side by side one batch is made.
+ * that lie side by side one batch is made. When it was begun is told by the receipt before it, about.
  */
-function openAgain(places: readonly Receipt[]): { number: number; from: Position; to: Position }[] {
-  const open: { number: number; from: Position; to: Position }[] = []
+function openAgain(
+  places: readonly Receipt[],
+  made: number,
+): { number: number; from: Position; to: Position; begun: number }[] {
+  const open: { number: number; from: Position; to: Position; begun: number }[] = []
+  let begun = made
   let number = 1
   let from: Position = { sequence: 0, id: 0 }
   for (const place of [...places].sort((a, b) => comparePositions(a.from!, b.from!))) {
     // A batch stands in its own place, what was passed over behind the batch before it.
     const missing = place.kind === 'batch' ? place.number! - 1 : place.number!
-    if (missing >= number && comparePositions(from, place.from!) < 0) open.push({ number, from, to: place.from! })
+    if (missing >= number && comparePositions(from, place.from!) < 0)
+      open.push({ number, from, to: place.from!, begun })
     number = Math.max(number, place.number! + 1)
     from = place.to!
+    begun = place.time
   }
   return open
 }
