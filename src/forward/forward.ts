@@ -318,7 +318,7 @@ class ForwardRun {
     const olderThan = lateAfter === undefined ? undefined : Date.now() * 1_000 - lateAfter.microseconds
     const ahead = await this.options.source.count({ ...question, ...(olderThan === undefined ? {} : { olderThan }) })
     this.total += ahead.events
-    summary.late = ahead.older
+    summary.late += ahead.older
     if (lateAfter && ahead.older > 0)
       this.log('warn', lateAfter.notice, { feed: feed.name, events: ahead.older, of: ahead.events })
   }

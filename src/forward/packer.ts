@@ -6,6 +6,7 @@
 
 import { crc32 } from 'node:zlib'
 import type { BatchLimits, ElementWriter, Encoded } from '../components/destination.ts'
+import { ColdtrailError, printable } from '../core/errors.ts'
 import type { OutgoingEvent } from '../core/outgoingEvent.ts'
 import {
   addPassed,
@@ -63,7 +64,7 @@ export class Packer {
     const start = filling.length
     const isArray = limits.framing === 'array'
     if (isArray) filling.byte(COMMA)
-    const encoded = this.encode(event, filling)
+    const encoded = this.encoded(event, filling, start)
     if (encoded !== undefined) {
       if ('refused' in encoded) return this.refuse(start, event, at, encoded.refused)
       for (const note of encoded.notes) this.notes.set(note, (this.notes.get(note) ?? 0) + 1)
@@ -107,6 +108,17 @@ export class Packer {
   }
 
   // --- internal ---
+
+  /** A defect of an encoder leaves nothing of its element behind: what was read before it is sent. */
+  private encoded(event: OutgoingEvent, filling: Block, start: number): Encoded {
+    try {
+      return this.encode(event, filling)
+    } catch (error) {
+      filling.length = start
+      const message = `event ${event.id} cannot be encoded: ${printable(String((error as Error)?.message ?? error))}`
+      throw new ColdtrailError('E_INTERNAL', { message }, { cause: error })
+    }
+  }
 
   private block(): Block {
     return new Block(this.spare.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES + 16 * 1024))

@@ -120,6 +120,23 @@ describe('packing', () => {
     )
   })
 
+  it('keeps nothing of an element whose encoder fails, and names the event', async () => {
+    const items = Array.from({ length: 5 }, (_, n) => ({ text: `element ${n}`, time: n }))
+    for (const framing of ['array', 'lines'] as const) {
+      const limits = { ...LIMITS, framing }
+      const packer = new Packer(limits, (event, out) => {
+        encode(event, out)
+        if (event.id === 3) throw new Error('a defect')
+        return undefined
+      })
+      await assert.rejects(add(packer, items), /event 3.*a defect/)
+      await packer.end()
+      const [batch] = packer.closed
+      assert.deepEqual(decoded(batch!.body, limits), [{ text: 'element 0' }, { text: 'element 1' }])
+      assert.deepEqual(batch!.to, { sequence: 1, id: 2 })
+    }
+  })
+
   it('packs smaller once it is told so', async () => {
     const items = Array.from({ length: 300 }, (_, n) => ({ text: `element ${n} ${'x'.repeat(100)}`, time: n }))
     const packer = new Packer(LIMITS, encode)
