@@ -78,9 +78,9 @@ export async function withProgress<T>(
       io.log('info', 'forwarding', { destination: name, events, total, requests })
     })
   }
-  const bar = await openBar('{events} events | {requests} requests | {rate} events/s | {left}', {
+  const bar = await openBar('{events} events | {requests} | {rate} events/s | {left}', {
     events: '0',
-    requests: 0,
+    requests: countText(0, 'request'),
     rate: 0,
     left: '…',
   })
@@ -93,8 +93,11 @@ export async function withProgress<T>(
         sum(({ total }) => total),
         {
           events: sum(({ events }) => events).toLocaleString('en-US'),
-          requests: sum(({ requests }) => requests),
-          rate: Math.round(sum(({ eventsPerSecond }) => eventsPerSecond)),
+          requests: countText(
+            sum(({ requests }) => requests),
+            'request',
+          ),
+          rate: Math.round(sum(({ eventsPerSecond }) => eventsPerSecond)).toLocaleString('en-US'),
           left: `${Math.round(left)} s left`,
         },
       )
@@ -147,7 +150,8 @@ function feedLines(feed: FeedSummary, { dry_run, feeds, destination }: ForwardSu
     lines.push(`${printable(feed.feed)}: ${countText(accepted, 'event')}${daily}`)
   }
   if (late > 0 && dry_run) lines.push(`${countText(late, 'event')} too old to keep their own TimeGenerated`)
-  if (resumed > 0) lines.push(`${countText(resumed, 'batch')} of an earlier run sent again`)
+  if (resumed > 0)
+    lines.push(`${countText(resumed, 'batch')} of an earlier run ${dry_run ? 'would be sent' : 'sent'} again`)
   if (retried > 0) lines.push(`${countText(retried, 'request')} repeated`)
   if (superseded > 0) lines.push(`${countText(superseded, 'event')} of superseded objects passed over`)
   if (offline > 0) lines.push(`${countText(offline, 'event')} passed over: their files are offline`)

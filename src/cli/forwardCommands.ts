@@ -171,7 +171,8 @@ function printStatus(feed: FeedStatus, io: Io): void {
     `  sent    ${countText(counters.accepted, 'event')} in ${countText(counters.requests, 'request')}, ` +
       `${bytesText(counters.wireBytes)} on the wire; ${countText(counters.retried, 'request')} repeated`,
   )
-  if (open.length > 0) io.print(`  under way  ${countText(open.length, 'batch')}; the next run sends them again`)
-  if (deadLetters > 0)
-    io.print(`  refused ${countText(deadLetters, 'event')}: forward status --dead-letters, then forward retry`)
+  const again = feed.configured ? ': what is not answered is sent again by the next run' : ''
+  if (open.length > 0) io.print(`  open    ${countText(open.length, 'batch')} under way${again}`)
+  const next = `./coldtrail forward status --dead-letters --destination ${printable(destination)}`
+  if (deadLetters > 0) io.print(`  refused ${countText(deadLetters, 'event')}: ${next} says why`)
 }

@@ -439,7 +439,7 @@ export const ERRORS = {
     EXIT.store,
   ),
   E_FORWARD_BUSY: row(
-    'Another process forwards to {destination}: process {pid} on {host}.',
+    'Another process forwards to destination {destination}: process {pid} on {host}.',
     'Wait until it has ended, or end it; each destination has one forwarder at a time.',
     EXIT.conflict,
   ),
@@ -567,7 +567,7 @@ export const ERRORS = {
     EXIT.destination,
   ),
   E_FORWARD_UNREACHABLE: row(
-    'Destination {destination}, feed {feed}: nothing was accepted for {minutes} minutes: {reason}',
+    'Destination {destination}, feed {feed}: nothing was accepted for {time}: {reason}',
     'See `forward check` for the address, the network and the credentials; the next run sends what was under way again.',
     EXIT.destination,
     'backoff',

@@ -177,7 +177,10 @@ export class Delivery {
     throw new ColdtrailError('E_FORWARD_UNREACHABLE', {
       destination,
       feed: feed.name,
-      minutes: Math.round(gate.failingMs / 60_000),
+      time:
+        gate.failingMs < 120_000
+          ? `${Math.round(gate.failingMs / 1_000)} s`
+          : `${Math.round(gate.failingMs / 60_000)} min`,
       reason: printable(reason, REASON_CHARACTERS),
     })
   }

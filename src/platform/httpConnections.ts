@@ -186,6 +186,7 @@ function faultOf(error: Error & { code?: unknown }, url: URL, sent: boolean): Ht
   if (UNREACHABLE.has(code)) return as('unreachable', `there is no way to it (${code})`)
   const certificate = CERTIFICATE_FAULTS[code]
   if (certificate !== undefined) return as('tls', `${certificate} (${code})`)
-  if (/^(?:ERR_SSL|ERR_TLS|CERT_|EPROTO|ERR_OSSL)/.test(code)) return as('tls', `TLS failed (${code})`)
+  if (/^(?:ERR_SSL|ERR_TLS|CERT_|EPROTO|ERR_OSSL)/.test(code))
+    return as('tls', `the TLS handshake failed, perhaps since it speaks no TLS (${code})`)
   return as('protocol', `the answer is no HTTP, or none that is accepted (${code || error.name})`)
 }

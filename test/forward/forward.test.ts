@@ -300,6 +300,7 @@ test('a receiver that only ever asks for pauses ends the run', async (t) => {
   receiver.fail({ operation: 'hook', times: 1_000_000, action })
   const { error } = await site.forward()
   assert.equal(error?.code, 'E_FORWARD_UNREACHABLE')
+  assert.match(error.message, /nothing was accepted for \d+ s: .* answered 429/)
   receiver.clearFaults()
   assert.equal((await site.forward()).events, 5)
 })
