@@ -107,12 +107,12 @@ export class Delivery {
           return false
         }
         case 'throttled':
-          log('info', 'the receiver asks for a pause', {
+          log(outcome.afterMs! > LONG_PAUSE_MS ? 'warn' : 'info', 'the receiver asks for a pause', {
             feed: feed.name,
             ms: outcome.afterMs,
             reason: printable(outcome.reason),
           })
-          this.assertPatience(outcome.reason)
+          this.assertPatience(outcome.reason, outcome.afterMs)
           break
         case 'failed':
           log(attempt > 2 ? 'warn' : 'info', 'the receiver failed: trying again', {
@@ -171,9 +171,11 @@ export class Delivery {
     })
   }
 
-  private assertPatience(reason: string): void {
+  /** `askedMs`: a pause that would outlast it ends the run now; the next one comes back. */
+  private assertPatience(told: string, askedMs = 0): void {
     const { destination, feed, gate, patienceMs } = this.options
-    if (gate.failingMs < patienceMs) return
+    if (gate.failingMs + askedMs < patienceMs) return
+    const reason = askedMs > 0 ? `a pause of ${Math.ceil(askedMs / 1_000)} s is asked for; ${told}` : told
     throw new ColdtrailError('E_FORWARD_UNREACHABLE', {
       destination,
       feed: feed.name,
@@ -207,3 +209,5 @@ const REFUSED_AT_FIRST = 3
 const REFUSED_IN_A_ROW = 1_000
 const REASON_CHARACTERS = 500
 const RIGHTS_PAUSE_MS = 60_000
+/** A longer one is told as a warning. */
+const LONG_PAUSE_MS = 60_000

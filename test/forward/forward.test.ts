@@ -305,6 +305,17 @@ test('a receiver that only ever asks for pauses ends the run', async (t) => {
   assert.equal((await site.forward()).events, 5)
 })
 
+test('a pause that outlasts the patience of a run ends it at once', async (t) => {
+  const { receiver, site } = await place(t)
+  await site.collect(lines('logs', 5))
+  const action = { kind: 'status', status: 503, headers: { 'Retry-After': '3000' } } as const
+  receiver.fail({ operation: 'hook', action })
+  const { error } = await site.forward()
+  assert.equal(error?.code, 'E_FORWARD_UNREACHABLE')
+  assert.match(error!.message, /3000 s/)
+  assert.equal((await site.forward()).events, 5)
+})
+
 test('bad records side by side are no schema that does not fit', async (t) => {
   const refuse = ({ RawData }: Readonly<Record<string, unknown>>) =>
     Number(/"n":(\d+)/.exec(String(RawData))?.[1]) < 9 ? 'this column is bad' : undefined
