@@ -295,7 +295,7 @@ for (const dialect of ['sqlite', 'postgres'] as const)
         }
         await outbox.settleBatch(feedId, 2, settled(2, 7))
         await outbox.settleBatch(feedId, 3, settled(1, 8, 9))
-        await outbox.settleBatch(feedId, 6, settled(3))
+        await outbox.settleBatch(feedId, 6, settled(3), { superseded: 2, offline: 1 })
         await outbox.settleDeadLetters(feedId, {
           ...settled(1),
           rejected: [letter(8, 'again')],
