@@ -88,17 +88,18 @@ export async function withProgress<T>(
     return await run((name, now) => {
       progress.set(name, now)
       const left = Math.max(...[...progress.values()].map(({ secondsLeft }) => secondsLeft ?? 0))
+      const done = sum(({ events }) => events)
       bar.update(
-        sum(({ events }) => events),
+        done,
         sum(({ total }) => total),
         {
-          events: sum(({ events }) => events).toLocaleString('en-US'),
+          events: done.toLocaleString('en-US'),
           requests: countText(
             sum(({ requests }) => requests),
             'request',
           ),
           rate: Math.round(sum(({ eventsPerSecond }) => eventsPerSecond)).toLocaleString('en-US'),
-          left: `${Math.round(left)} s left`,
+          left: left > 0 ? `${Math.ceil(left)} s left` : done > 0 ? 'up to date' : '…',
         },
       )
     })
@@ -130,7 +131,7 @@ export function summaryLines(summary: ForwardSummary): string[] {
     ? `${name}: would send ${countText(summary.events, 'event')} in ${countText(summary.requests, 'request')}, ` +
       `${bytesText(summary.wire_bytes)} on the wire (${bytesText(summary.decoded_bytes)} decoded).`
     : summary.requests === 0
-      ? `${name}: nothing was accepted, ${summary.seconds.toFixed(1)} s.`
+      ? `${name}: nothing was accepted${summary.interrupted ? ' until the interruption' : ''}, ${summary.seconds.toFixed(1)} s.`
       : `${name}: ${countText(summary.events, 'event')} accepted in ${countText(summary.requests, 'request')}, ` +
         `${bytesText(summary.wire_bytes)} on the wire, ${summary.seconds.toFixed(1)} s.`
   return [head, ...feeds.flatMap((feed) => feedLines(feed, summary))]
