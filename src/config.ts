@@ -4,11 +4,22 @@
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml'
+import {
+  type Document,
+  isMap,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseDocument,
+  visit,
+  type YAMLMap,
+} from 'yaml'
 import { z } from 'zod'
 import { DESTINATIONS } from './components/destinations/all.ts'
 import { SOURCES } from './components/sources/all.ts'
-import { ColdtrailError } from './core/errors.ts'
+import { ColdtrailError, printable } from './core/errors.ts'
 import { nearest } from './core/nearest.ts'
 
 export const CONFIG_FILE = 'coldtrail.yaml'
@@ -126,7 +137,15 @@ export type Config = z.output<typeof configSchema> & {
   readonly data_dir: string
   /** File that it came from, when there is one. */
   readonly file?: string
+  /** Destinations that ask for variables that the environment has not: only who forwards to one needs its secrets. */
+  readonly withheld?: readonly WithheldDestination[]
 }
+export interface WithheldDestination {
+  readonly name: string
+  /** E_CONFIG_ENVIRONMENT. */
+  readonly error: ColdtrailError
+}
+
 export type SourceConfig = Config['sources'][number]
 export type DestinationConfig = Config['destinations'][number]
 
@@ -156,7 +175,7 @@ export function loadConfig({ file, dataDir, environment = {} }: ConfigPlace = {}
 export function parseConfig(
   text: string,
   { file, environment }: { file: string; environment: Readonly<Record<string, string | undefined>> },
-): z.output<typeof configSchema> {
+): z.output<typeof configSchema> & Pick<Config, 'withheld'> {
   const lines = new LineCounter()
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true })
   const at = (offset: number): string => {
@@ -167,23 +186,32 @@ export function parseConfig(
   if (fault) throw new ColdtrailError('E_CONFIG_SYNTAX', { where: at(fault.pos[0]), cause: fault.message })
 
   const hidden = new Set<Node>()
+  const withheld = new Map<Node, WithheldDestination>()
   visit(document, {
-    Scalar(_key, node) {
+    Scalar(_key, node, ancestors) {
       if (typeof node.value !== 'string') return
       const value = node.value.replace(/\$\$\{|\$\{([A-Za-z_]\w*)\}/g, (whole, name: string | undefined) => {
         if (name === undefined) return whole.slice(1)
         hidden.add(node)
         const found = environment[name]
         if (found !== undefined) return found
-        throw new ColdtrailError('E_CONFIG_ENVIRONMENT', { where: at(node.range?.[0] ?? 0), name, path: 'a value' })
+        const item = destinationAround(ancestors)
+        const asking = item?.get('name')
+        const path = typeof asking === 'string' ? `destination ${printable(asking)}` : 'a value'
+        const error = new ColdtrailError('E_CONFIG_ENVIRONMENT', { where: at(node.range?.[0] ?? 0), name, path })
+        if (item === undefined || typeof asking !== 'string') throw error
+        if (!withheld.has(item)) withheld.set(item, { name: asking, error })
+        return whole
       })
       node.value = value
     },
   })
 
+  const list = document.get('destinations')
+  if (isSeq(list)) list.items = list.items.filter((item) => !withheld.has(item as Node))
   const given = plainValue(document, at(0))
   const result = configSchema.safeParse(given ?? {})
-  if (result.success) return result.data
+  if (result.success) return { ...result.data, ...(withheld.size > 0 && { withheld: [...withheld.values()] }) }
   const { issues } = result.error
   // A misspelt key is why another one is absent.
   const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0]!
@@ -245,6 +273,12 @@ function plainValue(document: Document, where: string): unknown {
   } catch (error) {
     throw new ColdtrailError('E_CONFIG_SYNTAX', { where, cause: (error as Error).message }, { cause: error })
   }
+}
+
+/** The item of `destinations` that a value is in; `ancestors` begin with the document. */
+function destinationAround([, , pair, , item]: readonly unknown[]): YAMLMap | undefined {
+  const isOne = isPair(pair) && isScalar(pair.key) && pair.key.value === 'destinations' && isMap(item)
+  return isOne ? item : undefined
 }
 
 /** A URL without the user and password in it. */

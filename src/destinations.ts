@@ -9,14 +9,16 @@ import { ColdtrailError } from './core/errors.ts'
 import type { Log } from './core/log.ts'
 import { nearest } from './core/nearest.ts'
 
-/** The destinations named, or without a name all configured ones. E_DESTINATION_MISSING, E_DESTINATION_UNKNOWN. */
+/** The destinations named, or without a name all configured ones. E_DESTINATION_MISSING, E_DESTINATION_UNKNOWN, E_CONFIG_ENVIRONMENT. */
 export function resolveDestinations(
-  { destinations }: Pick<Config, 'destinations'>,
+  { destinations, withheld = [] }: Pick<Config, 'destinations' | 'withheld'>,
   names: readonly string[] = [],
 ): DestinationConfig[] {
-  if (destinations.length === 0) throw new ColdtrailError('E_DESTINATION_MISSING')
+  const lacking = withheld.find(({ name }) => names.length === 0 || names.includes(name))
+  if (lacking) throw lacking.error
+  if (destinations.length === 0 && withheld.length === 0) throw new ColdtrailError('E_DESTINATION_MISSING')
   if (names.length === 0) return [...destinations]
-  const known = destinations.map(({ name }) => name)
+  const known = [...destinations, ...withheld].map(({ name }) => name)
   return [...new Set(names)].map((name) => {
     const found = destinations.find((destination) => destination.name === name)
     if (found) return found

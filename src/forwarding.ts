@@ -109,7 +109,7 @@ export async function forwardStatus(
         if (ahead.oldestCommit !== null) oldestCommit = Math.min(oldestCommit ?? Infinity, ahead.oldestCommit)
       }
       const lagSecs = oldestCommit === null ? 0 : Math.max(0, Date.now() / 1_000 - oldestCommit / 1e6)
-      const configured = config.destinations.some((destination) => destination.name === state.destination)
+      const configured = configuredNames(config).includes(state.destination)
       found.push({ ...state, configured, lagEvents, lagSecs })
     }
     return found
@@ -262,6 +262,9 @@ async function selectedFeed(feed: Feed, more: readonly (string | undefined)[]): 
   return { feed, ...(await selected([feed.where, ...more])) }
 }
 
+const configuredNames = ({ destinations, withheld = [] }: Pick<Config, 'destinations' | 'withheld'>): string[] =>
+  [...destinations, ...withheld].map(({ name }) => name)
+
 /** Feeds with a position: of these destinations, configured or not, or of all. E_DESTINATION_UNKNOWN. */
 async function feedsOf(
   { config, catalog }: Pick<ForwardParts, 'config' | 'catalog'>,
@@ -270,9 +273,9 @@ async function feedsOf(
   const feeds = await catalog.feeds()
   if (names.length === 0) return feeds
   const begun = new Set(feeds.map(({ destination }) => destination))
-  const unknown = names.find((name) => !begun.has(name) && !config.destinations.some((known) => known.name === name))
+  const unknown = names.find((name) => !begun.has(name) && !configuredNames(config).includes(name))
   if (unknown !== undefined) {
-    const all = [...new Set([...config.destinations.map(({ name }) => name), ...begun])]
+    const all = [...new Set([...configuredNames(config), ...begun])]
     throw unknownDestination(unknown, all)
   }
   return feeds.filter(({ destination }) => names.includes(destination))

@@ -41,7 +41,8 @@ const statusCommand = defineCommand({
       return EXIT.ok
     }
     for (const feed of feeds) printStatus(feed, io)
-    const unbegun = coldtrail.config.destinations
+    const { destinations, withheld = [] } = coldtrail.config
+    const unbegun = [...destinations, ...withheld]
       .map(({ name }) => name)
       .filter((name) => destination.length === 0 || destination.includes(name))
       .filter((name) => !feeds.some((feed) => feed.destination === name))
@@ -78,7 +79,8 @@ const checkCommand = defineCommand({
   exits: ['destination'],
   async run(_args, { destination }, io) {
     const coldtrail = await io.open()
-    const names = destination.length > 0 ? destination : coldtrail.config.destinations.map(({ name }) => name)
+    const { destinations, withheld = [] } = coldtrail.config
+    const names = destination.length > 0 ? destination : [...withheld, ...destinations].map(({ name }) => name)
     let faults = 0
     // No configured destination is told by the library, which knows the next step.
     for (const name of names.length > 0 ? names : ['']) {

@@ -32,6 +32,22 @@ test('a fault in the configuration is said with the destination and the value', 
     assert.match(absent.stderr, /destinations\.0\.url is absent/)
   }))
 
+test('who does not forward needs no secret of a destination', () =>
+  withData(async (coldtrail, configure) => {
+    configure(`{name: locked, type: http, url: URL, headers: {Authorization: "\${NOT_SET}"}}
+  - {name: open, type: http, url: ${receiver.endpoint}/hook/open}`)
+    assert.match((await coldtrail('forward status')).stdout, /^locked\n {2}nothing was forwarded yet/m)
+    for (const line of ['collect logs', 'search --count', 'forward --destination open']) {
+      const { status, stderr } = await coldtrail(line)
+      assert.equal(status, 0, `${line}: ${stderr}`)
+    }
+    for (const line of ['forward', 'forward check', 'forward --destination locked', 'forward --dry-run']) {
+      const { status, stderr } = await coldtrail(line)
+      assert.equal(status, 2, line)
+      assert.match(stderr, /coldtrail\.yaml:2:\d+: the environment has no NOT_SET, which destination locked asks for/)
+    }
+  }))
+
 test('status knows destinations that are new, and those that are configured no more', () =>
   withData(async (coldtrail, configure) => {
     configure('{name: one, type: http, url: URL}')
