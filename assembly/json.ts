@@ -7,7 +7,6 @@ import { observe } from './observables'
 import { idOf, intern, LONGEST, makeRoom } from './strings'
 
 /** Whether a key with escapes in it ends in userName. */
-// @ts-ignore: decorator
 @external('env', 'endsAsUser')
 declare function endsAsUserEscaped(start: i32, end: i32): bool
 
@@ -150,7 +149,6 @@ function bucket(at: i32, length: i32): i32 {
 }
 
 /** Whether the key and its closing quote stand at `at`. */
-// @ts-ignore: decorator
 @inline
 function matches(at: i32, entry: i32): bool {
   const length = load<i32>(entry, LENGTH) + 1
@@ -205,7 +203,6 @@ function tooDeep(at: i32): i32 {
   return TOO_DEEP
 }
 
-// @ts-ignore: decorator
 @inline
 function space(at: i32): i32 {
   let p = at
@@ -352,16 +349,22 @@ function array(at: i32, first: i32, isUser: bool, depth: i32): i32 {
   }
 }
 
+/** The bytes that a run of plain characters ends at: quote, backslash, control character. */
+@inline
+function stops(v: v128): v128 {
+  return v128.or(
+    v128.or(i8x16.eq(v, i8x16.splat(0x22)), i8x16.eq(v, i8x16.splat(0x5c))),
+    i8x16.lt_u(v, i8x16.splat(0x20)),
+  )
+}
+
 /** From after the opening quote to after the closing one. */
 function string(at: i32): i32 {
   escaped = false
   let p = at
   while (true) {
     const v = v128.load(p)
-    const stop = v128.or(
-      v128.or(i8x16.eq(v, i8x16.splat(0x22)), i8x16.eq(v, i8x16.splat(0x5c))),
-      i8x16.lt_u(v, i8x16.splat(0x20)),
-    )
+    const stop = stops(v)
     const mask = i8x16.bitmask(stop)
     if (mask == 0) {
       p += 16
@@ -383,10 +386,7 @@ function markedString(at: i32): i32 {
   let p = at
   while (true) {
     const v = v128.load(p)
-    const stop = v128.or(
-      v128.or(i8x16.eq(v, i8x16.splat(0x22)), i8x16.eq(v, i8x16.splat(0x5c))),
-      i8x16.lt_u(v, i8x16.splat(0x20)),
-    )
+    const stop = stops(v)
     const mark = v128.or(
       v128.or(i8x16.eq(v, i8x16.splat(0x2e)), i8x16.eq(v, i8x16.splat(0x3a))),
       v128.or(i8x16.eq(v, i8x16.splat(0x40)), v),
@@ -438,7 +438,6 @@ function escape(p: i32): i32 {
   return p + 1 >= limit ? INCOMPLETE : refuse(p)
 }
 
-// @ts-ignore: decorator
 @inline
 function isDigit(at: i32): bool {
   return <u32>load<u8>(at) - 48 < 10

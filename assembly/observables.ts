@@ -7,11 +7,9 @@ import { sip48 } from './sip'
 import { intern, isFirst, LONGEST, makeRoom, OBSERVED, setVerdict, SUFFIX, USER, verdictOf, WORD } from './strings'
 
 /** Takes what the two lists hold, when one of them is full. */
-// @ts-ignore: decorator
 @external('env', 'drain')
 declare function drain(): void
 /** 1: the label at `at` is a known suffix of domains, 2: it is not. */
-// @ts-ignore: decorator
 @external('env', 'suffixVerdict')
 declare function suffixVerdict(at: i32, length: i32): i32
 
@@ -152,7 +150,6 @@ export function prepareClasses(): void {
   }
 }
 
-// @ts-ignore: decorator
 @inline
 function isOf(at: i32, kind: u32): bool {
   return (load<u8>(classes + load<u8>(at)) & kind) != 0

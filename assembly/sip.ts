@@ -13,7 +13,6 @@ let v1: u64 = 0
 let v2: u64 = 0
 let v3: u64 = 0
 
-// @ts-ignore: decorator
 @inline
 function round(): void {
   v0 += v1
@@ -28,7 +27,6 @@ function round(): void {
   v2 = rotl<u64>(v2, 32)
 }
 
-// @ts-ignore: decorator
 @inline
 function mix(word: u64): void {
   v3 ^= word

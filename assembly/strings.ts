@@ -68,14 +68,12 @@ export function intern(at: i32, length: i32): i32 {
 }
 
 /** 1 and more, below ENTRIES; 0 for no entry. */
-// @ts-ignore: decorator
 @inline
 export function idOf(entry: i32): i32 {
   return entry == 0 ? 0 : load<i32>(entry)
 }
 
 /** True the first time for this reader; always without an entry. */
-// @ts-ignore: decorator
 @inline
 export function isFirst(entry: i32, what: i32, reader: i32): bool {
   if (entry == 0) return true
@@ -111,7 +109,6 @@ function hashOf(at: i32, length: i32): u32 {
   return u32(h >> 32)
 }
 
-// @ts-ignore: decorator
 @inline
 function same(a: i32, b: i32, length: i32): bool {
   let p = 0

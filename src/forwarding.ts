@@ -64,12 +64,16 @@ export async function forwardRetry(
 ): Promise<ForwardSummary[]> {
   return eachDestination(parts, request, async (options) => {
     const states = await parts.catalog.feeds(options.name)
-    const feeds = states
-      .filter(({ deadLetters }) => deadLetters > 0)
-      .flatMap(({ feed: name, expression, collection }) => {
-        const known = options.feeds.find(({ feed }) => feed.name === name)
-        return known && collection === options.collection ? [{ feed: known.feed, expression }] : []
-      })
+    const feeds: SelectedFeed[] = []
+    for (const { feed: name, expression, collection, deadLetters } of states) {
+      if (deadLetters === 0) continue
+      const known = options.feeds.find(({ feed }) => feed.name === name)
+      if (known && collection === options.collection) feeds.push({ feed: known.feed, expression })
+      else {
+        const values = { destination: options.name, feed: name, collection, dead_letters: deadLetters }
+        parts.log('warn', 'dead letters stay: their feed is not configured any more', values)
+      }
+    }
     return retryDeadLetters({ ...options, feeds })
   })
 }
@@ -185,7 +189,7 @@ async function eachDestination(
     const runs = settings.map((setting) =>
       opened(setting, config, log, async (destination) => {
         for (const notice of destination.notices) log('warn', notice, { destination: setting.name })
-        const options = await jobOptions({ config, catalog, log }, source, setting, request)
+        const options = jobOptions({ config, catalog, log }, source, setting, request)
         const feeds = await Promise.all(
           destination.feeds.map((feed) => selectedFeed(feed, [setting.where, request.where])),
         )
@@ -235,12 +239,12 @@ async function opened<T>(
   }
 }
 
-async function jobOptions(
+function jobOptions(
   { config, catalog, log }: Pick<ForwardParts, 'config' | 'catalog' | 'log'>,
   source: FeedSource,
   setting: DestinationConfig,
   { from, dryRun, follow, skipOffline, signal, onProgress }: ForwardRequest,
-): Promise<Omit<ForwardOptions, 'destination' | 'feeds'>> {
+): Omit<ForwardOptions, 'destination' | 'feeds'> {
   const { name, collection = 'main' } = setting
   return {
     catalog,
@@ -337,11 +341,14 @@ async function sayUntaken({ reader, log }: ForwardParts, { feeds, collection, na
   if (feeds.some(({ feed }) => feed.where === undefined)) return
   const expression = `not (${feeds.map(({ feed }) => `(${feed.where})`).join(' or ')})`
   const question = await questionOf({ expression, collection, signal })
-  const { values } = await reader.values({ ...question, field: 'data_type', limit: 10 })
+  const { values } = await reader.values({ ...question, field: 'data_type' })
   if (values.length === 0) return
   log('warn', 'no table of this destination takes some events of the collection; they are not sent', {
     destination: name,
     events: values.reduce((sum, { count }) => sum + count, 0),
-    data_types: values.map(({ value }) => value).join(', '),
+    data_types: values
+      .slice(0, 10)
+      .map(({ value }) => value)
+      .join(', '),
   })
 }

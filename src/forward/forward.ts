@@ -4,7 +4,7 @@
  */
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Destination, Feed } from '../components/destination.ts'
-import { asColdtrailError, ColdtrailError } from '../core/errors.ts'
+import { asColdtrailError, type ColdtrailError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import {
   addPassed,
@@ -465,12 +465,4 @@ function timed(feed: Feed, summary: FeedSummary): Feed['encode'] {
     }
     return feed.encode(event, out)
   }
-}
-
-/** E_USAGE for a name that is none of the feeds. */
-export function feedNamed(feeds: readonly SelectedFeed[], name: string): SelectedFeed {
-  const found = feeds.find(({ feed }) => feed.name === name)
-  if (found) return found
-  const known = feeds.map(({ feed }) => feed.name).join(', ')
-  throw new ColdtrailError('E_USAGE', { message: `"${name}" is no feed of this destination; it has ${known}.` })
 }

@@ -188,7 +188,9 @@ function comparable(columns: readonly TableColumn[], row: Record<string, unknown
     if (!/^[[{]/.test(value)) continue
     try {
       all[name] = JSON.parse(value)
-    } catch {}
+    } catch {
+      // It only looks like JSON (a text that was cut, say): compared as the text it is.
+    }
   }
   return all
 }
