@@ -116,6 +116,28 @@ test('a receiver that takes nothing stops the feed, and nothing is lost or calle
   assert.deepEqual(idsAt(receiver, 'Custom-Coldtrail_CL'), await site.uids())
 })
 
+test('dead letters of a table that is configured no more are told of, and stay', async (t) => {
+  const refuse = ({ RawData }: Readonly<Record<string, unknown>>) =>
+    /"n":7[,}]/.test(String(RawData)) ? 'this service hates sevens' : undefined
+  const { site } = await sentinelPlace(t, { rules: { [RULE]: { 'Custom-Coldtrail_CL': { refuse } } } })
+  await site.collect(lines('logs', 20))
+  assert.equal((await site.forward()).rejected, 1)
+  const { config } = site.coldtrail
+  const [destination] = config.destinations
+  const said: string[] = []
+  const log = (_level: string, message: string, values: unknown) => said.push(`${message} ${JSON.stringify(values)}`)
+  const tables = [{ table: 'AWSVPCFlow', plan: 'analytics' }]
+  const other = await open({ ...config, destinations: [{ ...destination!, tables }] }, { log })
+  t.after(() => other.close())
+  const [summary] = await other.forwardRetry()
+  assert.deepEqual([summary!.events, summary!.rejected], [0, 0])
+  assert.ok(
+    said.some((line) => line.includes('configured any more') && line.includes('Coldtrail_CL')),
+    said.join('\n'),
+  )
+  assert.equal((await collected(other.deadLetters())).length, 1)
+})
+
 test('splits what is too large', async (t) => {
   const { receiver, site } = await place(t)
   await site.collect(lines('logs', 200))

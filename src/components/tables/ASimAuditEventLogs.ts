@@ -1,5 +1,5 @@
 import type { Table } from '../rows/table.ts'
-import { asimEnd, asimStart, constant, event, of, SEVERITIES, USER_TYPES, whenPresent } from './asimColumns.ts'
+import { asimEnd, asimStart, CLOUDTRAIL_ACTOR, constant, event, of, SEVERITIES, whenPresent } from './asimColumns.ts'
 
 /** ASIM's Audit Event schema. The stored table has neither EventSchema nor Dvc: its parser adds them. */
 export const ASimAuditEventLogs: Table = {
@@ -32,14 +32,7 @@ export const ASimAuditEventLogs: Table = {
     of('ObjectId', 'string', { data: 'resources[0].ARN' }),
     event('TargetAppName', 'api_service_name'),
     event('TargetAppType', 'api_service_name', whenPresent('Service')),
-    of('ActorUserId', 'string', { data: 'userIdentity.principalId' }),
-    of('ActorUserIdType', 'string', { data: 'userIdentity.principalId' }, whenPresent('AWSId')),
-    event('ActorUsername', 'actor_user_name'),
-    event('ActorUsernameType', 'actor_user_name', whenPresent('Simple')),
-    event('ActorUserType', 'actor_user_type', USER_TYPES),
-    event('ActorOriginalUserType', 'actor_user_type'),
-    of('ActorScopeId', 'string', { data: 'userIdentity.accountId' }),
-    event('ActorSessionId', 'actor_user_credential_uid'),
+    ...CLOUDTRAIL_ACTOR,
     event('SrcIpAddr', 'src_endpoint_ip'),
     event('HttpUserAgent', 'http_request_user_agent'),
     of('AdditionalFields', 'dynamic', { data: 'requestParameters' }),

@@ -1,5 +1,5 @@
 import type { Table } from '../rows/table.ts'
-import { asimEnd, asimStart, event, of, SEVERITIES, USER_TYPES, whenPresent } from './asimColumns.ts'
+import { asimEnd, asimStart, CLOUDTRAIL_ACTOR, event, of, SEVERITIES, whenPresent } from './asimColumns.ts'
 
 /** ASIM's Authentication schema. The stored table has neither EventSchema nor Dvc: its parser adds them. */
 export const ASimAuthenticationEventLogs: Table = {
@@ -44,14 +44,7 @@ export const ASimAuthenticationEventLogs: Table = {
         '*': 'Other',
       },
     ),
-    of('ActorUserId', 'string', { data: 'userIdentity.principalId' }),
-    of('ActorUserIdType', 'string', { data: 'userIdentity.principalId' }, whenPresent('AWSId')),
-    event('ActorUsername', 'actor_user_name'),
-    event('ActorUsernameType', 'actor_user_name', whenPresent('Simple')),
-    event('ActorUserType', 'actor_user_type', USER_TYPES),
-    event('ActorOriginalUserType', 'actor_user_type'),
-    of('ActorScopeId', 'string', { data: 'userIdentity.accountId' }),
-    event('ActorSessionId', 'actor_user_credential_uid'),
+    ...CLOUDTRAIL_ACTOR,
     // Who one is afterwards: the assumed role's session, else who signed in.
     of('TargetUserId', 'string', [
       { data: 'responseElements.assumedRoleUser.assumedRoleId' },

@@ -63,3 +63,15 @@ export const SEVERITIES: Values = {
 
 /** One text for whatever is there: the type of an id that is present. */
 export const whenPresent = (text: string): Values => ({ '*': text })
+
+/** Who acts, of a CloudTrail record. */
+export const CLOUDTRAIL_ACTOR: readonly TableColumn[] = [
+  of('ActorUserId', 'string', { data: 'userIdentity.principalId' }),
+  of('ActorUserIdType', 'string', { data: 'userIdentity.principalId' }, whenPresent('AWSId')),
+  event('ActorUsername', 'actor_user_name'),
+  event('ActorUsernameType', 'actor_user_name', whenPresent('Simple')),
+  event('ActorUserType', 'actor_user_type', USER_TYPES),
+  event('ActorOriginalUserType', 'actor_user_type'),
+  of('ActorScopeId', 'string', { data: 'userIdentity.accountId' }),
+  event('ActorSessionId', 'actor_user_credential_uid'),
+]
