@@ -17,6 +17,7 @@ import { type Catalog, type CatalogOptions, openCatalog, rebuildCatalog } from '
 import { readQuarantine } from '../../src/store/quarantine.ts'
 import type { SealedSegment } from '../../src/store/segment.ts'
 import { collectObjects, fakeObject, fakeSegment, sealObjects, sessionOf } from '../support/fakeSegment.ts'
+import { freshCatalog, withFreshCatalog } from '../support/freshCatalog.ts'
 import { postgresUrl } from '../support/postgres.ts'
 
 const directories: string[] = []
@@ -28,27 +29,11 @@ after(() => {
 
 const code = (expected: string) => (error: unknown) => error instanceof ColdtrailError && error.code === expected
 
-let schemas = 0
-
 for (const dialect of ['sqlite', 'postgres'] as const)
   describe(`catalog on ${dialect}`, () => {
-    /** Options of a catalog that does not exist yet. */
-    async function fresh(): Promise<CatalogOptions> {
-      const dataDir = mkdtempSync(join(tmpdir(), 'coldtrail-catalog-'))
-      directories.push(dataDir)
-      const schema = `t${++schemas}`
-      return dialect === 'sqlite' ? { dataDir, schema } : { dataDir, schema, url: await postgresUrl() }
-    }
-
-    async function withCatalog(action: (catalog: Catalog, options: CatalogOptions) => Promise<void>): Promise<void> {
-      const options = await fresh()
-      const catalog = await openCatalog(options)
-      try {
-        await action(catalog, options)
-      } finally {
-        await catalog.close()
-      }
-    }
+    const fresh = () => freshCatalog(dialect, directories)
+    const withCatalog = (action: (catalog: Catalog, options: CatalogOptions) => Promise<void>) =>
+      withFreshCatalog(dialect, directories, action)
 
     function collectProcess(options: CatalogOptions, mode: string, names: string[], fault?: string): ChildProcess {
       const script = join(import.meta.dirname, '../support/collectProcess.ts')

@@ -30,7 +30,7 @@ import {
   type Settlement,
 } from '../../src/store/catalog.ts'
 import { collectObjects, fakeObject } from '../support/fakeSegment.ts'
-import { postgresUrl } from '../support/postgres.ts'
+import { freshCatalog, withFreshCatalog } from '../support/freshCatalog.ts'
 
 const directories: string[] = []
 const children: ChildProcess[] = []
@@ -62,26 +62,11 @@ function receipts({ dataDir }: CatalogOptions, destination = 'siem'): Receipt[] 
   return lines.map((line) => JSON.parse(line))
 }
 
-let schemas = 0
-
 for (const dialect of ['sqlite', 'postgres'] as const)
   describe(`outbox on ${dialect}`, () => {
-    async function fresh(): Promise<CatalogOptions> {
-      const dataDir = mkdtempSync(join(tmpdir(), 'coldtrail-outbox-'))
-      directories.push(dataDir)
-      const schema = `outbox${++schemas}`
-      return dialect === 'sqlite' ? { dataDir, schema } : { dataDir, schema, url: await postgresUrl() }
-    }
-
-    async function withCatalog(action: (catalog: Catalog, options: CatalogOptions) => Promise<void>): Promise<void> {
-      const options = await fresh()
-      const catalog = await openCatalog(options)
-      try {
-        await action(catalog, options)
-      } finally {
-        await catalog.close()
-      }
-    }
+    const fresh = () => freshCatalog(dialect, directories)
+    const withCatalog = (action: (catalog: Catalog, options: CatalogOptions) => Promise<void>) =>
+      withFreshCatalog(dialect, directories, action)
 
     function forwardProcess(options: CatalogOptions, mode: string, fault?: string): ChildProcess {
       const script = join(import.meta.dirname, '../support/forwardProcess.ts')
