@@ -46,9 +46,9 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
   '@azure/': ['components/destinations'],
   commander: ['cli'],
   'cli-progress': ['cli'],
-  kysely: ['store'],
-  pg: ['store'],
-  'node:sqlite': ['store', 'platform/fileLock.ts'],
+  kysely: ['platform/database', 'store/catalog', 'library'],
+  pg: ['platform/database'],
+  'node:sqlite': ['platform'],
   '@duckdb/': ['store'],
   yaml: ['config.ts', 'initialConfig.ts'],
 }

@@ -1,11 +1,12 @@
 /** What every part of the catalog works with: the database, its locks, and where the files are. */
 import { isAbsolute, join, relative, resolve } from 'node:path'
 import { ColdtrailError } from '../../core/errors.ts'
+import type { OpenDatabase } from '../../platform/database/database.ts'
+import type { Lock, Locks } from '../../platform/database/locks.ts'
 import type { SegmentFacts } from '../chain.ts'
 import type { SigningKey } from '../signingKeys.ts'
-import type { Lock, Locks } from './locks.ts'
 import { Readers } from './readers.ts'
-import type { Database, Tx } from './schema.ts'
+import type { Database, Tables, Tx } from './schema.ts'
 
 export interface OwnerState {
   readonly id: string
@@ -17,6 +18,7 @@ export interface OwnerState {
 export const BATCH = 1000
 
 export class CatalogContext {
+  readonly database: OpenDatabase<Tables>
   readonly dialect: 'sqlite' | 'postgres'
   readonly db: Database
   readonly locks: Locks
@@ -28,11 +30,12 @@ export class CatalogContext {
   /** Owners of this process, by id. */
   readonly owners = new Map<string, OwnerState>()
 
-  constructor(parts: Pick<CatalogContext, 'dialect' | 'db' | 'locks' | 'dataDir' | 'historyDir' | 'key'>) {
-    this.dialect = parts.dialect
-    this.db = parts.db
-    this.locks = parts.locks
-    this.readers = new Readers(parts.db, parts.locks)
+  constructor(parts: Pick<CatalogContext, 'database' | 'dataDir' | 'historyDir' | 'key'>) {
+    this.database = parts.database
+    this.dialect = parts.database.dialect
+    this.db = parts.database.db
+    this.locks = parts.database.locks
+    this.readers = new Readers(this.db, this.locks)
     this.dataDir = parts.dataDir
     this.historyDir = parts.historyDir
     this.key = parts.key
@@ -70,36 +73,12 @@ export class CatalogContext {
     return resolve(this.dataDir, stored)
   }
 
-  /** One write transaction. A deadlock or serialisation failure of PostgreSQL undid it whole, so it is run again. */
-  async write<T>(action: (tx: Tx) => Promise<T>): Promise<T> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await this.db.transaction().execute(action)
-      } catch (error) {
-        const code = (error as { code?: string }).code
-        if ((code !== DEADLOCK && code !== SERIALIZATION_FAILURE) || attempt === 5) throw this.named(error)
-      }
-    }
+  write<T>(action: (tx: Tx) => Promise<T>): Promise<T> {
+    return this.database.write(action)
   }
 
-  /** Reads that belong together, on one snapshot. */
-  async read<T>(action: (tx: Tx) => Promise<T>): Promise<T> {
-    const transaction = this.db.transaction().setAccessMode('read only')
-    const snapshot = this.dialect === 'postgres' ? transaction.setIsolationLevel('repeatable read') : transaction
-    try {
-      return await snapshot.execute(action)
-    } catch (error) {
-      throw this.named(error)
-    }
-  }
-
-  /** A lost connection has a code of its own; SQLite's faults have theirs already. */
-  private named(error: unknown): unknown {
-    if (!(error instanceof Error) || error instanceof ColdtrailError) return error
-    const { code } = error as { code?: string }
-    if (this.dialect === 'postgres' && (code === undefined ? LOST_MESSAGE.test(error.message) : LOST_CODE.test(code)))
-      return new ColdtrailError('E_CATALOG_CONNECTION', { cause: error.message }, { cause: error })
-    return error
+  read<T>(action: (tx: Tx) => Promise<T>): Promise<T> {
+    return this.database.read(action)
   }
 
   /** Fails with E_CLAIM_LOST unless the owner's lock and epoch are still its own; holds its row until the commit. */
@@ -131,11 +110,3 @@ export const now = (): number => Date.now() * 1000
 export function* batches<T>(items: readonly T[], size = BATCH): Generator<readonly T[]> {
   for (let at = 0; at < items.length; at += size) yield items.slice(at, at + size)
 }
-
-// --- internal ---
-
-const DEADLOCK = '40P01'
-const SERIALIZATION_FAILURE = '40001'
-/** SQLSTATE 08: connection exception, 57P: the server is stopping; and what a broken socket says. */
-const LOST_CODE = /^(08|57P|ECONN|EPIPE|ETIMEDOUT|EHOST|ENET|ENOTFOUND|EAI_)/
-const LOST_MESSAGE = /connection|connect|terminated/i

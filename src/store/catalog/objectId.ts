@@ -1,9 +1,8 @@
 /**
  * Identity of an object in 16 bytes: 10 of SHA-256 over source, bucket and key, then 6 of SHA-256 over its version.
- * Every part of a preimage goes in with its length in bytes (u32 little-endian) before it, so no two lists of parts
- * have one preimage. By the birthday bound 10^9 different keys share a 10-byte hash with probability 4e-7.
+ * By the birthday bound 10^9 different keys share a 10-byte hash with probability 4e-7.
  */
-import { hash } from 'node:crypto'
+import { digestOfParts as digest } from '../../core/digest.ts'
 
 export const OBJECT_ID_BYTES = 16
 export const KEY_BYTES = 10
@@ -41,22 +40,6 @@ export function ledgerDay(key: string): number {
 export const ledgerShard = (day: number, id: Buffer): string =>
   day === NO_DAY ? `h${id.toString('hex', 0, 1)}` : `d${day}`
 
-/** A number in exact bytes of a hash, for locks that are named by numbers. */
-export function hashNumber(bits: 31 | 63, ...parts: string[]): bigint {
-  return digest(...parts).readBigUInt64BE() >> BigInt(64 - bits)
-}
-
 // --- internal ---
 
 const DATE_IN_KEY = /(?<!\d)(19[7-9]\d|20\d\d)[/_-]?(0[1-9]|1[0-2])[/_-]?(0[1-9]|[12]\d|3[01])(?!\d)/
-
-function digest(...parts: string[]): Buffer {
-  const chunks: Buffer[] = []
-  for (const part of parts) {
-    const bytes = Buffer.from(part)
-    const length = Buffer.alloc(4)
-    length.writeUInt32LE(bytes.length)
-    chunks.push(length, bytes)
-  }
-  return hash('sha256', Buffer.concat(chunks), 'buffer')
-}

@@ -2,8 +2,8 @@
  * Readers of this process share a lock. It is kept for a moment after the last of them, because taking it costs as much
  * as finding a needle: that is far shorter than the grace time of files that nobody reads any more.
  */
+import type { Lock, Locks } from '../../platform/database/locks.ts'
 import type { Hold } from '../catalog.ts'
-import type { Lock, Locks } from './locks.ts'
 import type { Database } from './schema.ts'
 
 const KEPT_MILLISECONDS = 1_000

@@ -8,6 +8,7 @@ import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } f
 import { join, resolve } from 'node:path'
 import { sql } from 'kysely'
 import { ColdtrailError } from '../../core/errors.ts'
+import { type OpenDatabase, openDatabase } from '../../platform/database/database.ts'
 import { namesIfThere, readIfThere, syncDirectory } from '../../platform/files.ts'
 import type { CatalogOptions } from '../catalog.ts'
 import { type ChainReport, type Link, linkFileName, type SegmentFacts, sha256, verifyChain } from '../chain.ts'
@@ -23,9 +24,9 @@ import { batches, CatalogContext, now } from './context.ts'
 import { repairDerived } from './derived.ts'
 import { addClosed, hex } from './ledger.ts'
 import { KEY_BYTES, ledgerDay, ledgerShard, OBJECT_ID_BYTES, objectId } from './objectId.ts'
-import { catalogPath, defaultHistoryDir, type Opened, openDatabase } from './open.ts'
+import { catalogPath, defaultHistoryDir } from './open.ts'
 import { restoreFeeds } from './outbox.ts'
-import { prepareSchema, type Tx } from './schema.ts'
+import { prepareSchema, type Tables, type Tx } from './schema.ts'
 import { sealSequence, supersededOf } from './versions.ts'
 
 export interface RebuildReport {
@@ -49,9 +50,9 @@ export async function rebuildCatalog(options: CatalogOptions): Promise<RebuildRe
   const found = readDisk(dataDir, historyDir)
   const path = `${catalogPath(dataDir)}.new`
   for (const suffix of SQLITE_FILES) rmSync(path + suffix, { force: true })
-  const opened = await openDatabase(options, path)
-  const { dialect, db, locks } = opened
-  const context = new CatalogContext({ dialect, db, locks, dataDir, historyDir, key })
+  const opened = await openDatabase<Tables>(options, path)
+  const { dialect, db } = opened
+  const context = new CatalogContext({ database: opened, dataDir, historyDir, key })
   let quarantined = 0
   try {
     await refuseLivingOwners(options, opened)
@@ -60,8 +61,7 @@ export async function rebuildCatalog(options: CatalogOptions): Promise<RebuildRe
     quarantined = await context.write((tx) => fill(tx, context, found))
     await repairDerived(context)
   } finally {
-    await locks.close()
-    await db.destroy()
+    await opened.close()
   }
   if (dialect === 'sqlite') putInPlace(dataDir, path)
   return {
@@ -193,7 +193,10 @@ function fileNumbers(dataDir: string, historyDir: string): Set<number> {
   return numbers
 }
 
-async function refuseLivingOwners(options: CatalogOptions, { db, dialect, locks }: Opened): Promise<void> {
+async function refuseLivingOwners(
+  options: CatalogOptions,
+  { db, dialect, locks }: OpenDatabase<Tables>,
+): Promise<void> {
   const lockFiles = dialect === 'sqlite' ? readdirSync(join(options.dataDir, 'locks')) : []
   const names = lockFiles.flatMap((name) => /^([a-z]+-[0-9a-f-]{36})\.db$/.exec(name)?.[1] ?? [])
   if (dialect === 'postgres') {
@@ -207,7 +210,7 @@ async function refuseLivingOwners(options: CatalogOptions, { db, dialect, locks 
   }
 }
 
-async function moveSchemaAside(options: CatalogOptions, { db }: Opened): Promise<void> {
+async function moveSchemaAside(options: CatalogOptions, { db }: OpenDatabase<Tables>): Promise<void> {
   const schema = options.schema ?? 'coldtrail'
   await db.transaction().execute(async (tx) => {
     await sql`alter schema ${sql.id(schema)} rename to ${sql.id(`${schema.slice(0, 40)}_old_${Date.now()}`)}`.execute(

@@ -5,10 +5,10 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type pg from 'pg'
+import { hashNumber } from '../../core/digest.ts'
 import { ColdtrailError } from '../../core/errors.ts'
-import { type FileLock, takeFileLock } from '../../platform/fileLock.ts'
-import { makeDirectory } from '../../platform/files.ts'
-import { hashNumber } from './objectId.ts'
+import { type FileLock, takeFileLock } from '../fileLock.ts'
+import { makeDirectory } from '../files.ts'
 import type { PostgresServer } from './postgres.ts'
 import { sqliteFault } from './sqliteFault.ts'
 

@@ -17,7 +17,7 @@ import {
   type TransactionSettings,
 } from 'kysely'
 import { ColdtrailError } from '../../core/errors.ts'
-import { isBusy } from '../../platform/fileLock.ts'
+import { isBusy } from '../fileLock.ts'
 import { exactNumber } from './exactNumber.ts'
 import { hasLog, type OpenFile, openReadOnly, stampOf } from './readOnlySqlite.ts'
 import { sqliteFault } from './sqliteFault.ts'

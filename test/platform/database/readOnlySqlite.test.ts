@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, test } from 'node:test'
 import { Kysely, sql } from 'kysely'
-import { readOnlySqliteDialect } from '../../../src/store/catalog/sqliteDialect.ts'
+import { readOnlySqliteDialect } from '../../../src/platform/database/sqliteDialect.ts'
 
 const ROWS = 2_000
 let directory: string
