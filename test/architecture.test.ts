@@ -46,7 +46,7 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
   '@azure/': ['components/destinations'],
   commander: ['cli'],
   'cli-progress': ['cli'],
-  kysely: ['platform/database', 'store/catalog', 'library'],
+  kysely: ['platform/database', 'store/catalog', 'library', 'sync'],
   pg: ['platform/database'],
   'node:sqlite': ['platform'],
   '@duckdb/': ['store'],

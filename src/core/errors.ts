@@ -22,6 +22,7 @@ export const EXIT = {
   store: 6,
   incomplete: 7,
   destination: 8,
+  refused: 9,
   interrupted: 130,
 } as const
 
@@ -35,6 +36,7 @@ export const EXIT_MEANING: Readonly<Record<keyof typeof EXIT, string>> = {
   store: 'The data directory, its catalog or a file of it is damaged, missing or full.',
   incomplete: 'The answer is not complete, and --require-complete was given.',
   destination: 'The destination refused or could not be reached; nothing was lost.',
+  refused: 'A file from outside is damaged, not to be trusted, or not for here; nothing of it was taken.',
   interrupted: 'Interrupted by a signal; what was committed is kept.',
 }
 
@@ -161,6 +163,42 @@ export const ERRORS = {
     EXIT.store,
     'backoff',
   ),
+  E_BUNDLE_AUDIENCE: row(
+    'Bundle {bundle} is for the site {audience}; this one is {site}.',
+    'Carry it to that site, or export one with --audience {site} (or without --audience, for any).',
+    EXIT.usage,
+  ),
+  E_BUNDLE_OLD: row(
+    'Bundle {bundle} is number {seq} of its stream from {site}, and number {applied} is applied here.',
+    'There is nothing to do: what it brings is in already, or was replaced by what came later.',
+    EXIT.conflict,
+  ),
+  E_BUNDLE_GAP: row(
+    'Bundle {bundle} builds on number {base} of its stream from {site}, and number {applied} is applied here. Missing: {missing}.',
+    'Import what is missing first, or export with --full at the source.',
+    EXIT.conflict,
+  ),
+  E_BUNDLE_EXPIRED: row(
+    'Bundle {bundle} was valid until {expires}.',
+    'Check the clock of this machine, or export again at the source.',
+    EXIT.fault,
+  ),
+  E_SYNC_HASH: row(
+    '{rows} rows of {table} have no sync_hash.',
+    'Fill the column once with `coldtrail sync fill-hash`; maintenance mode is not needed.',
+    EXIT.store,
+  ),
+  E_SYNC_SPACE: row(
+    '{path} has {free} free; the import needs about {needed}.',
+    'Free space on that file system, then run it again; nothing was written.',
+    EXIT.store,
+  ),
+  E_SYNC_MEMORY: row(
+    'The run uses {used} of memory, and {limit} are allowed.',
+    'Give a lower --object-limit or a higher --memory-limit; the same command goes on where this one ended.',
+    EXIT.fault,
+  ),
+  E_SYNC_RUN: row('{message}', 'See `coldtrail sync runs`.', EXIT.usage),
   E_DISK_FULL: row(
     'No space left for {path}.',
     'Free space on that file system, then run again; nothing committed is lost.',
@@ -571,6 +609,11 @@ export const ERRORS = {
     'See `forward check` for the address, the network and the credentials; the next run sends what was under way again.',
     EXIT.destination,
     'backoff',
+  ),
+  E_CSV: row(
+    '{name}, line {line}, column {column}: {reason}.',
+    'Fields are separated by commas, lines end in LF, and text with a comma, quote or newline stands in double quotes.',
+    EXIT.refused,
   ),
 } as const satisfies Record<string, ErrorRow>
 
