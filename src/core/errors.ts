@@ -432,6 +432,16 @@ export const ERRORS = {
     'Run `coldtrail catalog rebuild`; collecting with an empty catalog would collect everything twice.',
     EXIT.store,
   ),
+  E_BLOB_SIZE: row(
+    'A file has more than {limit} bytes.',
+    'Nothing of it was taken in; keep such a file elsewhere and refer to it.',
+    EXIT.partial,
+  ),
+  E_BLOB_DIGEST: row(
+    'A content does not have its digest {expected}, but {found}.',
+    'It was damaged on its way; nothing of it was taken in. Get it again.',
+    EXIT.store,
+  ),
   E_CATALOG_BUSY: row(
     'The catalog is in use: {cause}.',
     'Run the command again when the other process has ended.',

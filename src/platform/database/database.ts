@@ -10,7 +10,7 @@ import { isWritable } from '../fileSystem.ts'
 import { makeDirectory } from '../files.ts'
 import { fileLocks, type Locks, postgresLocks, readOnlyLocks } from './locks.ts'
 import type { PostgresServer } from './postgres.ts'
-import { readOnlySqliteDialect, sqliteDialect } from './sqliteDialect.ts'
+import { readOnlySqliteDialect, type SqliteFunctions, sqliteDialect } from './sqliteDialect.ts'
 
 export type DialectName = 'sqlite' | 'postgres'
 
@@ -28,8 +28,12 @@ export function mayWrite({ url, dataDir }: DatabasePlace, path: string): boolean
   return needed.every((needed) => !existsSync(needed) || isWritable(needed))
 }
 
-/** Opens the database without a look at its tables; `path` is that of SQLite. */
-export async function openDatabase<T>(place: DatabasePlace, path: string): Promise<OpenDatabase<T>> {
+/** Opens the database without a look at its tables; `path` and `functions` are those of SQLite. */
+export async function openDatabase<T>(
+  place: DatabasePlace,
+  path: string,
+  functions?: SqliteFunctions,
+): Promise<OpenDatabase<T>> {
   const { url, dataDir, schema = 'coldtrail' } = place
   if (mayWrite(place, path)) {
     makeDirectory(dataDir)
@@ -37,11 +41,11 @@ export async function openDatabase<T>(place: DatabasePlace, path: string): Promi
   } else if (url === undefined) {
     if (!existsSync(path))
       throw new ColdtrailError('E_CATALOG_READ_ONLY', { path: dataDir, cause: 'no catalog can be made there' })
-    const db = new Kysely<T>({ dialect: readOnlySqliteDialect(path) })
+    const db = new Kysely<T>({ dialect: readOnlySqliteDialect(path, functions) })
     return new OpenDatabase({ dialect: 'sqlite', db, locks: readOnlyLocks(join(dataDir, 'locks')), name: path })
   }
   if (url === undefined) {
-    const db = new Kysely<T>({ dialect: sqliteDialect(path) })
+    const db = new Kysely<T>({ dialect: sqliteDialect(path, functions) })
     return new OpenDatabase({ dialect: 'sqlite', db, locks: fileLocks(join(dataDir, 'locks')), name: path })
   }
   if (!/^postgres(ql)?:\/\//.test(url) || !/^[a-z_][a-z0-9_]{0,62}$/.test(schema))

@@ -27,19 +27,33 @@ const STATEMENTS_KEPT = 64
 
 const OPTIONS = { enableForeignKeyConstraints: false, readBigInts: true } as const
 
-/** Opens a catalog file in WAL mode with `synchronous=FULL`; E_CATALOG_OPEN when it is no SQLite database. */
-export function sqliteDialect(path: string): Dialect {
+/** Pure functions that SQL may call by name, with as many arguments as given. They get texts, blobs, integers and NULL. */
+export type SqliteFunctions = Readonly<Record<string, (...values: SQLInputValue[]) => SQLInputValue>>
+
+/** Opens a database file in WAL mode with `synchronous=FULL`; E_CATALOG_OPEN when it is no SQLite database. */
+export function sqliteDialect(path: string, functions: SqliteFunctions = {}): Dialect {
   return dialectOf(path, () => {
     const database = new DatabaseSync(path, { timeout: 5000, ...OPTIONS })
     database.exec('pragma journal_mode = wal; pragma synchronous = full; pragma busy_timeout = 20')
-    return { database }
+    return { database: withFunctions(database, functions) }
   })
 }
 
 /** For somebody who may not write the file: readOnlySqlite.ts. E_CATALOG_READ_ONLY when it cannot be read so. */
-export const readOnlySqliteDialect = (path: string): Dialect => dialectOf(path, () => openReadOnly(path, OPTIONS))
+export const readOnlySqliteDialect = (path: string, functions: SqliteFunctions = {}): Dialect =>
+  dialectOf(path, () => {
+    const file = openReadOnly(path, OPTIONS)
+    withFunctions(file.database, functions)
+    return file
+  })
 
 // --- internal ---
+
+function withFunctions(database: DatabaseSync, functions: SqliteFunctions): DatabaseSync {
+  for (const [name, call] of Object.entries(functions))
+    database.function(name, { deterministic: true, varargs: true }, call)
+  return database
+}
 
 function dialectOf(path: string, open: () => OpenFile): Dialect {
   const openFile = (): OpenFile => {

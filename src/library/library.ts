@@ -1,0 +1,85 @@
+/** Opens the threat library: `library.db` of the data directory, or a PostgreSQL schema beside the catalog's. */
+import { join } from 'node:path'
+import { sql } from 'kysely'
+import { ColdtrailError } from '../core/errors.ts'
+import { type DatabasePlace, openDatabase } from '../platform/database/database.ts'
+import type { SqliteFunctions } from '../platform/database/sqliteDialect.ts'
+import { type BlobStore, openBlobs } from './blobs.ts'
+import { type SeedOrder, seedDictionaries } from './dictionaries.ts'
+import { md5, murmur3x86_128, naturalKey, uidText } from './identity.ts'
+import { LIBRARY_NORMALIZER, normalizeIndicator } from './observables.ts'
+import { type LibraryDatabase, type LibraryTables, prepareSchema } from './schema.ts'
+
+export interface Library {
+  readonly database: LibraryDatabase
+  readonly dataDir: string
+  readonly blobs: BlobStore
+  close(): Promise<void>
+}
+
+export interface LibraryOptions extends DatabasePlace {
+  /** For tests: dictionary rows get other ids. */
+  readonly seedOrder?: SeedOrder
+}
+
+export const libraryPath = (dataDir: string): string => join(dataDir, 'library.db')
+
+/**
+ * Makes the library when there is none yet. E_CATALOG_OPEN, E_CATALOG_READ_ONLY, E_CATALOG_VERSION (also for values that
+ * another normaliser made).
+ */
+export async function openLibrary({ seedOrder, ...place }: LibraryOptions): Promise<Library> {
+  const { dataDir, schema = 'coldtrail' } = place
+  const path = libraryPath(dataDir)
+  const database: LibraryDatabase = await openDatabase<LibraryTables>(
+    { ...place, schema: `${schema}_library` },
+    path,
+    SQLITE_FUNCTIONS,
+  )
+  try {
+    if (database.dialect === 'postgres') await requireUtf8(database)
+    await prepareSchema(database, async (tx) => {
+      await tx.insertInto('facts').values({ name: 'normalizer', value: LIBRARY_NORMALIZER }).execute()
+      await seedDictionaries(tx, seedOrder)
+    })
+    const normalizer = await database.db
+      .selectFrom('facts')
+      .select('value')
+      .where('name', '=', 'normalizer')
+      .executeTakeFirst()
+    if (normalizer?.value !== LIBRARY_NORMALIZER)
+      throw new ColdtrailError('E_CATALOG_VERSION', { found: normalizer?.value ?? 'none', known: LIBRARY_NORMALIZER })
+  } catch (error) {
+    await database.close().catch(() => undefined)
+    if (error instanceof ColdtrailError) throw error
+    const cause = error instanceof Error ? error.message : String(error)
+    throw new ColdtrailError('E_CATALOG_OPEN', { path: database.name, cause }, { cause: error })
+  }
+  return { database, dataDir, blobs: openBlobs(dataDir), close: () => database.close() }
+}
+
+// --- internal ---
+
+/**
+ * `nk(table, part…)`, `md5(text)` in hex as PostgreSQL has it, `murmur3(text)` in hex, `normalise(type, value)`,
+ * `uid_text(bytes)`. NULL for NULL, but for the parts of `nk`.
+ */
+const SQLITE_FUNCTIONS: SqliteFunctions = {
+  nk: (table, ...parts) => naturalKey(table as string, parts as (string | Uint8Array | null)[]),
+  md5: (text) => (text === null ? null : md5(text as string)),
+  murmur3: (text) => (text === null ? null : murmur3x86_128(text as string)),
+  normalise: (type, value) =>
+    type === null || value === null ? null : normalizeIndicator(type as string, value as string),
+  uid_text: (uid) => (uid === null ? null : uidText(uid as Uint8Array)),
+}
+
+/** Another encoding cannot hold every value, and its texts have other bytes and another natural key. */
+async function requireUtf8({ db, name }: LibraryDatabase): Promise<void> {
+  const { rows } = await sql<{ encoding: string }>`select current_setting('server_encoding') as encoding`.execute(db)
+  const encoding = rows[0]?.encoding
+  if (encoding !== 'UTF8')
+    throw new ColdtrailError('E_CATALOG_OPEN', {
+      path: name,
+      cause: `the database has the encoding ${encoding}, not UTF8`,
+    })
+}
