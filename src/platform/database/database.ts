@@ -46,7 +46,7 @@ export async function openDatabase<T>(
   }
   if (url === undefined) {
     const db = new Kysely<T>({ dialect: sqliteDialect(path, functions) })
-    return new OpenDatabase({ dialect: 'sqlite', db, locks: fileLocks(join(dataDir, 'locks')), name: path })
+    return new OpenDatabase({ dialect: 'sqlite', db, locks: fileLocks(join(dataDir, 'locks')), name: path, functions })
   }
   if (!/^postgres(ql)?:\/\//.test(url) || !/^[a-z_][a-z0-9_]{0,62}$/.test(schema))
     throw new ColdtrailError('E_USAGE', {
@@ -67,6 +67,8 @@ export class OpenDatabase<T> {
   /** For messages; never the URL, which may hold a password. */
   readonly name: string
   readonly server: PostgresServer | undefined
+  /** What SQL of SQLite may call, so that another connection can have it too (session.ts). */
+  readonly functions: SqliteFunctions | undefined
 
   constructor(parts: {
     readonly dialect: DialectName
@@ -74,12 +76,14 @@ export class OpenDatabase<T> {
     readonly locks: Locks
     readonly name: string
     readonly server?: PostgresServer
+    readonly functions?: SqliteFunctions
   }) {
     this.dialect = parts.dialect
     this.db = parts.db
     this.locks = parts.locks
     this.name = parts.name
     this.server = parts.server
+    this.functions = parts.functions
   }
 
   /** One write transaction. A deadlock or serialisation failure of PostgreSQL undid it whole, so it is run again. */

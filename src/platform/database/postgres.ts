@@ -12,6 +12,8 @@ const POOL_SIZE = 4
 
 export interface PostgresServer {
   readonly dialect: Dialect
+  /** One connection with settings of its own, for Kysely and for COPY. */
+  session(settings: Readonly<Record<string, string>>): { readonly dialect: Dialect; readonly pool: pg.Pool }
   /** A connected client of its own. */
   connect(): Promise<pg.Client>
 }
@@ -30,6 +32,12 @@ export async function connectPostgres(url: string, schema: string): Promise<Post
   }
   const server: PostgresServer = {
     dialect: new PostgresDialect({ pool: async () => quiet(new pg.Pool({ ...config, max: POOL_SIZE })) }),
+    session(settings) {
+      const own = Object.entries(settings).map(([name, value]) => ` -c ${name}=${value}`)
+      const options = `${config.options}${own.join('')}`
+      const pool = quiet(new pg.Pool({ ...config, options, max: 1, idleTimeoutMillis: 0 }))
+      return { dialect: new PostgresDialect({ pool }), pool }
+    },
     async connect() {
       const client = new pg.Client(config)
       try {

@@ -27,8 +27,22 @@ const STATEMENTS_KEPT = 64
 
 const OPTIONS = { enableForeignKeyConstraints: false, readBigInts: true } as const
 
-/** Pure functions that SQL may call by name, with as many arguments as given. They get texts, blobs, integers and NULL. */
-export type SqliteFunctions = Readonly<Record<string, (...values: SQLInputValue[]) => SQLInputValue>>
+/** What SQL may call by name, with as many arguments as given: texts, blobs, integers and NULL. */
+export interface SqliteFunctions {
+  /** Pure ones: of a row. */
+  readonly scalar?: Readonly<Record<string, (...values: SQLInputValue[]) => SQLInputValue>>
+  /** Of a group: `step` changes the state that `start` makes. */
+  readonly aggregate?: Readonly<Record<string, SqliteAggregate>>
+}
+
+export interface SqliteAggregate {
+  // biome-ignore lint/suspicious/noExplicitAny: each aggregate has a state of its own
+  start(): any
+  // biome-ignore lint/suspicious/noExplicitAny: as above
+  step(state: any, ...values: SQLInputValue[]): void
+  // biome-ignore lint/suspicious/noExplicitAny: as above
+  result(state: any): SQLInputValue
+}
 
 /** Opens a database file in WAL mode with `synchronous=FULL`; E_CATALOG_OPEN when it is no SQLite database. */
 export function sqliteDialect(path: string, functions: SqliteFunctions = {}): Dialect {
@@ -38,6 +52,9 @@ export function sqliteDialect(path: string, functions: SqliteFunctions = {}): Di
     return { database: withFunctions(database, functions) }
   })
 }
+
+/** A connection that its user also reaches directly: session.ts. */
+export const connectedDialect = (path: string, database: DatabaseSync): Dialect => dialectOf(path, () => ({ database }))
 
 /** For somebody who may not write the file: readOnlySqlite.ts. E_CATALOG_READ_ONLY when it cannot be read so. */
 export const readOnlySqliteDialect = (path: string, functions: SqliteFunctions = {}): Dialect =>
@@ -49,9 +66,17 @@ export const readOnlySqliteDialect = (path: string, functions: SqliteFunctions =
 
 // --- internal ---
 
-function withFunctions(database: DatabaseSync, functions: SqliteFunctions): DatabaseSync {
-  for (const [name, call] of Object.entries(functions))
+export function withFunctions(database: DatabaseSync, functions: SqliteFunctions): DatabaseSync {
+  for (const [name, call] of Object.entries(functions.scalar ?? {}))
     database.function(name, { deterministic: true, varargs: true }, call)
+  for (const [name, { start, step, result }] of Object.entries(functions.aggregate ?? {})) {
+    const changed = (state: unknown, ...values: SQLInputValue[]) => {
+      step(state, ...values)
+      return state
+    }
+    // biome-ignore lint/suspicious/noExplicitAny: its types want a state that is an SQL value, which it need not be
+    database.aggregate(name, { varargs: true, start, step: changed as any, result })
+  }
   return database
 }
 
