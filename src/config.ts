@@ -71,6 +71,26 @@ const forwardSchema = z
   .prefault({})
   .describe('How events are forwarded.')
 
+const syncSchema = z
+  .strictObject({
+    transfer_dir: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('Where bundles are written and looked for by relative names; by default agds_transfer in data_dir.'),
+    trust: z
+      .enum(['first_use', 'listed_only'])
+      .default('first_use')
+      .describe('Whether the first bundle of an unknown site pins its key, or the key must have been given before.'),
+    user_map: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('CSV with the columns from and to: users of another site, and who owns their investigations here.'),
+  })
+  .prefault({})
+  .describe('How the threat library is kept in step with other sites.')
+
 const sourceSchemas = SOURCES.map((component) =>
   (component.config as z.ZodObject).safeExtend({
     name: componentName.describe('How `coldtrail collect NAME` calls it.'),
@@ -110,6 +130,11 @@ export const configSchema = z.strictObject({
     .regex(/^postgres(ql)?:\/\//, 'a PostgreSQL catalog has the form postgres://user@host/database')
     .optional()
     .meta({ description: 'PostgreSQL catalog; without it a SQLite file in data_dir.', secret: true }),
+  site: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'a site is named by letters, digits, ., - and _')
+    .optional()
+    .describe('Name of this site in sync bundles; by default the fingerprint of its key.'),
   sources: z
     .array(z.discriminatedUnion('type', sourceSchemas as [SourceSchema]))
     .default([])
@@ -128,6 +153,7 @@ export const configSchema = z.strictObject({
   collect: collectSchema,
   segment: segmentSchema,
   forward: forwardSchema,
+  sync: syncSchema,
   keep_log: z.boolean().default(true).describe('Keep every object as received, for proof (the log database).'),
   keyset: z.boolean().default(true).describe('Write keysets, so that segments can be hunted after they left.'),
 })
@@ -167,6 +193,11 @@ export function loadConfig({ file, dataDir, environment = {} }: ConfigPlace = {}
     data_dir: dataDir === undefined ? resolve(base, parsed.data_dir) : resolve(dataDir),
     sources: parsed.sources.map((source) => atBase(source, base)),
     ...(parsed.manifest_dir === undefined ? {} : { manifest_dir: resolve(base, parsed.manifest_dir) }),
+    sync: {
+      ...parsed.sync,
+      ...(parsed.sync.transfer_dir !== undefined && { transfer_dir: resolve(base, parsed.sync.transfer_dir) }),
+      ...(parsed.sync.user_map !== undefined && { user_map: resolve(base, parsed.sync.user_map) }),
+    },
     ...(read ? { file: path } : {}),
   }
 }
