@@ -132,7 +132,7 @@ export const configSchema = z.strictObject({
     .meta({ description: 'PostgreSQL catalog; without it a SQLite file in data_dir.', secret: true }),
   site: z
     .string()
-    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'a site is named by letters, digits, ., - and _')
+    .regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'a site is named by lower-case letters, digits, ., - and _')
     .optional()
     .describe('Name of this site in sync bundles; by default the fingerprint of its key.'),
   sources: z
