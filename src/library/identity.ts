@@ -20,14 +20,27 @@ export function naturalKey(table: string, parts: readonly (string | Uint8Array |
  * The same in SQL. `expression` gives for each column of the table's natural key (for `uid` where it is empty) SQL of
  * its text form, and for a reference SQL of the referenced row's natural key.
  */
-export function naturalKeySql(dialect: DialectName, table: Table, expression: (column: Column) => string): string {
-  const parts = naturalKeyColumns(table).map((column) => [column, expression(column)] as const)
-  if (dialect === 'sqlite') return `nk(${[`'${table.name}'`, ...parts.map(([, sql]) => sql)].join(', ')})`
-  const encoded = parts.map(([column, sql]) => {
-    const bytes = isReference(column) ? `int4send(octet_length(${sql})) || ${sql}` : textPart(sql)
-    return `coalesce(${bytes}, '\\xffffffff'::bytea)`
+export const naturalKeySql = (dialect: DialectName, table: Table, expression: (column: Column) => string): string =>
+  keyOfPartsSql(
+    dialect,
+    table.name,
+    naturalKeyColumns(table).map((column) => ({ sql: expression(column), isBytes: isReference(column) })),
+  )
+
+export interface KeyPart {
+  readonly sql: string
+  /** It gives bytes, not text. */
+  readonly isBytes: boolean
+}
+
+/** `naturalKey` of any parts, in SQL. */
+export function keyOfPartsSql(dialect: DialectName, table: string, parts: readonly KeyPart[]): string {
+  if (dialect === 'sqlite') return `nk(${[`'${table}'`, ...parts.map(({ sql }) => sql)].join(', ')})`
+  const encoded = parts.map(({ sql, isBytes }) => {
+    const part = isBytes ? `int4send(octet_length(${sql})) || ${sql}` : textPart(sql)
+    return `coalesce(${part}, '\\xffffffff'::bytea)`
   })
-  return `sha256(${[textPart(`'${table.name}'`), ...encoded].join(' || ')})`
+  return `sha256(${[textPart(`'${table}'`), ...encoded].join(' || ')})`
 }
 
 /** The columns that the natural key consists of, in its order. */

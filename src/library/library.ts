@@ -6,6 +6,7 @@ import { type DatabasePlace, openDatabase } from '../platform/database/database.
 import type { SqliteFunctions } from '../platform/database/sqliteDialect.ts'
 import { type BlobStore, openBlobs } from './blobs.ts'
 import { type SeedOrder, seedDictionaries } from './dictionaries.ts'
+import { digestSum } from './digestSum.ts'
 import { md5, murmur3x86_128, naturalKey, uidText } from './identity.ts'
 import { LIBRARY_NORMALIZER, normalizeIndicator } from './observables.ts'
 import { type LibraryDatabase, type LibraryTables, prepareSchema } from './schema.ts'
@@ -62,15 +63,18 @@ export async function openLibrary({ seedOrder, ...place }: LibraryOptions): Prom
 
 /**
  * `nk(table, part…)`, `md5(text)` in hex as PostgreSQL has it, `murmur3(text)` in hex, `normalise(type, value)`,
- * `uid_text(bytes)`. NULL for NULL, but for the parts of `nk`.
+ * `uid_text(bytes)`; NULL for NULL, but for the parts of `nk`. `digest_sum(table, part…)`: digest.ts.
  */
 const SQLITE_FUNCTIONS: SqliteFunctions = {
-  nk: (table, ...parts) => naturalKey(table as string, parts as (string | Uint8Array | null)[]),
-  md5: (text) => (text === null ? null : md5(text as string)),
-  murmur3: (text) => (text === null ? null : murmur3x86_128(text as string)),
-  normalise: (type, value) =>
-    type === null || value === null ? null : normalizeIndicator(type as string, value as string),
-  uid_text: (uid) => (uid === null ? null : uidText(uid as Uint8Array)),
+  aggregate: { digest_sum: digestSum },
+  scalar: {
+    nk: (table, ...parts) => naturalKey(table as string, parts as (string | Uint8Array | null)[]),
+    md5: (text) => (text === null ? null : md5(text as string)),
+    murmur3: (text) => (text === null ? null : murmur3x86_128(text as string)),
+    normalise: (type, value) =>
+      type === null || value === null ? null : normalizeIndicator(type as string, value as string),
+    uid_text: (uid) => (uid === null ? null : uidText(uid as Uint8Array)),
+  },
 }
 
 /** Another encoding cannot hold every value, and its texts have other bytes and another natural key. */

@@ -10,7 +10,7 @@ export const LIBRARY_NORMALIZER = `library/1 ${EXTRACTOR}`
 
 /** Canonical and idempotent. A value that has not its type's form, or a type without one: the value in Unicode NFC. */
 export function normalizeIndicator(typeName: string, value: string): string {
-  const form = FORMS[typeName]
+  const form = FORMS.get(typeName)
   let canonical = form?.(value)
   // Defanging within defanging, a port behind a port: until nothing changes, or the value has no canonical form.
   for (let round = 0; canonical !== undefined && round < MAX_ROUNDS; round++) {
@@ -30,7 +30,7 @@ export interface TypedIndicator {
 export function indicatorTypeOf(text: string): TypedIndicator | undefined {
   const given = text.trim()
   for (const type of ['CVE', 'CIDR Block'] as const) {
-    const value = FORMS[type]!(given)
+    const value = FORMS.get(type)!(given)
     if (value !== undefined) return { type, value }
   }
   const found = classify(given)
@@ -57,38 +57,40 @@ const hexDigits =
     return given.length === count && /^[0-9A-Fa-f]+$/.test(given) ? given.toLowerCase() : undefined
   }
 
-const FORMS: Readonly<Record<string, ((value: string) => string | undefined) | undefined>> = {
-  ASN: (value) => {
-    const match = /^(?:ASN?)?\s*0*(\d{1,10})$/i.exec(value.trim())
-    return match ? `AS${match[1]}` : undefined
-  },
-  'CIDR Block': block,
-  CVE: (value) => {
-    const given = value.trim().toUpperCase()
-    return /^CVE-\d{4}-\d{4,19}$/.test(given) ? given : undefined
-  },
-  'Email Address': observable('email'),
-  // With its asterisk: it means other names than the one without.
-  FQDN: (value) => {
-    const given = value.trim()
-    const domain = normalize('domain', given)
-    return domain !== undefined && given.startsWith('*.') ? `*.${domain}` : domain
-  },
-  'GOST Hash': hexDigits(64),
-  'IP Address': observable('ip'),
-  'IPv6 Address': observable('ip'),
-  'MAC Address': (value) => {
-    const digits = value.trim().toLowerCase().replace(/[:.-]/g, '')
-    return /^[0-9a-f]{12}$/.test(digits) ? digits.replace(/..(?!$)/g, '$&:') : undefined
-  },
-  MD5: observable('md5'),
-  'SHA-1': observable('sha1'),
-  'SHA-256': observable('sha256'),
-  'SHA-384': hexDigits(96),
-  'SHA-512': observable('sha512'),
-  URL: observable('url'),
-  Username: observable('user'),
-}
+const FORMS: ReadonlyMap<string, (value: string) => string | undefined> = new Map(
+  Object.entries({
+    ASN: (value: string) => {
+      const match = /^(?:ASN?)?\s*0*(\d{1,10})$/i.exec(value.trim())
+      return match ? `AS${match[1]}` : undefined
+    },
+    'CIDR Block': block,
+    CVE: (value: string) => {
+      const given = value.trim().toUpperCase()
+      return /^CVE-\d{4}-\d{4,19}$/.test(given) ? given : undefined
+    },
+    'Email Address': observable('email'),
+    // With its asterisk: it means other names than the one without.
+    FQDN: (value: string) => {
+      const given = value.trim()
+      const domain = normalize('domain', given)
+      return domain !== undefined && given.startsWith('*.') ? `*.${domain}` : domain
+    },
+    'GOST Hash': hexDigits(64),
+    'IP Address': observable('ip'),
+    'IPv6 Address': observable('ip'),
+    'MAC Address': (value: string) => {
+      const digits = value.trim().toLowerCase().replace(/[:.-]/g, '')
+      return /^[0-9a-f]{12}$/.test(digits) ? digits.replace(/..(?!$)/g, '$&:') : undefined
+    },
+    MD5: observable('md5'),
+    'SHA-1': observable('sha1'),
+    'SHA-256': observable('sha256'),
+    'SHA-384': hexDigits(96),
+    'SHA-512': observable('sha512'),
+    URL: observable('url'),
+    Username: observable('user'),
+  }),
+)
 
 /** ThreatQ has no type of its own for ARNs and access keys. */
 const TYPE_NAMES: Partial<Record<ObservableType, string>> = {

@@ -35,3 +35,10 @@ export async function withFreshLibrary<T>(
     rmSync(options.dataDir, { recursive: true, force: true })
   }
 }
+
+/** What an iterable gives, at once. */
+export async function listOf<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const list: T[] = []
+  for await (const item of items) list.push(item)
+  return list
+}
