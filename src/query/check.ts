@@ -1,5 +1,4 @@
 /** Strict mode: syntax to condition. Every mistake that can be seen without data is found here, with its place. */
-import { COLUMN_BY_NAME, EVENT_COLUMNS, type EventColumn } from '../core/columns.ts'
 import { ColdtrailError } from '../core/errors.ts'
 import { parseGivenTime } from '../core/givenTime.ts'
 import { cidrRange, ipSpellings } from '../core/ipAddress.ts'
@@ -10,19 +9,11 @@ import { ESCAPED_LENGTH, escapedText } from './escapedText.ts'
 import { type ExpressionFault, expressionError } from './expressionError.ts'
 import { RegexFault, sharedRegex } from './regex.ts'
 import type { Comparison, FieldName, Literal, Syntax } from './syntax.ts'
+import { columnNamed, EVENTS, fieldNames, isPlace, type Vocabulary } from './vocabulary.ts'
 
 /** `now` in microseconds: what `-24h` and `today` count from. */
-export function check(syntax: Syntax, text: string, now: number): Condition {
-  return new Checker(text, now).condition(syntax)
-}
-
-/** The column of a dotted path, column name or alias. */
-export function columnNamed(name: FieldName): EventColumn | undefined {
-  // data.type is a place in the record, not the column data_type.
-  if (name.segments.length > 1 && name.segments[0] === 'data') return undefined
-  return (
-    COLUMN_BY_NAME.get(name.segments.join('_')) ?? (name.segments.length === 1 ? ALIASES.get(name.text) : undefined)
-  )
+export function check(syntax: Syntax, text: string, now: number, vocabulary: Vocabulary = EVENTS): Condition {
+  return new Checker(text, now, vocabulary).condition(syntax)
 }
 
 /** Microseconds of an integer that stands for a time: seconds, milliseconds or microseconds, told apart by magnitude. */
@@ -33,18 +24,6 @@ export function epochMicroseconds(value: bigint): bigint {
 
 // --- internal ---
 
-const ALIASES: ReadonlyMap<string, EventColumn> = new Map(
-  (EVENT_COLUMNS as readonly EventColumn[]).flatMap((column) =>
-    column.aliases.map((alias) => [alias, column] as const),
-  ),
-)
-/** What exists, but is no column of an event. */
-const ELSEWHERE: Readonly<Record<string, string>> = {
-  uid: 'uid is computed, not stored; `show` takes it',
-  source: 'source belongs to the session of an event',
-  bucket: 'bucket belongs to the session of an event',
-  key: 'key belongs to the session of an event',
-}
 const MAX_INTEGER = 2n ** 63n - 1n
 /** 0001-01-01 and the end of 9999-12-31. */
 const FIRST_TIME = -62_135_596_800_000_000n
@@ -56,10 +35,12 @@ const NAMES = { text: 'text', ip: 'an address', int: 'an integer', time: 'a time
 class Checker {
   private readonly text: string
   private readonly now: number
+  private readonly vocabulary: Vocabulary
 
-  constructor(text: string, now: number) {
+  constructor(text: string, now: number, vocabulary: Vocabulary) {
     this.text = text
     this.now = now
+    this.vocabulary = vocabulary
   }
 
   condition(syntax: Syntax): Condition {
@@ -100,11 +81,13 @@ class Checker {
   }
 
   private field(name: FieldName): Field {
-    const column = columnNamed(name)
+    const { vocabulary } = this
+    const column = columnNamed(name, vocabulary)
     if (column) return { kind: 'column', column }
-    if (name.segments[0] === 'data') return { kind: 'json', segments: name.segments.slice(1) }
-    const elsewhere = Object.hasOwn(ELSEWHERE, name.text) ? ELSEWHERE[name.text] : undefined
-    const suggestion = nearest(name.text, FIELD_NAMES)
+    const segments = name.segments.slice(1)
+    if (name.segments[0] === 'data' && isPlace(segments, vocabulary)) return { kind: 'json', segments }
+    const elsewhere = Object.hasOwn(vocabulary.elsewhere, name.text) ? vocabulary.elsewhere[name.text] : undefined
+    const suggestion = nearest(name.text, fieldNames(vocabulary))
     throw expressionError(this.text, name.at, {
       code: 'E_EXPRESSION_FIELD',
       reason: elsewhere ?? `there is no field ${name.text}`,
@@ -272,12 +255,6 @@ class Checker {
     return expressionError(this.text, literal.at, { code: 'E_EXPRESSION_TYPE', reason, expected })
   }
 }
-
-const FIELD_NAMES: readonly string[] = [
-  ...(EVENT_COLUMNS as readonly EventColumn[]).map((column) => column.name),
-  ...(EVENT_COLUMNS as readonly EventColumn[]).map((column) => column.name.replaceAll('_', '.')),
-  ...ALIASES.keys(),
-]
 
 function equality(values: readonly string[], folded: boolean): Test {
   return { kind: 'texts', values: [...new Set(folded ? values.map(fold) : values)], folded }

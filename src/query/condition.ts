@@ -4,11 +4,12 @@
  *
  * Two-valued: a test of a missing value is false, `not` of it true; nothing is unknown.
  */
-import type { EventColumn } from '../core/columns.ts'
 import type { SharedRegex } from './regex.ts'
+import type { QueryColumn } from './vocabulary.ts'
 
 export type Field =
-  | { readonly kind: 'column'; readonly column: EventColumn }
+  /** True when any value of it passes the test, where a column may have several. */
+  | { readonly kind: 'column'; readonly column: QueryColumn }
   /** A place in the JSON of `data`; true when any value there passes the test. */
   | { readonly kind: 'json'; readonly segments: readonly string[] }
 

@@ -1,10 +1,11 @@
 /** Where strict and plaso mode would answer differently, condition by condition, said before anything is searched. */
 import { ColdtrailError } from '../core/errors.ts'
-import { check, columnNamed, epochMicroseconds } from './check.ts'
+import { check, epochMicroseconds } from './check.ts'
 import { parse } from './parse.ts'
 import { isPlasoTime, PLASO_UNSUPPORTED, plasoPredicate } from './plaso.ts'
 import { type EventAccess, predicate } from './predicate.ts'
 import type { Comparison, Mode, Syntax } from './syntax.ts'
+import { columnNamed, EVENTS } from './vocabulary.ts'
 
 export interface Difference {
   /** 1-based, in characters. */
@@ -57,7 +58,7 @@ function* ofComparison(comparison: Comparison, text: string, now: number): Gener
   if (operator === '!=') yield 'in plaso mode a value of zero or an empty text is never different from anything'
   else if (operator !== 'exists' && comparesFalsy(comparison, text, now))
     yield 'plaso mode never compares zero or an empty text; strict mode does'
-  const column = columnNamed(field)
+  const column = columnNamed(field, EVENTS)
   if (column && column.name !== field.text)
     yield `${field.text} is ${column.name} in strict mode; plaso mode looks for its own ${field.text}`
   else if (field.segments.length > 1) yield `plaso mode takes ${field.text} for one name, not for a path`

@@ -12,18 +12,22 @@ import { type EventAccess, predicate } from './predicate.ts'
 import { columns, type Needle, needles, needlesSuffice, type TimeRange, timeRange } from './prune.ts'
 import { type SqlText, sql } from './sql.ts'
 import type { Mode, Syntax } from './syntax.ts'
+import { EVENTS, type Vocabulary } from './vocabulary.ts'
 
 export type { Difference } from './differences.ts'
 export type { EventAccess } from './predicate.ts'
 export type { Needle, TimeRange } from './prune.ts'
 export type { SqlText, SqlValue } from './sql.ts'
 export type { Mode } from './syntax.ts'
+export type { QueryColumn, Vocabulary } from './vocabulary.ts'
 
 export interface CompileOptions {
   /** Default strict. */
   readonly mode?: Mode
   /** Microseconds since 1970: what `-24h`, `today` and `now()` count from. Default: the clock. */
   readonly now?: number
+  /** Whose columns are meant; default those of events, which alone have plaso mode and SQL. */
+  readonly vocabulary?: Vocabulary
 }
 
 export interface Expression {
@@ -33,7 +37,7 @@ export interface Expression {
   predicate(event: EventAccess): boolean
   /**
    * The same as a DuckDB expression over quoted columns of EVENT_COLUMNS, never NULL; parameters are `$<prefix>1`, ….
-   * Undefined in plaso mode.
+   * Undefined in plaso mode, and for another vocabulary than that of events.
    */
   sql(prefix?: string): SqlText | undefined
   /** All of them hold for every match. */
@@ -49,9 +53,11 @@ export interface Expression {
 }
 
 /** E_EXPRESSION, _FIELD, _TYPE, _REGEX with the column and a caret; E_EXPRESSION_LIMIT. An empty text matches all. */
-export function compile(text: string, { mode = 'strict', now = Date.now() * 1_000 }: CompileOptions = {}): Expression {
+export function compile(text: string, options: CompileOptions = {}): Expression {
+  const { mode = 'strict', now = Date.now() * 1_000, vocabulary = EVENTS } = options
+  if (mode === 'plaso' && vocabulary !== EVENTS) throw new RangeError('plaso mode is about events')
   const syntax = parse(text, mode)
-  return mode === 'plaso' ? new PlasoExpression(text, syntax, now) : new StrictExpression(text, syntax, now)
+  return mode === 'plaso' ? new PlasoExpression(text, syntax, now) : new StrictExpression(text, syntax, now, vocabulary)
 }
 
 // --- internal ---
@@ -62,13 +68,15 @@ class StrictExpression implements Expression {
   private readonly syntax: Syntax
   private readonly condition: Condition
   private readonly now: number
+  private readonly vocabulary: Vocabulary
   private readonly matches: (event: EventAccess) => boolean
 
-  constructor(text: string, syntax: Syntax, now: number) {
+  constructor(text: string, syntax: Syntax, now: number, vocabulary: Vocabulary) {
     this.text = text
     this.syntax = syntax
     this.now = now
-    this.condition = check(syntax, text, now)
+    this.vocabulary = vocabulary
+    this.condition = check(syntax, text, now, vocabulary)
     this.matches = predicate(this.condition)
   }
 
@@ -76,8 +84,8 @@ class StrictExpression implements Expression {
     return this.matches(event)
   }
 
-  sql(prefix?: string): SqlText {
-    return sql(this.condition, prefix)
+  sql(prefix?: string): SqlText | undefined {
+    return this.vocabulary === EVENTS ? sql(this.condition, prefix) : undefined
   }
 
   needles(): readonly Needle[] {
@@ -97,6 +105,7 @@ class StrictExpression implements Expression {
   }
 
   differences(): readonly Difference[] {
+    if (this.vocabulary !== EVENTS) return []
     return differences(this.syntax, this.text, this.mode, this.now)
   }
 }

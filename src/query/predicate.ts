@@ -4,12 +4,13 @@ import { fold } from './caseFolding.ts'
 import type { Condition, Field, Order, Test } from './condition.ts'
 import { type Json, parseJson, valuesAt } from './jsonText.ts'
 import { matchesRegex } from './regex.ts'
+import type { QueryColumn } from './vocabulary.ts'
 
 /** One event as an expression sees it. */
 export interface EventAccess {
   /**
-   * The value of a column by its name in EVENT_COLUMNS: texts as string, integers and times (microseconds) as number or
-   * bigint; undefined or null when missing. A value of another type counts as missing.
+   * The value of a column by its name: texts as string, integers and times (microseconds) as number or
+   * bigint, several values as an array of them; undefined or null when missing. A value of another type counts as missing.
    */
   get(column: string): unknown
   /** The record's own text; '' when there is none. */
@@ -73,18 +74,21 @@ function fieldTest(field: Field, test: Test): Predicate {
       return key !== undefined && ranges.some(({ from, to }) => key >= from && key <= to)
     }
   }
-  if (type === 'int' || type === 'time') {
-    const passes = integerTest(test)
-    return (event) => {
-      const found = value(event)
-      return (typeof found === 'bigint' || (typeof found === 'number' && Number.isInteger(found))) && passes(found)
-    }
-  }
-  const passes = textTest(test)
+  const passes = valueTest(type, test)
   return (event) => {
     const found = value(event)
-    return typeof found === 'string' && passes(found)
+    return Array.isArray(found) ? found.some(passes) : passes(found)
   }
+}
+
+function valueTest(type: QueryColumn['type'], test: Test): (value: unknown) => boolean {
+  if (type === 'int' || type === 'time') {
+    const passes = integerTest(test)
+    return (value) =>
+      (typeof value === 'bigint' || (typeof value === 'number' && Number.isInteger(value))) && passes(value)
+  }
+  const passes = textTest(test)
+  return (value) => typeof value === 'string' && passes(value)
 }
 
 function keyOf(event: EventAccess, name: string): string | undefined {
