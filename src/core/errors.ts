@@ -163,6 +163,41 @@ export const ERRORS = {
     EXIT.store,
     'backoff',
   ),
+  E_BUNDLE_DAMAGED: row(
+    '{file}, {entry} at byte {offset}: {reason}.',
+    'Copy it again from where it was made and compare sizes; a bundle that `coldtrail sync verify` refuses there must be exported again.',
+    EXIT.refused,
+  ),
+  E_BUNDLE_VERSION: row(
+    '{file} has {found}; this program reads format {known}.',
+    'Update Coldtrail here, or export with the version that runs here.',
+    EXIT.refused,
+  ),
+  E_BUNDLE_KEY: row(
+    '{file} of the site {site}: {reason}.',
+    'Ask the site, by another way than this file, for the id of its key (`coldtrail sync keys list` there); if it is right, give it with --trust ID.',
+    EXIT.refused,
+  ),
+  E_BUNDLE_PARTS: row(
+    '{file}: {reason}.',
+    'Put all parts of one bundle beside each other in one folder and name any of them.',
+    EXIT.refused,
+  ),
+  E_BUNDLE_ENCRYPTED: row(
+    '{file} is encrypted: {reason}.',
+    'Give the file of the age identity that it was encrypted to with --identity FILE, or as sync.identity in coldtrail.yaml.',
+    EXIT.refused,
+  ),
+  E_SYNC_RECIPIENT: row(
+    '{recipient} is no recipient to encrypt to: {reason}.',
+    'Give what `age-keygen` prints as public key (age1…), or a file with one such line for each recipient.',
+    EXIT.usage,
+  ),
+  E_SITE_KEY: row(
+    'Key {key} of this site: {reason}.',
+    'Run as the user who exports; a damaged file in the keys folder of the data directory is restored from a copy.',
+    EXIT.store,
+  ),
   E_BUNDLE_AUDIENCE: row(
     'Bundle {bundle} is for the site {audience}; this one is {site}.',
     'Carry it to that site, or export one with --audience {site} (or without --audience, for any).',
@@ -197,6 +232,32 @@ export const ERRORS = {
     'The run uses {used} of memory, and {limit} are allowed.',
     'Give a lower --object-limit or a higher --memory-limit; the same command goes on where this one ended.',
     EXIT.fault,
+  ),
+  E_SYNC_BASE: row(
+    'There is nothing to build a {wanted} on in this stream: {missing}.',
+    'Without --{wanted} the export finds its base by itself; --full begins anew.',
+    EXIT.usage,
+  ),
+  E_SYNC_BUSY: row(
+    'Another {what} is under way.',
+    'Wait until it has ended; `coldtrail sync runs` shows it.',
+    EXIT.conflict,
+    'backoff',
+  ),
+  E_SYNC_LEAK: row(
+    '{entry} holds the row {uid}, which is above the TLP ceiling; no bundle was written.',
+    'This is a defect of Coldtrail; report it with the --json form of this error.',
+    EXIT.fault,
+  ),
+  E_SYNC_ACK: row(
+    'The acknowledgement {path} is refused: {reason}.',
+    'Make it again at the target with `coldtrail sync ack`, and import it where its bundle was exported.',
+    EXIT.refused,
+  ),
+  E_STATE_FILE: row(
+    '{path}, line {line}: {cause}.',
+    'Write it at the other site with `coldtrail sync state --keys`, and copy it unchanged.',
+    EXIT.usage,
   ),
   E_SYNC_RUN: row('{message}', 'See `coldtrail sync runs`.', EXIT.usage),
   E_DISK_FULL: row(
@@ -619,6 +680,16 @@ export const ERRORS = {
     'See `forward check` for the address, the network and the credentials; the next run sends what was under way again.',
     EXIT.destination,
     'backoff',
+  ),
+  E_LIBRARY_FILE: row(
+    '{path}, line {line}, column {column}: {cause}.',
+    'Nothing of the file was taken in. Correct it at its source, or split it.',
+    EXIT.refused,
+  ),
+  E_LIBRARY_FORMAT: row(
+    '{path}: {cause}.',
+    'Name the format with --format stix, misp, csv or list; docs/reference/library-formats.md has an example of each.',
+    EXIT.usage,
   ),
   E_CSV: row(
     '{name}, line {line}, column {column}: {reason}.',
