@@ -201,22 +201,22 @@ export const ERRORS = {
   E_BUNDLE_AUDIENCE: row(
     'Bundle {bundle} is for the site {audience}; this one is {site}.',
     'Carry it to that site, or export one with --audience {site} (or without --audience, for any).',
-    EXIT.usage,
+    EXIT.refused,
   ),
   E_BUNDLE_OLD: row(
     'Bundle {bundle} is number {seq} of its stream from {site}, and number {applied} is applied here.',
     'There is nothing to do: what it brings is in already, or was replaced by what came later.',
-    EXIT.conflict,
+    EXIT.refused,
   ),
   E_BUNDLE_GAP: row(
     'Bundle {bundle} builds on number {base} of its stream from {site}, and number {applied} is applied here. Missing: {missing}.',
     'Import what is missing first, or export with --full at the source.',
-    EXIT.conflict,
+    EXIT.refused,
   ),
   E_BUNDLE_EXPIRED: row(
     'Bundle {bundle} was valid until {expires}.',
     'Check the clock of this machine, or export again at the source.',
-    EXIT.fault,
+    EXIT.refused,
   ),
   E_SYNC_HASH: row(
     '{rows} rows of {table} have no sync_hash.',
@@ -258,6 +258,12 @@ export const ERRORS = {
     '{path}, line {line}: {cause}.',
     'Write it at the other site with `coldtrail sync state --keys`, and copy it unchanged.',
     EXIT.usage,
+  ),
+  E_SYNC_BUSY: row(
+    'Another import from the site {site} is under way.',
+    'Wait until it has ended: `coldtrail sync runs` shows it.',
+    EXIT.conflict,
+    'backoff',
   ),
   E_SYNC_RUN: row('{message}', 'See `coldtrail sync runs`.', EXIT.usage),
   E_DISK_FULL: row(
