@@ -62,7 +62,7 @@ export async function placeInStream(
     kind: choice === 'differential' ? 'differential' : 'delta',
     baseSeq: base.seq,
     since: base.horizon,
-    covered: listed(steps.filter(({ seq }) => seq > base.seq)),
+    covered: listed(steps),
   }
 }
 
