@@ -123,7 +123,7 @@ const LOCAL = [
      created_at INTEGER not null, updated_at INTEGER not null)`,
   /** Keys of sites, one's own included; `origin`: own, pinned, given, rotated. */
   `create table sync_keys (site text not null, key_id text not null, public_key text not null, valid_from INTEGER,
-     valid_until INTEGER, origin text not null, added_at INTEGER not null, revoked_at INTEGER,
+     valid_until INTEGER, origin text not null, introduced_by text, added_at INTEGER not null, revoked_at INTEGER,
      primary key (site, key_id))`,
   /** Source side: what was exported, and what was acknowledged. A stream is (audience, config_hash). */
   `create table sync_exports (audience text not null, config_hash text not null, seq INTEGER not null,
