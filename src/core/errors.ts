@@ -213,6 +213,11 @@ export const ERRORS = {
     'Import what is missing first, or export with --full at the source.',
     EXIT.refused,
   ),
+  E_MERGE_BUSY: row(
+    'Run {change} of the library is under way in another process.',
+    'Wait until it has ended; its rows become visible all at once.',
+    EXIT.conflict,
+  ),
   E_BUNDLE_EXPIRED: row(
     'Bundle {bundle} was valid until {expires}.',
     'Check the clock of this machine, or export again at the source.',
@@ -238,8 +243,8 @@ export const ERRORS = {
     'Without --{wanted} the export finds its base by itself; --full begins anew.',
     EXIT.usage,
   ),
-  E_SYNC_BUSY: row(
-    'Another {what} is under way.',
+  E_EXPORT_BUSY: row(
+    'Another export of this library is under way.',
     'Wait until it has ended; `coldtrail sync runs` shows it.',
     EXIT.conflict,
     'backoff',
