@@ -30,7 +30,7 @@ import {
   type RunRecord,
   unfinishedRuns,
 } from '../synchronizations.ts'
-import { requireTrusted, type TrustPolicy } from '../trust.ts'
+import { requireTrusted, type Trust, type TrustPolicy } from '../trust.ts'
 import { type Admission, admit, recordApplied, type Stream, streamOf } from './admission.ts'
 import { loadShards, portionOf, storeBlobs } from './load.ts'
 import { openOwners } from './owners.ts'
@@ -122,14 +122,14 @@ async function runImport(work: Work): Promise<void> {
   try {
     describe(summary, bundle)
     await run?.note({ report: { bundle: summary.bundle } })
-    const trusted = await requireTrusted(library, bundle, { ...request.trust, dryRun: request.dryRun ?? false })
+    const trusted = await requireTrusted(library, bundle, request.trust)
     summary.key = { id: trusted.key, pinned_now: trusted.pinned }
     const lock = await onlyImport(library, streamOf(bundle.manifest))
     try {
       const admission = await admit(library, bundle, request.site)
       summary.skipped_bundles = admission.skipped
       if (admission.known) summary.result = 'known'
-      else await takeIn(work, bundle, admission)
+      else await takeIn(work, bundle, admission, trusted)
     } finally {
       await lock.release()
     }
@@ -145,7 +145,7 @@ async function onlyImport(library: Library, stream: Stream): Promise<Lock> {
   return lock
 }
 
-async function takeIn(work: Work, bundle: Bundle, admission: Admission): Promise<void> {
+async function takeIn(work: Work, bundle: Bundle, admission: Admission, trusted: Trust): Promise<void> {
   const { library, request, summary, run, clock } = work
   const { signal, dryRun = false } = request
   const progress = progressTo(request)
@@ -170,6 +170,7 @@ async function takeIn(work: Work, bundle: Bundle, admission: Admission): Promise
   let isRecorded = false
   const record = async (tx: LibraryTx, report: MergeReport): Promise<void> => {
     isRecorded = true
+    await trusted.remember(tx)
     await settle(tx, { bundle, run: run!.run, admission, report, since, disputed, request })
     countRows(summary, report)
     // With the rows: a process that dies now leaves a run that is finished.
