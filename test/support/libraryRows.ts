@@ -1,5 +1,5 @@
 /** Puts rows into a library as they are, without a merge: for tests of what reads them. */
-import { drawIds, newChange, publish } from '../../src/library/changes.ts'
+import { drawIds, type NewChange, newChange, publish } from '../../src/library/changes.ts'
 import { isReference, naturalKey, naturalKeyColumns, uidRange, uidText } from '../../src/library/identity.ts'
 import type { Library } from '../../src/library/library.ts'
 import { OBJECT_TABLE_BY_CODE, TABLE_BY_NAME } from '../../src/library/model.ts'
@@ -25,13 +25,16 @@ export interface Put {
 export async function putRows<T>(
   { database }: Library,
   fill: (put: Put) => Promise<T>,
-  { published = true, kind = 'local' as const } = {},
+  { published = true, ...change }: Partial<NewChange> & { published?: boolean } = {},
 ): Promise<T> {
   return await database.write(async (tx) => {
-    const change = await newChange(tx, { kind })
-    const put = Object.assign((table: string, values: Values) => putRow(tx, change, table, values), { tx, change })
+    const number = await newChange(tx, { kind: 'local', ...change })
+    const put = Object.assign((table: string, values: Values) => putRow(tx, number, table, values), {
+      tx,
+      change: number,
+    })
     const result = await fill(put)
-    if (published) await publish(tx, change)
+    if (published) await publish(tx, number)
     return result
   })
 }
