@@ -1,0 +1,121 @@
+/**
+ * What an analysis plugin is (docs/design.md §13). One file each under plugins/, one fixture folder each under
+ * test/fixtures/plugins/<name>/; `npm run gen` writes the list `all.ts`, option flags, help and docs.
+ */
+import type { z } from 'zod'
+
+export interface PluginComponent<Schema extends z.ZodObject = z.ZodObject, Work = unknown> {
+  readonly kind: 'plugin'
+  readonly name: string
+  readonly summary: string
+  /** Raised when the same events give other results: a run of another version is not resumed. */
+  readonly version: number
+  /** Keys are snake_case: `--<plugin>-<key>` on the command line, `analysis: {<plugin>: {<key>: …}}` in the file. */
+  readonly options: Schema
+  /**
+   * In the foreman, before any worker starts: reads files, probes services, compiles rules. What it throws ends the
+   * command before anything was done. Plain data goes to the workers.
+   */
+  prepare(options: z.output<Schema>, context: PluginContext): Promise<Work>
+  /** In foreman and workers alike, from what `prepare` gave: must be cheap or lazy. */
+  start(work: Work): Plugin
+}
+
+export type Plugin = RulesPlugin | MapPlugin | FoldPlugin
+
+/** Nothing but rules: each event that an expression matches gets its label. */
+export interface RulesPlugin {
+  readonly shape: 'rules'
+  readonly rules: readonly Rule[]
+}
+
+export interface Rule {
+  /** `[A-Za-z0-9_]+` */
+  readonly label: string
+  /** Name of the rule; several may give one label. */
+  readonly rule: string
+  readonly expression: string
+  readonly mode: 'strict' | 'plaso'
+  /** A match is a finding too. */
+  readonly finding?: { readonly severity: Severity; readonly title: string }
+}
+
+export type Severity = 'informational' | 'low' | 'medium' | 'high' | 'critical'
+
+/** Looks at batches of columns and labels rows. */
+export interface MapPlugin {
+  readonly shape: 'map'
+  readonly columns: readonly string[]
+  /** Only events that match; strict mode. */
+  readonly where?: string
+  /** `row` counts within the batch. */
+  label(batch: ColumnBatch, emit: (row: number, hit: Omit<Rule, 'expression' | 'mode'>) => void): void
+  report?(labels: ReadonlyMap<string, number>): PluginReport
+}
+
+/** Gathers a state that merges: any split of the events gives the same result. */
+export interface FoldPlugin<State = unknown> {
+  readonly shape: 'fold'
+  readonly columns: readonly string[]
+  readonly where?: string
+  /** Plain data, bounded by distinct values and not by events. */
+  empty(): State
+  add(state: State, batch: ColumnBatch): State
+  /** Associative; `empty()` is neutral. Called in task order. */
+  merge(one: State, other: State): State
+  finish(state: State): FoldResult | Promise<FoldResult>
+}
+
+export interface FoldResult {
+  readonly report: PluginReport
+  /** A second pass over the run's events. */
+  readonly rules?: readonly Rule[]
+  /** Sorted, disjoint, both ends included, microseconds: every event within gets the label. */
+  readonly intervals?: readonly { readonly time1: number; readonly time2: number; readonly label: string }[]
+}
+
+export interface PluginReport {
+  /** In the order in which they are printed. */
+  readonly counters: readonly (readonly [name: string, count: number])[]
+  readonly text?: string
+  /** Results that are no tags, one JSON object each. */
+  readonly rows?: readonly Readonly<Record<string, string | number | null>>[]
+  /** What was left out, and why: the run is then partial. */
+  readonly warnings?: readonly string[]
+}
+
+/** Rows of a segment by column. A text column holds its distinct values once: look at each of them once, not at each row. */
+export interface ColumnBatch {
+  readonly rows: number
+  /** Event ids. */
+  readonly ids: Float64Array
+  readonly columns: Readonly<Record<string, TextColumn | NumberColumn>>
+}
+
+export interface TextColumn {
+  readonly kind: 'text'
+  readonly values: readonly string[]
+  /** Per row an index into `values`; NULL is 0xffffffff. */
+  readonly indexes: Uint32Array
+}
+
+export interface NumberColumn {
+  readonly kind: 'number'
+  /** Times in microseconds; NULL is NaN. */
+  readonly values: Float64Array
+}
+
+/** What a plugin may use of its surroundings before workers start, and when it finishes. */
+export interface PluginContext {
+  /** Relative paths of options mean this directory. */
+  readonly base: string
+  readonly signal?: AbortSignal
+  readonly environment: Readonly<Record<string, string | undefined>>
+  warn(message: string): void
+  /** Data types present in what is analysed, with their formats. */
+  readonly dataTypes: readonly string[]
+  /** A file of plain data for workers, made once: a table too large for a message. */
+  scratchFile(name: string): string
+  /** Active indicators of the library: type, normalised value, uid; streamed. */
+  indicators(): AsyncIterable<{ readonly type: string; readonly value: string; readonly uid: string }>
+}
