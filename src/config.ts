@@ -71,6 +71,9 @@ const forwardSchema = z
   .prefault({})
   .describe('How events are forwarded.')
 
+const SITE_NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/
+const SITE_NAME_RULE = 'a site is named by lower-case letters, digits, ., - and _'
+
 const syncSchema = z
   .strictObject({
     transfer_dir: z
@@ -82,6 +85,18 @@ const syncSchema = z
       .enum(['first_use', 'listed_only'])
       .default('first_use')
       .describe('Whether the first bundle of an unknown site pins its key, or the key must have been given before.'),
+    keys: z
+      .record(z.string().regex(SITE_NAME, SITE_NAME_RULE), z.array(z.string().min(1)).min(1))
+      .default({})
+      .describe('By site: keys that it may sign with, each as id (32 hex digits) or as file of a public key.'),
+    threshold: z.int().min(1).max(16).default(1).describe('How many trusted keys must have signed a bundle.'),
+    identity: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        'File of the age identities that encrypted bundles are opened with; sync import --identity adds others.',
+      ),
     user_map: z
       .string()
       .min(1)
@@ -132,7 +147,7 @@ export const configSchema = z.strictObject({
     .meta({ description: 'PostgreSQL catalog; without it a SQLite file in data_dir.', secret: true }),
   site: z
     .string()
-    .regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'a site is named by lower-case letters, digits, ., - and _')
+    .regex(SITE_NAME, SITE_NAME_RULE)
     .optional()
     .describe('Name of this site in sync bundles; by default the fingerprint of its key.'),
   sources: z
@@ -196,6 +211,13 @@ export function loadConfig({ file, dataDir, environment = {} }: ConfigPlace = {}
     sync: {
       ...parsed.sync,
       ...(parsed.sync.transfer_dir !== undefined && { transfer_dir: resolve(base, parsed.sync.transfer_dir) }),
+      keys: Object.fromEntries(
+        Object.entries(parsed.sync.keys).map(([site, keys]) => [
+          site,
+          keys.map((key) => (/^[0-9a-f]{32}$/.test(key) ? key : resolve(base, key))),
+        ]),
+      ),
+      ...(parsed.sync.identity !== undefined && { identity: resolve(base, parsed.sync.identity) }),
       ...(parsed.sync.user_map !== undefined && { user_map: resolve(base, parsed.sync.user_map) }),
     },
     ...(read ? { file: path } : {}),
