@@ -28,6 +28,10 @@ export const FAULT_POINTS = [
   'outbox.begun',
   'outbox.settled',
   'receipt.appended',
+  'staging.loaded',
+  'merge.inserted',
+  'merge.applying',
+  'merge.published',
 ] as const
 
 export type FaultPoint = (typeof FAULT_POINTS)[number]

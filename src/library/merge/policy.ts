@@ -21,7 +21,14 @@ export interface Conflict {
   readonly local: string | null
   readonly incoming: string | null
   readonly decision: 'local' | 'incoming'
-  readonly reason: 'edited here' | 'newer here' | 'protected status' | 'not made by sync' | 'description kept'
+  readonly reason:
+    | 'edited here'
+    | 'newer here'
+    | 'protected status'
+    | 'not made by sync'
+    | 'deletion reported'
+    | 'description kept'
+    | 'taken by another row'
 }
 
 /** Counts of rows by table. */

@@ -1,0 +1,146 @@
+/** Step 4 of the merge: new rows, in short transactions, under the run's change, so that nobody sees them yet. */
+import { all, run } from '../../platform/database/session.ts'
+import { faultPoint } from '../../platform/faults.ts'
+import { eventHashSql, syncHashSql } from '../identity.ts'
+import { type Column, columnsOf, type Table } from '../model.ts'
+import type { LibraryTx } from '../schema.ts'
+import { count, type MergeRun } from './mergeRun.ts'
+import { refuseRows, rememberState } from './resolve.ts'
+
+export async function insertTable(merge: MergeRun, table: Table, onRows: (rows: number) => void): Promise<number> {
+  const { staged, policy } = merge
+  const { change } = staged
+  const sync = merge.sync(table)
+  const isNew = 's.existing_id is null and s.created_at is not null'
+  const wanted = await count(merge.db, `select count(*) from ${sync} s where ${isNew}`)
+  const [point] = await all(
+    merge.db,
+    `select next from merge_checkpoints where "change" = ${change} and table_name = '${table.name}'`,
+  )
+  let after = Number(point?.next ?? 0)
+  let done =
+    after === 0 ? 0 : await count(merge.db, `select count(*) from ${sync} s where ${isNew} and s.id <= ${after}`)
+  onRows(done)
+  if (wanted === 0) return 0
+  while (done < wanted) {
+    staged.requireOwner()
+    const [last] = await all(
+      merge.db,
+      `select max(id) as id, count(*) as rows from (select s.id from ${sync} s where ${isNew} and s.id > ${after} order by s.id limit ${policy.objectLimit}) x`,
+    )
+    const rows = Number(last!.rows)
+    if (rows === 0) break
+    const to = Number(last!.id)
+    await staged.session.database.write(async (tx) => {
+      await insertRows(merge, tx, table, `${isNew} and s.id > ${after} and s.id <= ${to}`)
+      await run(
+        tx,
+        `insert into merge_checkpoints ("change", table_name, next) values (${change}, '${table.name}', ${to})
+         on conflict ("change", table_name) do update set next = excluded.next`,
+      )
+    })
+    after = to
+    done += rows
+    onRows(rows)
+    faultPoint('merge.inserted')
+  }
+  if (merge.isSqlite === false) await run(merge.db, `analyze ${merge.base(table)}`)
+  await settle(merge, merge.db, table)
+  return wanted
+}
+
+/** Inserts staged rows for which `condition` holds; one whose uid or natural key is taken stays out. */
+export function insertRows(merge: MergeRun, tx: unknown, table: Table, condition: string): Promise<number> {
+  const { change } = merge.staged
+  const columns = columnsOf(table)
+  const values = columns.map((column) => insertedValue(merge, table, column, change))
+  return run(
+    tx,
+    `insert into ${merge.base(table)} (${columns.map(({ name }) => `"${name}"`).join(', ')})
+     select ${values.join(', ')} from ${merge.sync(table)} s where ${condition} order by s.id on conflict do nothing`,
+  )
+}
+
+/**
+ * Rows that did not go in, since somebody made theirs meanwhile or two of the run have one key, and rows that somebody
+ * adopted: they exist now, and the last transaction compares them.
+ */
+export async function settle(merge: MergeRun, on: unknown, table: Table): Promise<void> {
+  const { change } = merge.staged
+  const sync = merge.sync(table)
+  const state = merge.state(table)
+  const target = `${state.offset} + s.id`
+  const own = `(select 1 from ${merge.base(table)} b where b.id = ${target} and b.created_change = ${change})`
+  const wanted = await count(
+    on,
+    `select count(*) from ${sync} s where s.existing_id is null and s.created_at is not null`,
+  )
+  const there = await count(on, `select count(*) from ${merge.base(table)} b where b."change" = ${change}`)
+  if (there >= wanted) return
+  const lost = `s.existing_id is null and s.created_at is not null and not exists ${own}`
+  const work = async (tx: LibraryTx) => {
+    if (!state.keyed) await run(tx, `update ${sync} as s set nk = ${merge.key(table)} where ${lost}`)
+    const late = merge.staged.own('late')
+    const rows = await all(
+      tx,
+      `select s.id, coalesce(i.id, u.id, k.id) as row_id, coalesce(i.created_change, u.created_change, k.created_change) as made,
+         case when i.id is null and u.id is not null and u.nk <> s.nk then 1 else 0 end as other
+       from ${sync} s left join ${merge.base(table)} i on i.id = ${target}
+       left join ${merge.base(table)} u on u.uid = s.uid left join ${merge.base(table)} k on k.nk = s.nk where ${lost}`,
+    )
+    for (const { id, row_id, made, other } of rows) {
+      if (row_id === null) {
+        await run(tx, `insert into ${late} (table_name, sid) values ('${table.name}', ${id}) on conflict do nothing`)
+        continue
+      }
+      if (Number(made) === change) {
+        if (Number(other) === 1) {
+          const reason = 'another row of the input has its uid'
+          await refuseRows(merge, tx, table, { condition: `s.id = ${id}`, code: 'uid', reason })
+        } else
+          await run(
+            tx,
+            `update ${sync} set existing_id = ${row_id}, same_as = ${Number(row_id) - state.offset} where id = ${id}`,
+          )
+        continue
+      }
+      // Still another staged row's: it goes in when that one has given its key away.
+      const [claimed] = await all(
+        tx,
+        `select 1 as one from ${sync} where existing_id = ${row_id} and same_as is null limit 1`,
+      )
+      if (!claimed) await run(tx, `update ${sync} set existing_id = ${row_id} where id = ${id}`)
+      await run(tx, `insert into ${late} (table_name, sid) values ('${table.name}', ${id}) on conflict do nothing`)
+    }
+    state.aliased = true
+    state.existing = await count(tx, `select count(existing_id) from ${sync}`)
+    await run(tx, rememberState(merge, table, state))
+  }
+  if (on === merge.db) await merge.own(work)
+  else await work(on as LibraryTx)
+}
+
+// --- internal ---
+
+function insertedValue(merge: MergeRun, table: Table, column: Column, change: number): string {
+  const { dialect } = merge.staged
+  const value = (name: string) => merge.value(table, table.columns.find((one) => one.name === name)!)
+  switch (column.name) {
+    case 'id':
+      return merge.target(table)
+    case 'nk':
+      return merge.state(table).keyed ? 's.nk' : merge.key(table)
+    case 'created_change':
+    case 'change':
+      return String(change)
+    case 'unpublished_at':
+      return merge.isSqlite ? 'null' : 'null::bigint'
+    case 'created_at':
+      return merge.policy.keepCreatedAt ? 's.created_at' : String(Date.now() * 1000)
+    case 'sync_hash':
+      return syncHashSql(dialect, table.name, value)!
+    case 'hash':
+      if (table.name === 'events') return eventHashSql(dialect, value('happened_at'), value('title'))
+  }
+  return merge.value(table, column)
+}

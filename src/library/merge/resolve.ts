@@ -1,0 +1,304 @@
+/** Steps 1b and 2 of the merge: indexes, and for every staged row whether it exists here and what it refers to. */
+import { all, run } from '../../platform/database/session.ts'
+import { drawIds } from '../changes.ts'
+import { isReference, naturalKeyColumns, textFormSql } from '../identity.ts'
+import { dumpColumns, OBJECT_TABLE_BY_CODE, TABLE_BY_NAME, TABLES, type Table } from '../model.ts'
+import type { LibraryTx } from '../schema.ts'
+import { count, type MergeRun, referencesOf, type TableState } from './mergeRun.ts'
+import { literal } from './staging.ts'
+
+/** Ids of rows that a dry run would insert: none is drawn. */
+const DRY_OFFSET = 2 ** 51
+
+export async function resolveAll(
+  merge: MergeRun,
+  { dryRun, onTable }: { readonly dryRun: boolean; readonly onTable: (table: Table) => void },
+): Promise<void> {
+  const { staged } = merge
+  const shapes = await shapesOf(merge)
+  for (const table of staged.tables) {
+    const known = await staged.recall<TableState>(`resolved:${table.name}`)
+    if (known) {
+      merge.states.set(table.name, known)
+      continue
+    }
+    onTable(table)
+    await index(merge, table)
+    const highest = Number((await all(merge.db, `select max(id) as id from ${merge.sync(table)}`))[0]!.id ?? 0)
+    const first = dryRun
+      ? DRY_OFFSET
+      : await merge.staged.session.database.write((tx) => drawIds(tx, table.name, highest))
+    const codes: Record<string, readonly string[]> = {}
+    for (const { typeColumn } of table.columns) {
+      if (typeColumn === undefined) continue
+      const found = await all(merge.db, `select distinct "${typeColumn}" as code from ${merge.sync(table)}`)
+      codes[typeColumn] = found.flatMap(({ code }) => (code === null ? [] : [code as string]))
+    }
+    const shape = shapes.get(table.name)!
+    const state: TableState = { offset: first - 1, ...shape, existing: 0, aliased: false, codes }
+    merge.states.set(table.name, state)
+    await merge.own(async (tx) => {
+      await resolve(merge, table, state, tx)
+      await run(tx, rememberState(merge, table, state))
+    })
+  }
+}
+
+/** `existing` of a state may grow while rows are inserted. */
+export const rememberState = ({ staged }: MergeRun, { name }: Table, state: TableState): string =>
+  `insert into ${staged.own('facts')} (name, value) values ('resolved:${name}', ${literal(JSON.stringify(state))})
+   on conflict (name) do update set value = excluded.value`
+
+/** Quarantine: rows of a sync table for which `condition` holds, with what their references stood for. */
+export async function refuseRows(
+  merge: MergeRun,
+  on: unknown,
+  table: Table,
+  { condition, code, reason }: { readonly condition: string; readonly code: string; readonly reason: string },
+): Promise<number> {
+  const { staged } = merge
+  const { dialect } = staged
+  const columns = dumpColumns(table)
+  const fields = columns.map((column) => `${textFormSql(dialect, column, `s."${column.name}"`)} as "${column.name}"`)
+  const uids = referencesOf(table).map((column) => {
+    const whens = merge
+      .parents(table, column)
+      .filter(([, parent]) => merge.isStaged(parent))
+      .map(
+        ([given, parent]) =>
+          [
+            given,
+            `(select ${textFormSql(dialect, UID, 'p.uid')} from ${merge.sync(parent)} p where p.id = s."${column.name}")`,
+          ] as const,
+      )
+    const cases = whens.map(
+      ([given, sql]) =>
+        `when ${given === undefined ? 'true' : `s."${column.typeColumn}" = ${literal(given)}`} then ${sql}`,
+    )
+    return `${cases.length === 0 ? 'null' : `case ${cases.join(' ')} end`} as "uid of ${column.name}"`
+  })
+  let refused = 0
+  for (;;) {
+    const rows = await all(
+      on,
+      `select ${[...fields, ...uids].join(', ')} from ${merge.sync(table)} s where ${condition} order by s.id limit 500`,
+    )
+    if (rows.length === 0) return refused
+    refused += rows.length
+    const values = rows.map((row) => {
+      const payload = {
+        table: table.name,
+        row: Object.fromEntries(columns.map(({ name }) => [name, row[name]])),
+        references: Object.fromEntries(referencesOf(table).map(({ name }) => [name, row[`uid of ${name}`]])),
+      }
+      const texts = [table.name, `row ${row.id}`, code, reason, JSON.stringify(payload)]
+      return `(${texts.map(literal).join(', ')})`
+    })
+    await run(
+      on,
+      `insert into ${staged.own('rejects')} (table_name, place, code, reason, payload) values ${values.join(', ')}`,
+    )
+    await run(on, `delete from ${merge.sync(table)} where id in (${rows.map(({ id }) => id).join(', ')})`)
+  }
+}
+
+// --- internal ---
+
+const UID = { name: 'uid', type: 'hex' } as const
+
+/** Which tables have rows already, and which must know natural keys before their rows are inserted. */
+async function shapesOf({ staged, db, base }: MergeRun): Promise<Map<string, { general: boolean; keyed: boolean }>> {
+  const shapes = new Map<string, { general: boolean; keyed: boolean }>()
+  const known = await staged.recall<[string, { general: boolean; keyed: boolean }][]>('shapes')
+  if (known) return new Map(known)
+  const isSqlite = staged.dialect === 'sqlite'
+  for (const table of TABLES) {
+    const from = isSqlite ? `main."${table.name}"` : `"${table.name}"`
+    const general = (await all(db, `select 1 as one from ${from} limit 1`)).length > 0
+    shapes.set(table.name, { general, keyed: general })
+  }
+  // Children last: from them the wish goes up to what their keys are made of.
+  for (const table of staged.tables.toReversed())
+    if (shapes.get(table.name)!.keyed)
+      for (const column of naturalKeyColumns(table).filter(isReference))
+        for (const parent of column.references
+          ? [TABLE_BY_NAME.get(column.references)!]
+          : OBJECT_TABLE_BY_CODE.values())
+          shapes.set(parent.name, { ...shapes.get(parent.name)!, keyed: true })
+  await staged.remember('shapes', [...shapes])
+  return shapes
+}
+
+async function index(merge: MergeRun, table: Table): Promise<void> {
+  const sync = merge.sync(table)
+  if (!merge.isSqlite) {
+    const unique = `create unique index if not exists "${merge.staged.syncName(table)}_id" on ${sync} (id)`
+    try {
+      await run(merge.db, unique)
+    } catch (error) {
+      if ((error as { code?: string }).code !== UNIQUE_VIOLATION) throw error
+      await refuseRepeated(merge, table)
+      await run(merge.db, unique)
+    }
+    await run(merge.db, `analyze ${sync}`)
+  }
+}
+
+const UNIQUE_VIOLATION = '23505'
+
+/** PostgreSQL: SQLite has told them while they were loaded. */
+async function refuseRepeated(merge: MergeRun, table: Table): Promise<void> {
+  const sync = merge.sync(table)
+  const later = `exists (select 1 from ${sync} o where o.id = s.id and o.ctid < s.ctid)`
+  const fields = dumpColumns(table).map(
+    (column) => `'${column.name}', ${textFormSql('postgres', column, `s."${column.name}"`)}`,
+  )
+  const rejects = merge.staged.own('rejects')
+  await merge.own(async (tx) => {
+    await run(tx, `create index on ${sync} (id)`)
+    await run(
+      tx,
+      `insert into ${rejects} (table_name, place, code, reason, payload)
+       select '${table.name}', 'row ' || s.id, 'number', 'its number is used twice',
+         json_build_object('table', '${table.name}', 'row', json_build_object(${fields.join(', ')}))::text
+       from ${sync} s where ${later}`,
+    )
+    await run(tx, `delete from ${sync} s where ${later}`)
+  })
+}
+
+async function resolve(merge: MergeRun, table: Table, state: TableState, tx: LibraryTx): Promise<void> {
+  const sync = merge.sync(table)
+  const integer = merge.isSqlite ? 'integer' : 'bigint'
+  const added = [
+    `existing_id ${integer}`,
+    ...referencesOf(table).map(({ name }) => `"existing_${name}" ${integer}`),
+    `nk ${merge.isSqlite ? 'blob' : 'bytea'}`,
+    `same_as ${integer}`,
+  ]
+  if (merge.isSqlite) for (const column of added) await run(tx, `alter table ${sync} add column ${column}`)
+  else await run(tx, `alter table ${sync} ${added.map((column) => `add column ${column}`).join(', ')}`)
+  await refuseUnknownReferences(merge, tx, table)
+  if (state.general) {
+    await findByUid(merge, tx, table)
+    state.existing = await count(tx, `select count(existing_id) from ${sync}`)
+  }
+  await refuseRows(merge, tx, table, {
+    condition: 's.created_at is null and s.existing_id is null',
+    code: 'unknown',
+    reason: 'only its uid came, and no row has it here',
+  })
+  if (state.keyed) {
+    const alias = merge.isSqlite ? '' : 's.'
+    // The expression is over `s`, which is the table that is updated.
+    await run(
+      tx,
+      `update ${sync} as s set nk = ${merge.key(table)} where ${alias}existing_id is null and ${alias}created_at is not null`,
+    )
+    await run(tx, `create index ${indexName(merge, table, 'nk')} on ${unplaced(merge, table)} (nk)`)
+  }
+  if (state.general) {
+    if (await findByKey(merge, tx, table, state)) state.aliased = true
+    state.existing = await count(tx, `select count(existing_id) from ${sync}`)
+  }
+  if (state.keyed) await joinTwins(merge, tx, table, state)
+  if (!merge.isSqlite) await run(tx, `analyze ${sync}`)
+}
+
+/** In SQLite an index lies where its name says, in PostgreSQL where its table does. */
+const indexName = (merge: MergeRun, table: Table, of: string): string =>
+  `${merge.isSqlite ? `${merge.staged.session.place}.` : ''}"${merge.staged.syncName(table)}_${of}"`
+const unplaced = (merge: MergeRun, table: Table): string =>
+  merge.isSqlite ? `"${merge.staged.syncName(table)}"` : merge.sync(table)
+
+async function refuseUnknownReferences(merge: MergeRun, tx: LibraryTx, table: Table): Promise<void> {
+  for (const column of referencesOf(table)) {
+    const of = `s."${column.name}"`
+    const found = merge.parents(table, column).filter(([, parent]) => merge.isStaged(parent))
+    const known = found.map(([code, parent]) => {
+      const exists = `exists (select 1 from ${merge.sync(parent)} p where p.id = ${of})`
+      return code === undefined ? exists : `(s."${column.typeColumn}" = ${literal(code)} and ${exists})`
+    })
+    const condition = `${of} is not null${known.length === 0 ? '' : ` and not (${known.join(' or ')})`}`
+    const [any] = await all(tx, `select 1 as one from ${merge.sync(table)} s where ${condition} limit 1`)
+    if (!any) continue
+    const reason = `${column.name} refers to a row that neither the input nor the library has`
+    await refuseRows(merge, tx, table, { condition, code: 'reference', reason })
+  }
+}
+
+async function findByUid(merge: MergeRun, tx: LibraryTx, table: Table): Promise<void> {
+  const sync = merge.sync(table)
+  const base = merge.base(table)
+  const [aliases] = await all(tx, `select 1 as one from uid_aliases where table_name = '${table.name}' limit 1`)
+  const byUid = `(select b.id from ${base} b where b.uid = s.uid)`
+  const byAlias = `(select b.id from uid_aliases a join ${base} b on b.uid = a.local where a.table_name = '${table.name}' and a.remote = s.uid)`
+  const sets = [`existing_id = ${aliases ? `coalesce(${byUid}, ${byAlias})` : byUid}`]
+  for (const column of referencesOf(table)) {
+    const whens = merge
+      .parents(table, column)
+      .filter(([, parent]) => merge.isStaged(parent) && merge.state(parent).existing > 0)
+      .map(([code, parent]) => {
+        const found = `(select p.existing_id from ${merge.sync(parent)} p where p.id = s."${column.name}")`
+        return code === undefined ? found : `when ${literal(code)} then ${found}`
+      })
+    if (whens.length === 0) continue
+    const isOne = column.type === 'reference'
+    sets.push(
+      `"existing_${column.name}" = ${isOne ? whens[0] : `case s."${column.typeColumn}" ${whens.join(' ')} end`}`,
+    )
+  }
+  await run(tx, `update ${sync} as s set ${sets.join(', ')}`)
+  await run(
+    tx,
+    `create index ${indexName(merge, table, 'existing')} on ${unplaced(merge, table)} (existing_id) where existing_id is not null`,
+  )
+}
+
+/** A row that another staged row has by its uid is not this one, even where it still has its natural key. */
+async function findByKey(merge: MergeRun, tx: LibraryTx, table: Table, { existing }: TableState): Promise<boolean> {
+  const sync = merge.sync(table)
+  const claimed = existing === 0 ? '' : ` and not exists (select 1 from ${sync} o where o.existing_id = b.id)`
+  const row = `(select b.id from ${merge.base(table)} b where b.nk = s.nk${claimed})`
+  const found = `s.existing_id is null and s.nk is not null`
+  if (merge.isSqlite) {
+    // Collected first: the statement must not see what it finds itself.
+    await run(tx, `create temp table found as select s.id, ${row} as row_id from ${sync} s where ${found}`)
+    const touched = await run(
+      tx,
+      `update ${sync} as s set existing_id = f.row_id from temp.found f where f.row_id is not null and f.id = s.id`,
+    )
+    await run(tx, 'drop table temp.found')
+    return touched > 0
+  }
+  const touched = await run(
+    tx,
+    `update ${sync} s set existing_id = b.id from ${merge.base(table)} b where b.nk = s.nk and ${found}${claimed}`,
+  )
+  return touched > 0
+}
+
+/** Rows of a run that are the same: the first stands for all, and what refers to another refers to it. */
+async function joinTwins(merge: MergeRun, tx: LibraryTx, table: Table, state: TableState): Promise<void> {
+  const sync = merge.sync(table)
+  const twins = await run(
+    tx,
+    `update ${sync} as s set same_as = f.first, existing_id = ${state.offset} + f.first
+     from (select nk, min(id) as first from ${sync} where existing_id is null and nk is not null
+       group by nk having count(*) > 1) f
+     where s.nk = f.nk and s.existing_id is null and s.id <> f.first`,
+  )
+  let same = 0
+  if (state.existing > 0)
+    same = await run(
+      tx,
+      `update ${sync} as s set same_as = f.first
+       from (select existing_id, min(id) as first from ${sync} where existing_id is not null and same_as is null
+         group by existing_id having count(*) > 1) f
+       where s.existing_id = f.existing_id and s.id <> f.first and s.same_as is null`,
+    )
+  if (twins + same > 0) {
+    state.aliased = true
+    state.existing = await count(tx, `select count(existing_id) from ${sync}`)
+  }
+}
