@@ -166,12 +166,11 @@ async function takeIn(work: Work, bundle: Bundle, admission: Admission, trusted:
     done += count
     progress('load', done, rows, table)
   }
-  const disputed = new Set<string>()
   let isRecorded = false
   const record = async (tx: LibraryTx, report: MergeReport): Promise<void> => {
     isRecorded = true
     await trusted.remember(tx)
-    await settle(tx, { bundle, run: run!.run, admission, report, since, disputed, request })
+    await settle(tx, { bundle, run: run!.run, admission, report, since, request })
     countRows(summary, report)
     // With the rows: a process that dies now leaves a run that is finished.
     await run!.finish(recordOf(summary), tx)
@@ -197,10 +196,7 @@ async function takeIn(work: Work, bundle: Bundle, admission: Admission, trusted:
           clock.step(now.step)
           progress(now.step, now.done, now.total, now.table)
         },
-        onConflict(conflict) {
-          disputed.add(conflict.table)
-          request.onConflict?.(conflict)
-        },
+        onConflict: request.onConflict,
         ...(run && { beforePublish: record }),
       })
     }
@@ -213,7 +209,6 @@ async function takeIn(work: Work, bundle: Bundle, admission: Admission, trusted:
     if (!dryRun && !isRecorded) await library.database.write((tx) => record(tx, report))
     const { inserted, updated, deleted } = summary.totals
     summary.result = dryRun ? 'dry run' : inserted + updated + deleted === 0 ? 'unchanged' : 'imported'
-    await staging?.drop()
   } catch (error) {
     // What is loaded is gone on with; of a dry run nothing is left.
     await (dryRun ? staging?.drop() : staging?.close())
@@ -297,7 +292,6 @@ async function settle(
     admission,
     report,
     since,
-    disputed,
     request,
   }: {
     readonly bundle: Bundle
@@ -305,17 +299,15 @@ async function settle(
     readonly admission: Admission
     readonly report: MergeReport
     readonly since: number
-    readonly disputed: ReadonlySet<string>
     readonly request: ImportRequest
   },
 ): Promise<void> {
   await recordApplied(tx, bundle, run)
   // With these options a row that is here does not become what the file says.
   if (!request.policy.keepCreatedAt || !request.policy.overrideDescription) return
-  const unsettled = new Set([
-    ...disputed,
-    ...report.tables.filter(({ kept, quarantined }) => kept + quarantined > 0).map(({ table }) => table),
-  ])
+  const unsettled = new Set(
+    report.tables.filter(({ kept, quarantined }) => kept + quarantined > 0).map(({ table }) => table),
+  )
   const { entries } = bundle.manifest
   const settled = new Set(entries.flatMap(({ table }) => (table === undefined || unsettled.has(table) ? [] : [table])))
   const wrote = report.tables.some(({ inserted, updated, deleted }) => inserted + updated + deleted > 0)
