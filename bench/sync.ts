@@ -247,7 +247,7 @@ async function fillLibrary(dataDir: string): Promise<void> {
       await staging.load(table, rows(), { shard: name })
     }
     await load('attributes', ATTRIBUTES, (i) => ({ name: `Attribute ${i}` }))
-    await load('indicators', ROWS, (i) => {
+    await load('indicators', ROWS, (i): Record<string, string> => {
       const [type_id, value] = values[random(4)]!
       const status_id = String(statuses[random(statuses.length)]!.id)
       const description =
