@@ -17,6 +17,7 @@ import { type Check, examine, type Probe } from './doctor.ts'
 import type { ForwardSummary } from './forward/summary.ts'
 import type { FeedStatus, ForwardRequest, TableRequest } from './forwarding.ts'
 import { type KeyRing, keyRing } from './keys.ts'
+import type { Library } from './library/library.ts'
 import {
   columnNamed,
   openReader,
@@ -43,6 +44,8 @@ import type { Manifest } from './store/manifest.ts'
 import type { Answer, EventRow, Search, StoreReader, ValueCount } from './store/search.ts'
 import type { SessionRow } from './store/segment.ts'
 import type { VerifyOptions, VerifySummary } from './store/verify.ts'
+import { type SyncImports, syncImports } from './syncImports.ts'
+import { type ThreatLibrary, threatLibrary } from './threatLibrary.ts'
 import { VERSION } from './version.ts'
 
 export type { CollectProgress, CollectSummary } from './collect/summary.ts'
@@ -55,11 +58,32 @@ export type { Check } from './doctor.ts'
 export type { FeedSummary, ForwardProgress, ForwardSummary } from './forward/summary.ts'
 export type { FeedStatus, ForwardRequest, TableRequest } from './forwarding.ts'
 export { writeInitialConfig } from './initialConfig.ts'
+export type {
+  ImportProgress as LibraryImportProgress,
+  ImportRequest as LibraryImportRequest,
+  ImportSummary as LibraryImportSummary,
+} from './library/formats/importRun.ts'
+export type { FormatName } from './library/formats/intake.ts'
+export type { HeldRow, QuarantineFilter } from './library/quarantine.ts'
+export type { LibraryObject, LibraryStats, ObjectDetails } from './library/read.ts'
 export { parseInterval, type QuestionRequest, type Rejects, type SearchChoices, type Timeline } from './questions.ts'
 export type { SourceRequest, SourceSettings } from './sources.ts'
 export { printManifest } from './store/manifestText.ts'
 export type { Answer, EventRow, Search, ValueCount } from './store/search.ts'
 export type { Fault, VerifyProgress, VerifySummary } from './store/verify.ts'
+export type {
+  ImportProgress as SyncImportProgress,
+  ImportSummary as SyncImportSummary,
+} from './sync/import/summary.ts'
+export type { UndoSummary as SyncUndoSummary } from './sync/import/undo.ts'
+export type { SyncImportRequest } from './syncImports.ts'
+export type {
+  AddRequest,
+  AddSummary,
+  ExportRequest as LibraryExportRequest,
+  ListRequest,
+  ThreatLibrary,
+} from './threatLibrary.ts'
 export { VERSION } from './version.ts'
 
 /** The collection that is meant when none is named. */
@@ -135,6 +159,10 @@ export interface Coldtrail {
   /** Data collection rule, tables and role for a destination, as a template of ARM or Bicep. */
   forwardTable(request: TableRequest): Promise<string>
   readonly keys: KeyRing
+  /** The threat objects: in, out, and what was refused. */
+  readonly library: ThreatLibrary
+  /** Bundles of other sites. */
+  readonly sync: SyncImports
   /** Manifests of every segment ever sealed that overlap a range of POSIX seconds, wherever the data are. */
   manifestQuery(query?: ManifestQuery): readonly ManifestMatch<Manifest>[]
   /** Reads everything again that the chain vouches for; each fault is told to `onFault`, and none is thrown. */
@@ -154,6 +182,11 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
   const catalog = (): Promise<Catalog> => {
     opened ??= import('./store/catalog.ts').then(({ openCatalog }) => openCatalog(catalogOptions))
     return opened
+  }
+  let openedLibrary: Promise<Library> | undefined
+  const library = (): Promise<Library> => {
+    openedLibrary ??= import('./library/library.ts').then(({ openLibrary }) => openLibrary({ dataDir, url }))
+    return openedLibrary
   }
   const requireData = (): void => {
     if (!statSync(dataDir, { throwIfNoEntry: false })?.isDirectory())
@@ -241,6 +274,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     },
     forwardTable: async (request) => (await forwarding()).forwardTable({ config, log }, request),
     keys: keyRing(dataDir, requireData),
+    library: threatLibrary(library, requireData, log),
     manifestQuery(query = {}) {
       if (!existsSync(historyDirectory)) requireData()
       requireCollection(query.collection, historyCollections(historyDirectory))
@@ -274,6 +308,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     },
     async close() {
       await (await reading)?.close()
+      await openedLibrary?.then((open) => open.close())
       await opened?.then((open) => open.close())
     },
   }

@@ -24,6 +24,8 @@ const FLOORS: readonly (readonly string[])[] = [
     'keys.ts',
     'destinations.ts',
     'forwarding.ts',
+    'threatLibrary.ts',
+    'syncImports.ts',
   ],
   ['demo'],
   ['cli', 'server'],

@@ -4,10 +4,15 @@ import { collectCommand } from './collect.ts'
 import type { Command } from './command.ts'
 import { demoCommand } from './demo.ts'
 import { doctorCommand } from './doctor.ts'
+import { filesExportCommand } from './filesExport.ts'
 import { forwardCommand } from './forward.ts'
 import { FORWARD_COMMANDS } from './forwardCommands.ts'
 import { initCommand } from './init.ts'
 import { KEYS_COMMANDS } from './keys.ts'
+import { libraryExportCommand } from './libraryExport.ts'
+import { libraryImportCommand } from './libraryImport.ts'
+import { LIBRARY_OBJECT_COMMANDS } from './libraryObjects.ts'
+import { LIBRARY_QUARANTINE_COMMANDS } from './libraryQuarantine.ts'
 import { manifestQueryCommand } from './manifestQuery.ts'
 import { rejectsCommand } from './rejects.ts'
 import { searchCommand } from './search.ts'
@@ -29,6 +34,11 @@ export const COMMANDS: readonly Command[] = [
   rejectsCommand,
   forwardCommand,
   ...FORWARD_COMMANDS,
+  libraryImportCommand,
+  libraryExportCommand,
+  ...LIBRARY_OBJECT_COMMANDS,
+  ...LIBRARY_QUARANTINE_COMMANDS,
+  filesExportCommand,
   sourceListCommand,
   sourceCatCommand,
   manifestQueryCommand,

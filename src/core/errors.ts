@@ -692,6 +692,16 @@ export const ERRORS = {
     EXIT.destination,
     'backoff',
   ),
+  E_OBJECT_UNKNOWN: row(
+    'The library has no object {name}.',
+    'Give its value, uid or STIX id; `coldtrail library list` finds it.',
+    EXIT.usage,
+  ),
+  E_OBJECT_AMBIGUOUS: row(
+    '{name} means several objects: {meant}.',
+    'Give the uid of the one that is meant.',
+    EXIT.usage,
+  ),
   E_LIBRARY_FILE: row(
     '{path}, line {line}, column {column}: {cause}.',
     'Nothing of the file was taken in. Correct it at its source, or split it.',

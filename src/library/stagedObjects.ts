@@ -85,7 +85,7 @@ export class StagedObjects {
   readonly #dictionary = new Map<string, string>()
   readonly #references = new Map<string, ObjectRef>()
   #uids = uidRange(0)
-  #usedUids = 0
+  #usedUids = UIDS
   #shard = 0
 
   /** `now`: microseconds; when the run's rows were made and changed here. */

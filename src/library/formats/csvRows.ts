@@ -1,12 +1,12 @@
 /** CSV for people and spreadsheets, in and out: RFC 4180 with a header of known names, in any order. */
 import { createCsvReader, csvLine } from '../../core/csv.ts'
 import { isoTimeText } from '../../core/isoTime.ts'
+import type { Library } from '../library.ts'
 import type { AttributeClaim } from '../stagedObjects.ts'
 import { claimOf, type ObjectFields, readVocabulary, type Vocabulary } from './fields.ts'
 import type { Intake } from './intake.ts'
 import { fileFault, isObject, type Json, listOf, parseJson, property, textOf } from './jsonFile.ts'
 import type { StoredObject } from './libraryRows.ts'
-import type { Library } from '../library.ts'
 
 /** Header names with what they are; the reference page is made from it. */
 export const CSV_COLUMNS = {
@@ -54,10 +54,20 @@ export async function stageCsv(bytes: Buffer, name: string, library: Library, in
 
 /** A record that was in quarantine: an object of header names and texts. */
 export function stageCsvRecord(given: Json, place: string, vocabulary: Vocabulary, intake: Intake): void {
-  if (!isObject(given)) return intake.refuse(place, 'form', 'it is no record', given)
+  if (!isObject(given)) {
+    intake.refuse(place, 'form', 'it is no record', given)
+    return
+  }
   const names = Object.keys(given)
   const columns = headerOf(names, place)
-  stageRecord(columns, names.map((column) => textOf(given[column]) ?? null), given as never, place, vocabulary, intake)
+  stageRecord(
+    columns,
+    names.map((column) => textOf(given[column]) ?? null),
+    given as never,
+    place,
+    vocabulary,
+    intake,
+  )
 }
 
 export const CSV_HEADER = csvLine(Object.keys(CSV_COLUMNS))
@@ -85,10 +95,12 @@ export function csvRecordOf(object: StoredObject, asText: (text: string) => stri
     happened_at: moment(columns.happened_at),
     stix_id: columns.stix_id,
   }
-  return csvLine(Object.keys(CSV_COLUMNS).map((name) => {
-    const text = fields[name as CsvColumn]
-    return text === null || text === undefined ? null : asText(text)
-  }))
+  return csvLine(
+    Object.keys(CSV_COLUMNS).map((name) => {
+      const text = fields[name as CsvColumn]
+      return text === null || text === undefined ? null : asText(text)
+    }),
+  )
 }
 
 // --- internal ---
@@ -111,7 +123,10 @@ const SYNONYMS: Readonly<Record<string, CsvColumn>> = {
 function columnNamed(given: string): string | null | undefined {
   const attribute = /^attribute:\s*(.+)$/i.exec(given.trim())
   if (attribute) return `attribute:${attribute[1]!.trim()}`
-  const name = given.trim().toLowerCase().replace(/[\s-]+/g, '_')
+  const name = given
+    .trim()
+    .toLowerCase()
+    .replace(/[\s-]+/g, '_')
   if (Object.hasOwn(CSV_COLUMNS, name)) return name
   if (PASSED_OVER.has(name)) return undefined
   return Object.hasOwn(SYNONYMS, name) ? SYNONYMS[name] : null
@@ -122,7 +137,12 @@ function headerOf(header: readonly string[], file: string): (string | undefined)
     const column = columnNamed(given)
     if (column !== null) return column
     const known = Object.keys(CSV_COLUMNS).join(', ')
-    throw fileFault(file, 1, i + 1, `the header has "${given.slice(0, 80)}", which is none of ${known} or attribute:NAME`)
+    throw fileFault(
+      file,
+      1,
+      i + 1,
+      `the header has "${given.slice(0, 80)}", which is none of ${known} or attribute:NAME`,
+    )
   })
   const twice = columns.find((column, i) => column !== undefined && columns.indexOf(column) !== i)
   if (twice !== undefined) throw fileFault(file, 1, columns.lastIndexOf(twice) + 1, `the header has "${twice}" twice`)

@@ -127,4 +127,3 @@ function commentsOf(value: Json | undefined): CommentClaim[] {
 }
 
 const objects = (value: Json | undefined): JsonObject[] => listOf(value).slice(0, MAX_LIST).filter(isObject)
-

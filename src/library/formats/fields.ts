@@ -43,7 +43,9 @@ export interface Vocabulary {
 
 export async function readVocabulary({ database: { db } }: Library): Promise<Vocabulary> {
   const names = async (table: string): Promise<string[]> => {
-    const { rows } = await sql<{ name: string }>`select name from ${sql.table(table)} where deleted_at is null`.execute(db)
+    const { rows } = await sql<{ name: string }>`select name from ${sql.table(table)} where deleted_at is null`.execute(
+      db,
+    )
     return rows.map(({ name }) => name)
   }
   const { rows } = await sql<{ code: string; name: string; name_plural: string | null }>`
@@ -100,7 +102,10 @@ export function claimOf(fields: ObjectFields, vocabulary: Vocabulary): ObjectCla
       columns.title = value
       columns.happened_at = time('happened_at', fields.happened_at)
       if (columns.happened_at === null) throw new RangeError('an event needs happened_at')
-      return { ...base, type: fields.type === undefined ? undefined : named('event type', fields.type, vocabulary.eventTypes) }
+      return {
+        ...base,
+        type: fields.type === undefined ? undefined : named('event type', fields.type, vocabulary.eventTypes),
+      }
     }
     case 'signature':
       columns.value = value
@@ -130,7 +135,13 @@ export function codeNamed(given: string, { codes }: Vocabulary): string {
   const wanted = plain(given)
   const found = codes.find((names) => names.some((name) => plain(name) === wanted))
   if (found && (OBJECT_TABLE_BY_CODE.has(found[0]) || tableOfCode(found[0]).name === 'custom_objects')) return found[0]
-  throw new RangeError(unknown('object type', given, codes.map(([code]) => code)))
+  throw new RangeError(
+    unknown(
+      'object type',
+      given,
+      codes.map(([code]) => code),
+    ),
+  )
 }
 
 /** Throws a RangeError. */
@@ -156,7 +167,11 @@ export function time(name: string, given: string | undefined): string | null {
 const MAX_VALUE = 65_500
 const DEFANGED = /\[[.:@]|[[({](?:dot|at)[\])}]|^hxxp|^fxp/i
 
-const plain = (text: string): string => text.trim().toLowerCase().replace(/[\s-]+/g, '_')
+const plain = (text: string): string =>
+  text
+    .trim()
+    .toLowerCase()
+    .replace(/[\s-]+/g, '_')
 
 const statusOf = (given: string | undefined, known: readonly string[]): string | undefined =>
   given === undefined ? undefined : named('status', given, known)
@@ -176,6 +191,7 @@ function unknown(kind: string, given: string, known: readonly string[]): string 
 function scoreFrom(given: string | undefined): number | undefined {
   if (given === undefined || given.trim() === '') return undefined
   const score = Number(given)
-  if (!/^\d{1,2}(?:\.0+)?$/.test(given.trim()) || score > 10) throw new RangeError(`the score "${given.slice(0, 20)}" is none of 0 to 10`)
+  if (!/^\d{1,2}(?:\.0+)?$/.test(given.trim()) || score > 10)
+    throw new RangeError(`the score "${given.slice(0, 20)}" is none of 0 to 10`)
   return score
 }

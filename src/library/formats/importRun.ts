@@ -13,7 +13,16 @@ import type { StagedObjects } from '../stagedObjects.ts'
 import { isCsvHeader, stageCsv, stageCsvRecord } from './csvRows.ts'
 import { readVocabulary } from './fields.ts'
 import { type FormatName, Intake, type Refusal } from './intake.ts'
-import { decodeText, isObject, type Json, type JsonFile, type JsonObject, parseJson, property, textOf } from './jsonFile.ts'
+import {
+  decodeText,
+  isObject,
+  type Json,
+  type JsonFile,
+  type JsonObject,
+  parseJson,
+  property,
+  textOf,
+} from './jsonFile.ts'
 import { mispEvents, sourceOfMisp, stageMisp, stageMispRecord } from './misp.ts'
 import { recognised, stageLine, stageList } from './plainList.ts'
 import { isStix, sourceOfBundle, stageObjects, stageStix } from './stixImport.ts'
@@ -167,15 +176,23 @@ async function importSource(
       })
     await staged.flush(staging)
     const fresh = await notHeldYet(library, source, refusals)
-    const report = await merge(library, staging, mirror ? { ...IMPORT_POLICY, mirror: { origin: source } } : IMPORT_POLICY, {
-      dryRun,
-      signal,
-      onProgress,
-      onConflict,
-      beforePublish: async (tx) => {
-        await quarantine(tx, fresh.map((refusal) => ({ ...refusal, origin: source, run })))
+    const report = await merge(
+      library,
+      staging,
+      mirror ? { ...IMPORT_POLICY, mirror: { origin: source } } : IMPORT_POLICY,
+      {
+        dryRun,
+        signal,
+        onProgress,
+        onConflict,
+        beforePublish: async (tx) => {
+          await quarantine(
+            tx,
+            fresh.map((refusal) => ({ ...refusal, origin: source, run })),
+          )
+        },
       },
-    })
+    )
     return summaryOf({ run, source, format, files, dryRun }, report, intake)
   } finally {
     await staging.drop()
@@ -186,8 +203,7 @@ async function importSource(
 async function notHeldYet(library: Library, origin: string, refusals: readonly Refusal[]): Promise<Refusal[]> {
   const keyOf = (payload: string): string => hash('sha256', payload)
   const held = new Set<string>()
-  if (refusals.length > 0)
-    for await (const { payload } of listQuarantine(library, { origin })) held.add(keyOf(payload))
+  if (refusals.length > 0) for await (const { payload } of listQuarantine(library, { origin })) held.add(keyOf(payload))
   return refusals.filter(({ payload }) => {
     const key = keyOf(payload)
     return !held.has(key) && held.add(key)
@@ -242,7 +258,10 @@ function readFile(path: string, wanted: ImportRequest['format'] = 'auto'): ReadF
     if (isCsvHeader(firstLine)) return { path, name, format: 'csv', bytes }
     const { known, unknown } = recognised(text)
     if (known === 0 || unknown > known)
-      throw new ColdtrailError('E_LIBRARY_FORMAT', { path, cause: 'neither JSON, nor CSV with a header, nor a list of indicators' })
+      throw new ColdtrailError('E_LIBRARY_FORMAT', {
+        path,
+        cause: 'neither JSON, nor CSV with a header, nor a list of indicators',
+      })
     return { path, name, format: 'list', bytes, text }
   }
   const json = parseJson(text, path)
@@ -264,7 +283,8 @@ function bytesOf(path: string): Buffer {
   }
 }
 
-const wrongForm = (path: string, cause: string): ColdtrailError => new ColdtrailError('E_LIBRARY_FORMAT', { path, cause })
+const wrongForm = (path: string, cause: string): ColdtrailError =>
+  new ColdtrailError('E_LIBRARY_FORMAT', { path, cause })
 
 /** What a file says of who made it; else its name, under which a mirror would take away nothing of another file. */
 function sourceOf({ format, json, name }: ReadFile, mirror: boolean): string {

@@ -84,9 +84,8 @@ export class Intake {
     const byTable = new Map<Table, Map<string, string>>()
     for (const id of ids) {
       const table = tableOfCode(codeOfType(id.slice(0, id.indexOf('--'))))
-      let uids = byTable.get(table)
-      if (!uids) byTable.set(table, (uids = new Map()))
-      uids.set(stixUid(id), id)
+      const uids = byTable.get(table) ?? new Map<string, string>()
+      byTable.set(table, uids.set(stixUid(id), id))
     }
     const found = new Map<string, ObjectRef>()
     for (const [table, uids] of byTable) {

@@ -1,9 +1,8 @@
 /** Live objects of the library with their context, a page at a time: what an export writes. */
 import { sql } from 'kysely'
 import { liveSql } from '../changes.ts'
-import { uidText } from '../identity.ts'
+import { isReference, uidText } from '../identity.ts'
 import type { Library } from '../library.ts'
-import { isReference } from '../identity.ts'
 import { dumpColumns, OBJECT_TABLES, type Table } from '../model.ts'
 
 export interface StoredSource {
@@ -68,7 +67,11 @@ export async function readNames(library: Library): Promise<Names> {
   }
   const { rows: kinds } = await sql<{ id: unknown; code: string }>`select id, code from objects`.execute(db)
   tables.set('objects', new Map(kinds.map(({ id, code }) => [String(id), code])))
-  const { rows: sources } = await sql<{ id: unknown; name: string; type: string }>`select id, name, type from sources`.execute(db)
+  const { rows: sources } = await sql<{
+    id: unknown
+    name: string
+    type: string
+  }>`select id, name, type from sources`.execute(db)
   const bySource = new Map(sources.map(({ id, name, type }) => [String(id), { name, type }]))
   return {
     of: (table, id) => (id === null || id === undefined ? undefined : tables.get(table)?.get(String(id))),

@@ -5,10 +5,26 @@
 import { isoTimeText } from '../../core/isoTime.ts'
 import { type TlpName, tlpNamed } from '../dictionaries.ts'
 import { indicatorTypeOf } from '../observables.ts'
-import { type AttributeClaim, type CommentClaim, derivedUid, type ObjectClaim, type ObjectRef, type SourceClaim } from '../stagedObjects.ts'
+import {
+  type AttributeClaim,
+  type CommentClaim,
+  derivedUid,
+  type ObjectClaim,
+  type ObjectRef,
+  type SourceClaim,
+} from '../stagedObjects.ts'
 import { time } from './fields.ts'
 import type { Intake } from './intake.ts'
-import { ExactNumber, isObject, type Json, type JsonFile, type JsonObject, listOf, property, textOf } from './jsonFile.ts'
+import {
+  ExactNumber,
+  isObject,
+  type Json,
+  type JsonFile,
+  type JsonObject,
+  listOf,
+  property,
+  textOf,
+} from './jsonFile.ts'
 import { storable } from './stixObject.ts'
 import { indicatorsOfPattern } from './stixPattern.ts'
 
@@ -44,8 +60,7 @@ export function sourceOfMisp(events: readonly JsonObject[]): string | undefined 
 export async function stageMisp(file: JsonFile, name: string, intake: Intake): Promise<void> {
   for (const event of mispEvents(file.value)!) {
     const fault = file.faultOf(event)
-    if (fault === undefined)
-      await new Event(event, intake, (part) => `${name} line ${file.lineOf(part)}`).stage()
+    if (fault === undefined) await new Event(event, intake, (part) => `${name} line ${file.lineOf(part)}`).stage()
     else intake.refuse(`${name} line ${file.lineOf(event)}`, 'form', fault, event)
   }
 }
@@ -151,7 +166,10 @@ class Event {
     const claims = claimsOf(type, value)
     if (claims.length === 0) {
       if (isOfObject) return { name: relation ?? type, value }
-      const reason = claimsOf(type, '').length > 0 || KNOWN_TYPES.has(type) ? `"${value.slice(0, 80)}" has not the form of ${type}` : `the type "${type.slice(0, 60)}" has no counterpart`
+      const reason =
+        claimsOf(type, '').length > 0 || KNOWN_TYPES.has(type)
+          ? `"${value.slice(0, 80)}" has not the form of ${type}`
+          : `the type "${type.slice(0, 60)}" has no counterpart`
       this.#refuse(KNOWN_TYPES.has(type) ? 'form' : 'type', reason, 'Attribute', attribute)
       return undefined
     }
@@ -165,7 +183,10 @@ class Event {
         attributes: present([
           ['Category', textOf(property(attribute, 'category'))],
           ['MISP Type', type],
-          ['To IDS', typeof property(attribute, 'to_ids') === 'boolean' ? String(property(attribute, 'to_ids')) : undefined],
+          [
+            'To IDS',
+            typeof property(attribute, 'to_ids') === 'boolean' ? String(property(attribute, 'to_ids')) : undefined,
+          ],
           ...seen.attributes,
         ]),
         comments: commentOf(attribute, claim.columns.value ?? ''),
@@ -192,7 +213,9 @@ class Event {
       const text = storable(scalar(property(member, 'value')), 65_500)
       const type = textOf(property(member, 'type')) ?? ''
       if (text === undefined || claimsOf(type, text).length > 0) return []
-      return [{ name: storable(textOf(property(member, 'object_relation')), MAX_NAME) ?? (type || 'value'), value: text }]
+      return [
+        { name: storable(textOf(property(member, 'object_relation')), MAX_NAME) ?? (type || 'value'), value: text },
+      ]
     })
     const ref = this.#intake.staged.add({
       code: MISP_OBJECT_CODE,
@@ -221,7 +244,10 @@ class Event {
   #report(report: Json): void {
     if (!this.#isObject(report, 'EventReport')) return
     const name = storable(textOf(property(report, 'name')), 65_500)
-    if (name === undefined) return this.#refuse('form', 'the report has no name', 'EventReport', report)
+    if (name === undefined) {
+      this.#refuse('form', 'the report has no name', 'EventReport', report)
+      return
+    }
     const uuid = uuidOf(report)
     const ref = this.#intake.staged.add({
       code: 'report',
@@ -241,7 +267,8 @@ class Event {
         const code = CLUSTERS.find(([pattern]) => pattern.test(type))?.[1]
         const value = storable(textOf(property(cluster, 'value')), 65_500)
         if (code === undefined || value === undefined) {
-          const reason = value === undefined ? 'the cluster has no value' : `the galaxy "${type.slice(0, 60)}" has no counterpart`
+          const reason =
+            value === undefined ? 'the cluster has no value' : `the galaxy "${type.slice(0, 60)}" has no counterpart`
           this.#refuse(value === undefined ? 'form' : 'type', reason, 'Galaxy', { ...galaxy, GalaxyCluster: [cluster] })
           continue
         }

@@ -21,7 +21,8 @@ export function stageLine(line: string, place: string, intake: Intake): void {
   if (given === '') return
   const found = given.length <= MAX_LINE ? indicatorTypeOf(given) : undefined
   if (!found || found.value.includes('\0')) {
-    const reason = given.length > MAX_LINE ? `the line is longer than ${MAX_LINE} characters` : 'it has the form of no indicator'
+    const reason =
+      given.length > MAX_LINE ? `the line is longer than ${MAX_LINE} characters` : 'it has the form of no indicator'
     intake.refuse(place, given.length > MAX_LINE ? 'bounds' : 'type', reason, given)
     return
   }

@@ -6,7 +6,7 @@ import type { Library } from '../library.ts'
 import { OBJECT_TABLE_BY_CODE, TABLE_BY_NAME, type Table } from '../model.ts'
 import { derivedUid } from '../stagedObjects.ts'
 import { carriedColumns, EXTENSION_ID, OWN_TYPE_PREFIX } from './extension.ts'
-import { canonicalJson, isObject, type Json, type JsonObject, parseJson, property, textOf } from './jsonFile.ts'
+import { canonicalJson, isObject, type Json, type JsonObject, parseJson, property } from './jsonFile.ts'
 import {
   EXPORT_ORDER,
   idsOf,
@@ -34,7 +34,11 @@ export interface ExportOptions {
 }
 
 /** Text of the bundle, in pieces; `counts` grows with them. */
-export async function* exportStix(library: Library, options: ExportOptions, counts: ExportCounts): AsyncGenerator<string> {
+export async function* exportStix(
+  library: Library,
+  options: ExportOptions,
+  counts: ExportCounts,
+): AsyncGenerator<string> {
   const { selects = () => true, signal, onProgress } = options
   const names = await readNames(library)
   const exported = new Map<string, Set<number>>()
@@ -115,7 +119,10 @@ function stixObjectOf(stored: StoredObject, refs: readonly string[] = []): JsonO
     !derived.attributes.some((attribute) => attribute.name === name && attribute.value === value)
   const carried = {
     ...contextOf(stored, stored.attributes.filter(isOwn)),
-    ...some('tags', stored.tags.filter((tag) => !derived.tags.includes(tag))),
+    ...some(
+      'tags',
+      stored.tags.filter((tag) => !derived.tags.includes(tag)),
+    ),
     ...(stored.type !== undefined && !MAPPED_TYPES.has(stored.table.name) ? { type: stored.type } : {}),
     ...(stored.status === undefined ? {} : { status: stored.status }),
   }
@@ -199,7 +206,11 @@ function ownProperty(
     default: {
       const type = columns.stix_id?.split('--')[0] ?? typeOfCode(code)
       if (type !== undefined) return { type, properties: {} }
-      const word = code.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '') || uid
+      const word =
+        code
+          .toLowerCase()
+          .replace(/[^a-z0-9]+/g, '-')
+          .replace(/^-|-$/g, '') || uid
       return { type: `${OWN_TYPE_PREFIX}${word}`, properties: {} }
     }
   }
@@ -212,7 +223,11 @@ const SIGNATURE_TYPES: ReadonlyMap<string, string> = new Map([
   ['Bro', 'zeek'],
 ])
 
-function relationshipOf({ uid, columns, createdAt, updatedAt, ...link }: StoredLink, source: string, target: string): JsonObject {
+function relationshipOf(
+  { uid, columns, createdAt, updatedAt, ...link }: StoredLink,
+  source: string,
+  target: string,
+): JsonObject {
   const ends = { source_ref: source, target_ref: target }
   const description: Record<string, Json> = columns.description ? { description: columns.description } : {}
   const carried = contextOf(link, link.attributes)
@@ -252,7 +267,10 @@ function withExtension(object: JsonObject, carried: Readonly<Record<string, Json
   return { ...object, extensions: { ...(isObject(before) ? before : {}), [EXTENSION_ID]: extension } }
 }
 
-function contextOf({ comments }: Pick<StoredObject, 'comments'>, attributes: readonly StoredAttribute[]): Record<string, Json> {
+function contextOf(
+  { comments }: Pick<StoredObject, 'comments'>,
+  attributes: readonly StoredAttribute[],
+): Record<string, Json> {
   return {
     ...some(
       'attributes',
@@ -285,7 +303,9 @@ function narrowestTlp({ sources }: StoredObject): TlpName | undefined {
 /** Links that were made from a property of the source object: the property says it already. */
 function isDerived({ uid, columns }: StoredLink, source: string, target: string): boolean {
   if (columns.stix_id !== null || columns.relationship === null) return false
-  return MADE_LINKS.includes(columns.relationship!) || uid === derivedUid('embedded', source, columns.relationship!, target)
+  return (
+    MADE_LINKS.includes(columns.relationship!) || uid === derivedUid('embedded', source, columns.relationship!, target)
+  )
 }
 
 /**
@@ -342,7 +362,9 @@ async function sourceNames(
       const owner = sql.ref(`x.${code}_id`)
       const { rows } = await sql<{ owner: unknown; name: string }>`
         select ${owner} as owner, s.name from ${sql.table(`${code}_sources`)} x join sources s on s.id = x.source_id
-        where ${owner} in (${sql.join(ids.slice(i, i + 1_000))}) and ${sql.raw(liveSql('x'))}`.execute(library.database.db)
+        where ${owner} in (${sql.join(ids.slice(i, i + 1_000))}) and ${sql.raw(liveSql('x'))}`.execute(
+        library.database.db,
+      )
       for (const { owner: id, name } of rows) {
         const key = `${code}:${Number(id)}`
         found.set(key, [...(found.get(key) ?? []), name])
@@ -362,8 +384,7 @@ async function endIds(
   const ends = page.flatMap(({ from, to }) => [from, to]).filter(({ code, id }) => exported.get(code)?.has(id))
   for (const [code, some] of byCode(ends)) {
     const table = OBJECT_TABLE_BY_CODE.get(code)!
-    for (const [id, { uid, stixId }] of await idsOf(library, table, some))
-      ids.set(`${code}:${id}`, stixId ?? uid)
+    for (const [id, { uid, stixId }] of await idsOf(library, table, some)) ids.set(`${code}:${id}`, stixId ?? uid)
   }
   const unnamed = [...ids].filter(([, id]) => !id.includes('--'))
   for (const [key, uid] of unnamed) ids.set(key, await generatedId(library, key, uid))
@@ -389,7 +410,12 @@ async function generatedId(library: Library, key: string, uid: string): Promise<
     )
     word = rows[0]?.code ?? code
   }
-  return `${OWN_TYPE_PREFIX}${word.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '') || uid}--${uid}`
+  return `${OWN_TYPE_PREFIX}${
+    word
+      .toLowerCase()
+      .replace(/[^a-z0-9]+/g, '-')
+      .replace(/^-|-$/g, '') || uid
+  }--${uid}`
 }
 
 /** STIX ids of what own notes and reports are linked with. */
@@ -411,7 +437,9 @@ async function neighbours(
     if (!table) continue
     const end = (await idsOf(library, table, [Number(other_id)])).get(Number(other_id))
     if (!end) continue
-    const id = end.stixId ?? (NEEDS_REFERENCES.has(other) ? undefined : await generatedId(library, `${other}:${Number(other_id)}`, end.uid))
+    const id =
+      end.stixId ??
+      (NEEDS_REFERENCES.has(other) ? undefined : await generatedId(library, `${other}:${Number(other_id)}`, end.uid))
     if (id !== undefined) found.set(Number(own), [...(found.get(Number(own)) ?? []), id])
   }
   return found
@@ -426,4 +454,3 @@ function byCode(objects: readonly { readonly code: string; readonly id: number }
   }
   return new Map([...found].map(([code, ids]) => [code, [...ids]]))
 }
-

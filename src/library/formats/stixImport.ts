@@ -93,7 +93,13 @@ export async function stageObjects(
         wanted.add(id)
         waiting.push(() => {
           const to = refs.get(id)
-          if (to) intake.staged.link({ from: ref, to, relationship: name, uid: derivedUid('embedded', object.id as string, name, id) })
+          if (to)
+            intake.staged.link({
+              from: ref,
+              to,
+              relationship: name,
+              uid: derivedUid('embedded', object.id as string, name, id),
+            })
         })
       }
     } catch (error) {
@@ -135,8 +141,7 @@ function faultOf(object: Json): string | undefined {
   if (!id.startsWith(`${type}--`)) return 'its id is that of another type'
   if (type === 'bundle') return 'a bundle stands in a bundle'
   if (type !== 'relationship') return undefined
-  for (const end of ['source_ref', 'target_ref'])
-    if (!isStixId(property(object, end))) return `${end} is no STIX id`
+  for (const end of ['source_ref', 'target_ref']) if (!isStixId(property(object, end))) return `${end} is no STIX id`
   return textOf(property(object, 'relationship_type')) ? undefined : 'relationship_type is missing'
 }
 
@@ -185,7 +190,8 @@ function stageObject(given: JsonObject, markings: ReadonlyMap<string, TlpName>, 
   if ((object.type as string).startsWith(OWN_TYPE_PREFIX))
     throw new RangeError(`an object of type ${object.type as string} needs its extension`)
   const mapped = rowOfObject(object)
-  if (mapped.columns.stix!.length > MAX_OBJECT_BYTES) throw new RangeError(`it is longer than ${MAX_OBJECT_BYTES} bytes`)
+  if (mapped.columns.stix!.length > MAX_OBJECT_BYTES)
+    throw new RangeError(`it is longer than ${MAX_OBJECT_BYTES} bytes`)
   const derived = derivedContext(object)
   const id = object.id as string
   const ref = intake.staged.add({

@@ -4,7 +4,7 @@
  * from its properties on each side, and are no part of what is exported.
  */
 import { parseIsoTime } from '../../core/isoTime.ts'
-import { tlpNamed, tlpRank, type TlpName } from '../dictionaries.ts'
+import { type TlpName, tlpNamed, tlpRank } from '../dictionaries.ts'
 import { OBJECT_TABLE_BY_CODE } from '../model.ts'
 import {
   canonicalJson,
@@ -259,22 +259,8 @@ const PAIRS: ReadonlyMap<string, readonly Pair[]> = new Map<string, readonly Pai
     ],
   ],
   ['event', []],
-  [
-    'campaign',
-    [
-      ...NAME_PAIR,
-      ['started_at', 'first_seen', 'time'],
-      ['ended_at', 'last_seen', 'time'],
-    ],
-  ],
-  [
-    'intrusion_set',
-    [
-      ...NAME_PAIR,
-      ['first_seen', 'first_seen', 'time'],
-      ['last_seen', 'last_seen', 'time'],
-    ],
-  ],
+  ['campaign', [...NAME_PAIR, ['started_at', 'first_seen', 'time'], ['ended_at', 'last_seen', 'time']]],
+  ['intrusion_set', [...NAME_PAIR, ['first_seen', 'first_seen', 'time'], ['last_seen', 'last_seen', 'time']]],
   ['identity', [...NAME_PAIR, ['point_of_contact', 'contact_information', 'text']]],
 ])
 

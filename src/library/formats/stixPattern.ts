@@ -49,11 +49,11 @@ export function patternOfIndicator({ type, value }: PatternIndicator): string | 
 }
 
 /** Indicators of an observable (STIX Cyber-observable Object): the values of its own properties. */
-export function indicatorsOfObservable(type: string, valueOf: (path: string) => string | undefined): PatternIndicator[] {
+export function indicatorsOfObservable(type: string, textAt: (path: string) => string | undefined): PatternIndicator[] {
   const found: PatternIndicator[] = []
   for (const [path, indicatorType] of TYPE_OF_PATH) {
     if (!path.startsWith(`${type}:`)) continue
-    const value = valueOf(path.slice(type.length + 1))
+    const value = textAt(path.slice(type.length + 1))
     const indicator = value === undefined || value === '' ? undefined : typed(path, indicatorType, value)
     if (indicator) found.push(indicator)
   }
@@ -89,7 +89,7 @@ const TYPE_OF_PATH: ReadonlyMap<string, string> = new Map([
   ['user-account:user_id', 'Username'],
   ['x509-certificate:serial_number', 'x509 Serial'],
   ['x509-certificate:subject', 'x509 Subject'],
-  ["network-traffic:extensions.http-request-ext.request_header.User-Agent", 'User-agent'],
+  ['network-traffic:extensions.http-request-ext.request_header.User-Agent', 'User-agent'],
   ['process:extensions.windows-service-ext.service_name', 'Service Name'],
   ['vulnerability:name', 'CVE'],
 ])
@@ -102,7 +102,10 @@ const PATH_OF_TYPE: ReadonlyMap<string, string> = new Map([
 
 function spelt(path: string): string {
   const [object = '', rest = ''] = path.split(':')
-  return `${object}:${rest.split('.').map((step) => (/^[a-z_][a-zA-Z0-9_]*$|^MD5$|^SSDEEP$/.test(step) ? step : `'${step}'`)).join('.')}`
+  return `${object}:${rest
+    .split('.')
+    .map((step) => (/^[a-z_][a-zA-Z0-9_]*$|^MD5$|^SSDEEP$/.test(step) ? step : `'${step}'`))
+    .join('.')}`
 }
 
 interface Token {
@@ -164,7 +167,8 @@ function operatorBefore(tokens: readonly Token[], at: number): string | undefine
 }
 
 function indicatorOf(path: string, value: string, tokens: readonly Token[], at: number): PatternIndicator | undefined {
-  const type = TYPE_OF_PATH.get(path) ?? TYPE_OF_PATH.get(path.replace(/^file:hashes\.(SHA)(\d)/i, 'file:hashes.SHA-$2'))
+  const type =
+    TYPE_OF_PATH.get(path) ?? TYPE_OF_PATH.get(path.replace(/^file:hashes\.(SHA)(\d)/i, 'file:hashes.SHA-$2'))
   if (path === 'windows-registry-key:values.name' || value === '' || value.length > MAX_VALUE) return undefined
   // What follows the last object of a path comparison (`parent_directory_ref.path`) belongs to no type of ours.
   return type === undefined || tokens[at] === undefined ? undefined : typed(path, type, value)
