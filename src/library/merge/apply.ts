@@ -7,7 +7,7 @@ import { drawIds } from '../changes.ts'
 import { eventHashSql, isReference, naturalKeyColumns, syncHashSql, textFormSql } from '../identity.ts'
 import { COMMON_COLUMNS, type Column, OBJECT_TABLE_BY_CODE, TABLE_BY_NAME, TABLES, type Table } from '../model.ts'
 import type { LibraryTx } from '../schema.ts'
-import { compareTable, exists } from './compare.ts'
+import { compareTable, exists, refuseTakenKeys } from './compare.ts'
 import { applyGone, BROUGHT_KINDS, findGone } from './gone.ts'
 import { insertRows, settle } from './insert.ts'
 import { count, fieldsOf, lookAround, type MergeRun } from './mergeRun.ts'
@@ -16,7 +16,7 @@ import { literal } from './staging.ts'
 export interface Applied {
   readonly updated: ReadonlyMap<string, number>
   readonly gone: ReadonlyMap<string, number>
-  /** Rows that the last transaction inserted or adopted. */
+  /** Rows that were there when they were looked for, and that the last transaction adopted or inserted again. */
   readonly late: ReadonlyMap<string, number>
 }
 
@@ -157,6 +157,8 @@ async function update(merge: MergeRun, tx: LibraryTx, table: Table): Promise<num
   const { change, dialect } = merge.staged
   const next = merge.stepTable('next', table)
   const base = merge.base(table)
+  // Once more: keys may be taken since.
+  await refuseTakenKeys(merge, tx, table)
   const rows = await count(tx, `select count(*) from ${next}`)
   if (rows === 0) return 0
   const fields = [...fieldsOf(table), ...HIDDEN]
@@ -213,6 +215,11 @@ async function insertLate(merge: MergeRun, tx: LibraryTx, table: Table): Promise
   )
   if (wanted === 0) return 0
   await run(tx, `update ${merge.sync(table)} as s set nk = ${merge.key(table)} where ${listed} and ${absent}`)
+  // Those without a row are counted with the new ones.
+  const known = await count(
+    tx,
+    `select count(*) from ${merge.sync(table)} s where ${listed} and ${absent} and s.same_as is null and s.existing_id is not null`,
+  )
   const inserted = await insertRows(merge, tx, table, `${listed} and ${absent} and s.same_as is null`)
   // Somebody was faster with the same key: his row is the one.
   if (inserted < wanted) {
@@ -220,7 +227,7 @@ async function insertLate(merge: MergeRun, tx: LibraryTx, table: Table): Promise
     await compareAgain(merge, tx, table)
     await update(merge, tx, table)
   }
-  return inserted
+  return known
 }
 
 async function rememberAliases(merge: MergeRun, tx: LibraryTx): Promise<void> {

@@ -153,7 +153,7 @@ async function noteConflicts(merge: MergeRun, on: unknown, table: Table, joined:
       on,
       `insert into ${merge.staged.own('conflicts')} (table_name, row_id, uid, name, field, local, incoming, decision, reason)
        select '${table.name}', b.id, ${uidText(merge, 'b.uid')}, ${nameSql(merge, table, 'b')}, '${column.name}',
-         ${shown(merge, table, column, 'b')}, ${shown(merge, table, column, 's')}, ${which(1, true)}, ${which(2, true)}
+         ${shown(merge, column, 'b')}, ${shown(merge, column, 's')}, ${which(1, true)}, ${which(2, true)}
        from ${joined} where ${applies} and (${cases.map(([condition]) => `(${condition})`).join(' or ')})`,
     )
   }
@@ -183,7 +183,7 @@ export function nameSql(merge: MergeRun, table: Table, alias: string): string {
 }
 
 /** A field as people see it: of a reference the name of what it refers to. */
-function shown(merge: MergeRun, table: Table, column: Column, alias: 'b' | 's'): string {
+function shown(merge: MergeRun, column: Column, alias: 'b' | 's'): string {
   const of = `${alias}."${column.name}"`
   if (column.type === 'reference') {
     const parent = TABLE_BY_NAME.get(column.references!)!
@@ -235,7 +235,7 @@ const bytesSql = ({ isSqlite }: MergeRun, hex: string): string => (isSqlite ? `x
  * A row cannot take the natural key of another: its key columns stay. One that gives its own key away in this run is no
  * hindrance.
  */
-async function refuseTakenKeys(merge: MergeRun, on: unknown, table: Table): Promise<void> {
+export async function refuseTakenKeys(merge: MergeRun, on: unknown, table: Table): Promise<void> {
   const next = merge.stepTable('next', table)
   if ((await count(on, `select count(*) from ${next} where key_changed = 1`)) === 0) return
   const columns = [...table.columns.filter(({ name }) => isKeyColumn(table, name)).map(({ name }) => name)]
@@ -271,7 +271,13 @@ export function nextKey(merge: MergeRun, table: Table): string {
   return naturalKeySql(merge.staged.dialect, table, (column) => {
     const of = `n."${column.name}"`
     if (!isReference(column)) return textFormSql(merge.staged.dialect, column, of)
-    const find = (parent: Table) => `(select q.nk from ${merge.base(parent)} q where q.id = ${of})`
+    // The row that it refers to now may be a new one, which is not inserted yet.
+    const find = (parent: Table) => {
+      const here = `(select q.nk from ${merge.base(parent)} q where q.id = ${of})`
+      if (!merge.isStaged(parent)) return here
+      const coming = `select p.nk from ${merge.sync(parent)} p where p.id = ${of} - ${merge.state(parent).offset}`
+      return `coalesce(${here}, (${coming}))`
+    }
     if (column.type === 'reference') return find(TABLE_BY_NAME.get(column.references!)!)
     const parents = merge.parents(table, column)
     if (parents.length === 0) return 'null'

@@ -29,18 +29,12 @@ export async function findGone(merge: MergeRun, on: unknown): Promise<ReadonlyMa
     }
     if (policy.mirror && BROUGHT_KINDS.has(table.kind)) await missing(merge, on, table, policy.mirror.origin)
   }
-  await cascade(merge.isSqlite, gone, on, (table) => merge.base(table), merge.seen())
+  await cascade(gone, on, (table) => merge.base(table), merge.seen())
   return countBy(on, gone)
 }
 
 /** Adds to `gone` what hangs on rows that are in it. */
-export async function cascade(
-  isSqlite: boolean,
-  gone: string,
-  on: unknown,
-  base: (table: Table) => string,
-  seen: string,
-): Promise<void> {
+async function cascade(gone: string, on: unknown, base: (table: Table) => string, seen: string): Promise<void> {
   const found = new Set((await all(on, `select distinct table_name from ${gone}`)).map(({ table_name }) => table_name))
   if (found.size === 0) return
   for (const table of TABLES) {

@@ -107,14 +107,13 @@ export async function refuseRows(
 const UID = { name: 'uid', type: 'hex' } as const
 
 /** Which tables have rows already, and which must know natural keys before their rows are inserted. */
-async function shapesOf({ staged, db, base }: MergeRun): Promise<Map<string, { general: boolean; keyed: boolean }>> {
+async function shapesOf(merge: MergeRun): Promise<Map<string, { general: boolean; keyed: boolean }>> {
+  const { staged } = merge
   const shapes = new Map<string, { general: boolean; keyed: boolean }>()
   const known = await staged.recall<[string, { general: boolean; keyed: boolean }][]>('shapes')
   if (known) return new Map(known)
-  const isSqlite = staged.dialect === 'sqlite'
   for (const table of TABLES) {
-    const from = isSqlite ? `main."${table.name}"` : `"${table.name}"`
-    const general = (await all(db, `select 1 as one from ${from} limit 1`)).length > 0
+    const general = (await all(merge.db, `select 1 as one from ${merge.base(table)} limit 1`)).length > 0
     shapes.set(table.name, { general, keyed: general })
   }
   // Children last: from them the wish goes up to what their keys are made of.

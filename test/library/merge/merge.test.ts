@@ -248,8 +248,8 @@ for (const dialect of DIALECTS)
           const rows = new StagedRows()
           const one = rows.indicator('FQDN', `same-${base}.example`, { uid: `first ${base}` })
           const two = rows.indicator('FQDN', `SAME-${base}.example`, { uid: `second ${base}` })
-          rows.attribute(one, 'Kind', 'a')
-          rows.attribute(two, 'Kind', 'b')
+          rows.attribute(one, 'Kind', 'a', { uid: `a ${base}` })
+          rows.attribute(two, 'Kind', 'b', { uid: `b ${base}` })
           rows.attribute(two, 'Kind', 'a', { uid: `other ${base}` })
           const report = await rows.merge(library)
           assert.deepEqual(countsOf(report, 'indicators'), { inserted: 1, unchanged: 1 }, base)
@@ -261,6 +261,68 @@ for (const dialect of DIALECTS)
           )
           assert.deepEqual([Number(found[0]!.n), Number(found[0]!.owners)], [2, 1])
         }
+      })
+    })
+
+    test('a row cannot take the key of another: the key stays and is reported', async () => {
+      await withFreshLibrary(dialect, async (library) => {
+        await sample().merge(library)
+        const local = new StagedRows()
+        local.indicator('FQDN', 'taken.example', { uid: 'mine' })
+        await local.merge(library, LOCAL, { staging: { kind: 'local' } })
+        const rows = new StagedRows()
+        const one = rows.indicator('FQDN', 'taken.example', { uid: 'One.Example', class: 'network', at: 2000 })
+        const three = rows.indicator('FQDN', 'new.example', { at: 2000 })
+        rows.attribute(three, 'Confidence', 'high', { uid: 'a1', at: 2000 })
+        rows.attribute(three, 'Confidence', 'high', { uid: 'a9', at: 2000 })
+        rows.attribute(one, 'Confidence', 'low', { uid: 'a8', at: 2000 })
+        const dry = await rows.merge(library, SYNC, { dryRun: true })
+        const report = await rows.merge(library)
+        assert.deepEqual(dry.conflicts, report.conflicts)
+        assert.deepEqual(
+          report.conflicts.map(({ table, local, incoming, reason }) => [table, local, incoming, reason]),
+          [
+            ['indicators', 'One.Example', 'taken.example', 'taken by another row'],
+            ['indicator_attributes', 'high', 'high', 'taken by another row'],
+          ],
+        )
+        const found = await rowsOf(
+          library,
+          `select value, class from indicators order by value collate "C"`.replace(
+            dialect === 'sqlite' ? ' collate "C"' : /^$/,
+            '',
+          ),
+        )
+        assert.deepEqual(
+          found.map((row) => Object.values(row)),
+          [
+            ['10.0.0.1', null],
+            ['One.Example', 'network'],
+            ['new.example', null],
+            ['taken.example', null],
+          ],
+        )
+      })
+    })
+
+    test('two rows exchange their keys', async () => {
+      await withFreshLibrary(dialect, async (library) => {
+        await sample().merge(library)
+        const swap = (at: number, one: string, two: string): StagedRows => {
+          const rows = new StagedRows()
+          rows.indicator('FQDN', one, { uid: 'One.Example', description: 'first', status: 'Active', at })
+          rows.indicator('FQDN', two, { uid: '10.0.0.1', at })
+          return rows
+        }
+        await swap(2000, 'a.example', 'b.example').merge(library)
+        assert.deepEqual(countsOf(await swap(3000, 'b.example', 'a.example').merge(library), 'indicators'), {
+          updated: 2,
+        })
+        await withFreshLibrary(dialect, async (fresh) => {
+          await sample().merge(fresh)
+          await swap(3000, 'b.example', 'a.example').merge(fresh)
+          assert.equal((await stateDigest(library)).digest, (await stateDigest(fresh)).digest)
+        })
       })
     })
 
