@@ -12,7 +12,7 @@ import { KEYS_COMMANDS } from './keys.ts'
 import { libraryExportCommand } from './libraryExport.ts'
 import { libraryImportCommand } from './libraryImport.ts'
 import { LIBRARY_OBJECT_COMMANDS } from './libraryObjects.ts'
-import { LIBRARY_QUARANTINE_COMMANDS } from './libraryQuarantine.ts'
+import { libraryQuarantineCommand } from './libraryQuarantine.ts'
 import { manifestQueryCommand } from './manifestQuery.ts'
 import { rejectsCommand } from './rejects.ts'
 import { searchCommand } from './search.ts'
@@ -37,7 +37,7 @@ export const COMMANDS: readonly Command[] = [
   libraryImportCommand,
   libraryExportCommand,
   ...LIBRARY_OBJECT_COMMANDS,
-  ...LIBRARY_QUARANTINE_COMMANDS,
+  libraryQuarantineCommand,
   filesExportCommand,
   sourceListCommand,
   sourceCatCommand,

@@ -11,7 +11,7 @@ export const libraryImportCommand = defineCommand({
   summary: 'Take STIX 2.1 bundles, MISP events, CSV and plain lists into the threat library',
   details:
     'A file is taken in whole or not at all, and becomes visible at once. Rows that cannot be taken are quarantined with ' +
-    'their reason: library quarantine list. A second import of the same file changes nothing.',
+    'their reason: library quarantine. A second import of the same file changes nothing.',
   arguments: [{ name: '<file…>', description: 'Files; - is standard input.' }],
   options: {
     format: choiceOr(['auto', 'stix', 'misp', 'csv', 'list'], 'auto', 'Form of the files.'),
@@ -63,7 +63,7 @@ function summaryLines(summary: ImportSummary): string[] {
     lines.push(`  quarantined ${countText(quarantined, 'row')}${dryRun ? ' would be' : ''}:`)
     for (const { place, reason } of refusals.slice(0, 5))
       lines.push(`    ${printable(place, 100)}: ${printable(reason, 200)}`)
-    if (!dryRun) lines.push('    ./coldtrail library quarantine list shows all')
+    if (!dryRun) lines.push('    ./coldtrail library quarantine shows all')
   }
   if (!dryRun && inserted + updated + deleted > 0) lines.push(`  run ${run}`)
   return lines
