@@ -11,6 +11,7 @@ import type { SweepReport } from './catalog/sweep.ts'
 import type { ChainReport, Link } from './chain.ts'
 import type { HistoryFault, HistoryFilter, HistoryManifest, ManifestMatch, TimeRange } from './history.ts'
 import type { Manifest } from './manifest.ts'
+import type { RemovedRun, RunOutcome, RunRequest, RunRow, RunTask } from './runs.ts'
 import type { SealedSegment, SegmentFile } from './segment.ts'
 import type { SigningKey } from './signingKeys.ts'
 
@@ -28,6 +29,7 @@ export type {
   Settlement,
 } from './catalog/outbox.ts'
 export { type RebuildReport, rebuildCatalog } from './catalog/rebuild.ts'
+export type { RemovedRun, RunOutcome, RunRequest, RunRow, RunState, RunTask } from './runs.ts'
 
 /** A process (or one of its jobs) that may claim objects and number ranges. Its lock ends with the process. */
 export interface Owner {
@@ -152,6 +154,34 @@ export interface Catalog {
   ): Promise<Committed & { superseded: number }>
   /** Replaces segments by one that holds the same events (compaction), with a `replace` link. */
   commitReplace(owner: Owner, segment: SealedSegment, replaced: readonly number[]): Promise<Committed>
+  /** Begins a run and answers its number. It lives as long as its owner's lock; files that bear its number are its own. */
+  beginRun(owner: Owner, request: RunRequest): Promise<number>
+  /**
+   * Takes a run whose process ended without results, and makes it `running` again. E_RUN_UNKNOWN; E_RUN_BUSY while its
+   * process lives; E_RUN_STATE when it has results already.
+   */
+  resumeRun(owner: Owner, run: number): Promise<RunRow>
+  /** Records a task whose file is durable; one of the same segment and first row takes its place. E_CLAIM_LOST. */
+  taskDone(owner: Owner, run: number, task: RunTask): Promise<void>
+  /** By segment, then first row. Gone once the run is committed or removed. */
+  runTasks(run: number): Promise<readonly RunTask[]>
+  /** Ends a run without results; it may be resumed. */
+  endRun(owner: Owner, run: number, state: 'aborted' | 'failed', reason: string): Promise<void>
+  /**
+   * Makes the results of a run exist: tag files, findings, report, and the links that name them, in one transaction. A
+   * tag file of a segment that was compacted meanwhile belongs to the one that has its events now. `newFindings`: those
+   * that no earlier run had. After any error but E_COMMIT_UNKNOWN nothing of it exists.
+   */
+  commitRun(owner: Owner, outcome: RunOutcome): Promise<Committed & { readonly newFindings: number }>
+  /**
+   * Removes a run: its tags at once, its findings where no other run has them; with a `remove-run` link if it was
+   * committed. E_RUN_UNKNOWN, E_RUN_BUSY.
+   */
+  removeRun(owner: Owner, run: number): Promise<RemovedRun>
+  /** Newest first. */
+  runs(filter?: { readonly collection?: string; readonly run?: number }): Promise<readonly RunRow[]>
+  /** What `commitRun` was given. E_RUN_UNKNOWN, E_RUN_STATE without results, E_HISTORY_FILE when it is missing or damaged. */
+  runReport(run: number): Promise<unknown>
   /** Ordered by segment number. */
   segments(filter?: { collection?: string; state?: 'live' | 'retired' }): Promise<readonly SegmentRow[]>
   pending(): Promise<readonly PendingObject[]>

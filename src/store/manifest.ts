@@ -114,7 +114,7 @@ export function directoryDigest(files: readonly { name: string; size: number; sh
 
 // --- internal ---
 
-const KINDS: ReadonlySet<string> = new Set<FileKind>(['session', 'meta', 'log', 'index', 'reject'])
+const KINDS: ReadonlySet<string> = new Set<FileKind>(['session', 'meta', 'log', 'index', 'reject', 'tag'])
 const TEXTS = ['filename', 'collection', 'format', 'day', 'producer', 'sha256', 'kind']
 const INTEGERS = ['segment', 'size', 'fileTime', 'sealTime', 'session1', 'session2', 'rows', 'rejects', 'rawBytes']
 const OPTIONAL_INTEGERS = ['id1', 'id2', 'time1', 'time2', 'metaId1', 'metaId2', 'packetId1', 'packetId2']

@@ -5,7 +5,7 @@
  */
 import type { Manifest } from './manifest.ts'
 
-export type FileKind = 'session' | 'meta' | 'log' | 'index' | 'reject'
+export type FileKind = 'session' | 'meta' | 'log' | 'index' | 'reject' | 'tag'
 
 /** Range sizes that a writer draws for one open segment, so that id ranges of segments never overlap. */
 export const EVENT_IDS_PER_SEGMENT = 2 ** 26
