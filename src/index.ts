@@ -44,7 +44,7 @@ import type { Manifest } from './store/manifest.ts'
 import type { Answer, EventRow, Search, StoreReader, ValueCount } from './store/search.ts'
 import type { SessionRow } from './store/segment.ts'
 import type { VerifyOptions, VerifySummary } from './store/verify.ts'
-import { type SyncImports, syncImports } from './syncImports.ts'
+import { type Synchronization, synchronization } from './synchronization.ts'
 import { type ThreatLibrary, threatLibrary } from './threatLibrary.ts'
 import { VERSION } from './version.ts'
 
@@ -71,12 +71,16 @@ export type { SourceRequest, SourceSettings } from './sources.ts'
 export { printManifest } from './store/manifestText.ts'
 export type { Answer, EventRow, Search, ValueCount } from './store/search.ts'
 export type { Fault, VerifyProgress, VerifySummary } from './store/verify.ts'
+export type { TakenAck, WrittenAck } from './sync/acknowledge.ts'
+export type { ExportProgress as SyncExportProgress, ExportSummary as SyncExportSummary } from './sync/export/summary.ts'
 export type {
   ImportProgress as SyncImportProgress,
   ImportSummary as SyncImportSummary,
 } from './sync/import/summary.ts'
 export type { UndoSummary as SyncUndoSummary } from './sync/import/undo.ts'
-export type { SyncImportRequest } from './syncImports.ts'
+export type { RunDetails, RunSummary } from './sync/runs.ts'
+export type { KeyDifference, StateComparison } from './sync/state.ts'
+export type { SyncExportRequest, Synchronization, SyncImportRequest } from './synchronization.ts'
 export type {
   AddRequest,
   AddSummary,
@@ -161,8 +165,8 @@ export interface Coldtrail {
   readonly keys: KeyRing
   /** The threat objects: in, out, and what was refused. */
   readonly library: ThreatLibrary
-  /** Bundles of other sites. */
-  readonly sync: SyncImports
+  /** Bundles for other sites and from them. */
+  readonly sync: Synchronization
   /** Manifests of every segment ever sealed that overlap a range of POSIX seconds, wherever the data are. */
   manifestQuery(query?: ManifestQuery): readonly ManifestMatch<Manifest>[]
   /** Reads everything again that the chain vouches for; each fault is told to `onFault`, and none is thrown. */
@@ -275,6 +279,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     forwardTable: async (request) => (await forwarding()).forwardTable({ config, log }, request),
     keys: keyRing(dataDir, requireData),
     library: threatLibrary(library, requireData, log),
+    sync: synchronization(config, library, requireData),
     manifestQuery(query = {}) {
       if (!existsSync(historyDirectory)) requireData()
       requireCollection(query.collection, historyCollections(historyDirectory))

@@ -25,7 +25,7 @@ const FLOORS: readonly (readonly string[])[] = [
     'destinations.ts',
     'forwarding.ts',
     'threatLibrary.ts',
-    'syncImports.ts',
+    'synchronization.ts',
   ],
   ['demo'],
   ['cli', 'server'],
