@@ -250,7 +250,7 @@ async function fillLibrary(dataDir: string): Promise<void> {
     await load('indicators', ROWS, (i): Record<string, string> => {
       const [type_id, value] = values[random(4)]!
       const status_id = String(statuses[random(statuses.length)]!.id)
-      const description =
+      const description: Record<string, string> =
         i % 4 === 0 ? { description: `Seen in campaign ${random(1_000)}, confidence ${random(100)}` } : {}
       return { type_id, status_id, class: 'network', value: value(i), ...description }
     })

@@ -19,6 +19,8 @@ import { searchCommand } from './search.ts'
 import { showCommand } from './show.ts'
 import { sourceCatCommand } from './sourceCat.ts'
 import { sourceListCommand } from './sourceList.ts'
+import { syncFillHashCommand, threatqFillHashCommand } from './syncFillHash.ts'
+import { syncImportCommand, threatqImportCommand } from './syncImport.ts'
 import { timelineCommand } from './timeline.ts'
 import { valuesCommand } from './values.ts'
 import { verifyCommand } from './verify.ts'
@@ -39,6 +41,10 @@ export const COMMANDS: readonly Command[] = [
   ...LIBRARY_OBJECT_COMMANDS,
   libraryQuarantineCommand,
   filesExportCommand,
+  syncImportCommand,
+  syncFillHashCommand,
+  threatqImportCommand,
+  threatqFillHashCommand,
   sourceListCommand,
   sourceCatCommand,
   manifestQueryCommand,

@@ -1,7 +1,7 @@
 /** `sync import`, and the original's name for it with the original's defaults. */
-import { EXIT, printable } from '../core/errors.ts'
+import { ColdtrailError, EXIT, printable } from '../core/errors.ts'
 import { countText } from '../core/terminalText.ts'
-import type { ImportProgress, ImportSummary, UndoSummary } from '../index.ts'
+import type { SyncImportProgress, SyncImportSummary, SyncUndoSummary } from '../index.ts'
 import { type Command, choice, defineCommand, flag, integerOr, text, texts } from './command.ts'
 import type { Io } from './io.ts'
 import { type Bar, openBar } from './progress.ts'
@@ -35,7 +35,7 @@ const importCommandOf = (form: Form): Command =>
         'Replace descriptions of existing rows. Missing ones are filled in either case.',
       ),
       dryRun: flag('Show what would be done, field by field; the library is left as it is.'),
-      resume: flag('Go on where a run of this bundle ended; it is so by default.'),
+      resume: flag('Go on where a run of this bundle ended: done anyway, unless --restart is given.'),
       restart: flag('Begin anew instead.'),
       deletions: choice(
         ['sync-created-only', 'apply', 'unpublish', 'report'],
@@ -45,7 +45,7 @@ const importCommandOf = (form: Form): Command =>
         ['newest', 'source'],
         `Whose field wins where both sides have one; the default is ${form.conflicts}. newest keeps what was edited here, and reports it.`,
       ),
-      trust: text('KEY', 'Fingerprint of the key that the bundle must be signed with; it is pinned.'),
+      trust: texts('KEY', 'Id or file of a key that the site of the bundle is trusted by from now on; repeatable.'),
       identity: texts('FILE', 'age identity for an encrypted bundle; repeatable.'),
       userMap: text('FILE', 'CSV with from,to: users of the source and who owns their investigations here.'),
       reportDir: text('DIR', 'Where the reports go; the default is the current directory.'),
@@ -74,9 +74,12 @@ const importCommandOf = (form: Form): Command =>
         else printUndo(io, undone)
         return EXIT.ok
       }
+      const { file } = options
+      if (file === undefined || file === '')
+        throw new ColdtrailError('E_USAGE', { message: '--file is needed: the bundle to be imported.' })
       const summary = await withProgress(io, (onProgress) =>
         coldtrail.sync.import({
-          file: options.file,
+          file,
           keepCreatedAt: options.keepCreatedAt ?? true,
           overrideDescription: options.overrideDescription ?? true,
           objectLimit: options.objectLimit,
@@ -85,7 +88,7 @@ const importCommandOf = (form: Form): Command =>
           resume: !options.restart,
           deletions: options.deletions ?? form.deletions,
           conflicts: options.conflicts ?? form.conflicts,
-          trustKey: options.trust,
+          trust: options.trust,
           identities: options.identity,
           userMap: options.userMap,
           reportDir: options.reportDir,
@@ -120,7 +123,7 @@ export const threatqImportCommand = importCommandOf({
 
 // --- internal ---
 
-function printSummary(io: Io, summary: ImportSummary): void {
+function printSummary(io: Io, summary: SyncImportSummary): void {
   const { bundle, totals, result, state, key, blobs } = summary
   const name = bundle ? printable(bundle.name) : printable(summary.file)
   if (key?.pinned_now)
@@ -154,7 +157,7 @@ function printSummary(io: Io, summary: ImportSummary): void {
 
 const MOST_CONFLICTS = 20
 
-function printUndo(io: Io, summary: UndoSummary): void {
+function printUndo(io: Io, summary: SyncUndoSummary): void {
   io.print(`Run ${summary.undone} is undone, by run ${summary.run}.`)
   const { report } = summary
   io.print(`  ${JSON.stringify(report)}`)
@@ -167,7 +170,7 @@ const LOG_EVERY_MS = 5_000
 /** A bar on a terminal, log lines elsewhere, nothing with --json. */
 async function withProgress<T>(
   io: Io,
-  run: (onProgress: (progress: ImportProgress) => void) => Promise<T>,
+  run: (onProgress: (progress: SyncImportProgress) => void) => Promise<T>,
 ): Promise<T> {
   if (io.json) return run(() => undefined)
   if (!process.stderr.isTTY) {
