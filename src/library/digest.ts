@@ -5,8 +5,8 @@
 import { type Kysely, sql } from 'kysely'
 import type { DialectName } from '../platform/database/database.ts'
 import { headSequence } from './changes.ts'
-import { addDigest, wordsText } from './digestSum.ts'
-import { isReference, type KeyPart, keyOfPartsSql, naturalKey, textFormSql } from './identity.ts'
+import { addHex, wordsText } from './digestSum.ts'
+import { isReference, type KeyPart, keyOfPartsSql, naturalKey, sqliteKeyArguments, textFormSql } from './identity.ts'
 import type { Library } from './library.ts'
 import { liveRowsSql, unseenChanges } from './liveRows.ts'
 import { type Column, columnsOf, TABLES, type Table } from './model.ts'
@@ -70,7 +70,7 @@ export async function* stateKeys({ database }: Library, table: Table): AsyncGene
 // --- internal ---
 
 const PAGE = 5000
-/** SQLite computes without a pause: an answer to anything else waits for so many rows at most. */
+/** SQLite computes without a pause, and keeps what it gives to a function until the statement ends. */
 const ROWS_AT_ONCE = 50_000
 
 type Tx = Kysely<LibraryTables>
@@ -106,14 +106,13 @@ async function tableDigest(
     .raw<{ first: number | null; last: number }>(`select min(id) as first, max(id) as last from ${table.name}`)
     .execute(tx)
   const { first, last } = bounds.rows[0]!
-  const values = [`'${table.name}'`, ...parts.map(({ sql }) => sql)].join(', ')
-  const statement = `select count(*) as n, digest_sum(${values}) as sum
+  const statement = `select count(*) as n, digest_sum(${sqliteKeyArguments(table.name, parts)}) as sum
     from ${from} ${joins} where ${where} and t.id >= `
   for (let from = first ?? 1; first !== null && from <= last; from += ROWS_AT_ONCE) {
     const query = sql<{ n: number; sum: string }>`${sql.raw(statement)}${from} and t.id < ${from + ROWS_AT_ONCE}`
     const found = (await query.execute(tx)).rows[0]!
     rows += found.n
-    addDigest(words, Buffer.from(found.sum, 'hex'))
+    addHex(words, found.sum)
   }
   return { rows, digest: wordsText(words) }
 }

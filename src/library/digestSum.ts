@@ -3,23 +3,23 @@
  * that is there twice were a row that is not there.
  */
 import type { SqliteAggregate } from '../platform/database/sqliteDialect.ts'
-import { naturalKey } from './identity.ts'
+import { naturalKeyOfArguments } from './identity.ts'
 
 /** Eight words of 32 bits, the highest first, each as a sum that may exceed them: numbers are exact up to 2^53. */
 export type Words = Float64Array
 
-/** `digest_sum(table, part…)` of SQLite: the sum over `naturalKey(table, parts)` of all rows, in 64 hex digits. */
+/** `digest_sum(table/kinds, part…)` of SQLite: the sum over `nk` of the same arguments of all rows, in 64 hex digits. */
 export const digestSum: SqliteAggregate = {
   start: () => ({ words: new Float64Array(8), added: 0 }),
-  step(state: { words: Words; added: number }, table, ...parts) {
-    addDigest(state.words, naturalKey(table as string, parts as (string | Uint8Array | null)[]))
+  step(state: { words: Words; added: number }, head, ...parts) {
+    addHex(state.words, naturalKeyOfArguments(head as string, parts as (string | null)[]))
     if (++state.added % CARRY_AFTER === 0) carry(state.words)
   },
   result: ({ words }: { words: Words }) => wordsText(words),
 }
 
-export function addDigest(words: Words, digest: Buffer): void {
-  for (let i = 0; i < 8; i++) words[i]! += digest.readUInt32BE(i * 4)
+export function addHex(words: Words, hex: string): void {
+  for (let i = 0; i < 8; i++) words[i]! += Number.parseInt(hex.slice(i * 8, i * 8 + 8), 16)
 }
 
 /** The sum as 64 hex digits. */

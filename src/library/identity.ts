@@ -33,14 +33,46 @@ export interface KeyPart {
   readonly isBytes: boolean
 }
 
-/** `naturalKey` of any parts, in SQL. */
+/**
+ * `naturalKey` of any parts, in SQL. SQLite keeps what it gives to registered functions until the statement ends (some
+ * 200 bytes a row), so a statement should compute it for at most some 100,000 rows.
+ */
 export function keyOfPartsSql(dialect: DialectName, table: string, parts: readonly KeyPart[]): string {
-  if (dialect === 'sqlite') return `nk(${[`'${table}'`, ...parts.map(({ sql }) => sql)].join(', ')})`
+  if (dialect === 'sqlite') return `unhex(nk(${sqliteKeyArguments(table, parts)}))`
   const encoded = parts.map(({ sql, isBytes }) => {
     const part = isBytes ? `int4send(octet_length(${sql})) || ${sql}` : textPart(sql)
     return `coalesce(${part}, '\\xffffffff'::bytea)`
   })
   return `sha256(${[textPart(`'${table}'`), ...encoded].join(' || ')})`
+}
+
+/** Arguments of `nk` and `digest_sum`: `table/kinds`, then each part. Bytes go as hex, since a blob costs ten times that. */
+export const sqliteKeyArguments = (table: string, parts: readonly KeyPart[]): string =>
+  [
+    `'${table}/${parts.map(({ isBytes }) => (isBytes ? 'b' : 't')).join('')}'`,
+    ...parts.map(({ sql, isBytes }) => (isBytes ? `hex(${sql})` : sql)),
+  ].join(', ')
+
+/** What the registered function `nk` does with these arguments; hex. Absent bytes are '' there, which no key is. */
+export function naturalKeyOfArguments(head: string, parts: readonly (string | null)[]): string {
+  let shape = argumentShapes.get(head)
+  if (!shape) {
+    const [table, kinds] = head.split('/') as [string, string]
+    shape = { table, isBytes: Array.from(kinds, (kind) => kind === 'b') }
+    argumentShapes.set(head, shape)
+  }
+  let at = put(shape.table, 0)
+  for (let i = 0; i < parts.length; i++) {
+    const part = parts[i]!
+    if (!shape.isBytes[i]) at = put(part, at)
+    else if (part === null || part === '') at = put(null, at)
+    else {
+      const length = scratchFor(at + 4 + part.length).write(part, at + 4, 'hex')
+      scratch.writeUInt32BE(length, at)
+      at += 4 + length
+    }
+  }
+  return digestHex(at)
 }
 
 /** The columns that the natural key consists of, in its order. */
@@ -128,7 +160,8 @@ export const uidSql = (dialect: DialectName, expr: string): string =>
 /** Bytes of a uid to its text. */
 export function uidTextSql(dialect: DialectName, expr: string): string {
   if (dialect === 'postgres') return `(encode(${expr}, 'hex')::uuid)::text`
-  return `uid_text(${expr})`
+  const groups = ['1, 4', '5, 2', '7, 2', '9, 2', '11, 6'].map((place) => `hex(substr(${expr}, ${place}))`)
+  return `lower(${groups.join(` || '-' || `)})`
 }
 
 // --- ThreatQ's hash columns: index keys, no security ---
@@ -240,13 +273,17 @@ const textPart = (sql: string): string => `int4send(octet_length(${sql})) || con
 /** The parts of the key that is being computed, behind one another. */
 let scratch = Buffer.alloc(65_536)
 
-function put(part: string | Uint8Array | null, at: number): number {
-  const needed = at + 4 + (part === null ? 0 : part.length * 3)
+function scratchFor(needed: number): Buffer {
   if (needed > scratch.length) {
     const larger = Buffer.alloc(needed * 2)
-    scratch.copy(larger, 0, 0, at)
+    scratch.copy(larger)
     scratch = larger
   }
+  return scratch
+}
+
+function put(part: string | Uint8Array | null, at: number): number {
+  scratchFor(at + 4 + (part === null ? 0 : part.length * 3))
   if (part === null) return scratch.writeUInt32BE(0xffff_ffff, at)
   let length = part.length
   if (typeof part === 'string') length = scratch.write(part, at + 4)
@@ -255,8 +292,12 @@ function put(part: string | Uint8Array | null, at: number): number {
   return at + 4 + length
 }
 
+const digestHex = (end: number): string => hash('sha256', scratch.subarray(0, end), 'hex')
+
 /** By way of hex: three times as fast as asking for a buffer. */
-const digest = (end: number): Buffer => Buffer.from(hash('sha256', scratch.subarray(0, end), 'hex'), 'hex')
+const digest = (end: number): Buffer => Buffer.from(digestHex(end), 'hex')
+
+const argumentShapes = new Map<string, { readonly table: string; readonly isBytes: readonly boolean[] }>()
 
 const rotate = (value: number, by: number): number => (value << by) | (value >>> (32 - by))
 

@@ -7,7 +7,7 @@ import type { SqliteFunctions } from '../platform/database/sqliteDialect.ts'
 import { type BlobStore, openBlobs } from './blobs.ts'
 import { type SeedOrder, seedDictionaries } from './dictionaries.ts'
 import { digestSum } from './digestSum.ts'
-import { md5, murmur3x86_128, naturalKey, uidText } from './identity.ts'
+import { md5, murmur3x86_128, naturalKeyOfArguments } from './identity.ts'
 import { LIBRARY_NORMALIZER, normalizeIndicator } from './observables.ts'
 import { type LibraryDatabase, type LibraryTables, prepareSchema } from './schema.ts'
 
@@ -62,18 +62,17 @@ export async function openLibrary({ seedOrder, ...place }: LibraryOptions): Prom
 // --- internal ---
 
 /**
- * `nk(table, part…)`, `md5(text)` in hex as PostgreSQL has it, `murmur3(text)` in hex, `normalise(type, value)`,
- * `uid_text(bytes)`; NULL for NULL, but for the parts of `nk`. `digest_sum(table, part…)`: digest.ts.
+ * `nk(table/kinds, part…)` in hex (identity.ts), `digest_sum` of the same arguments (digestSum.ts), `md5(text)` in hex as
+ * PostgreSQL has it, `murmur3(text)` in hex, `normalise(type, value)`; NULL for NULL.
  */
 const SQLITE_FUNCTIONS: SqliteFunctions = {
   aggregate: { digest_sum: digestSum },
   scalar: {
-    nk: (table, ...parts) => naturalKey(table as string, parts as (string | Uint8Array | null)[]),
+    nk: (head, ...parts) => naturalKeyOfArguments(head as string, parts as (string | null)[]),
     md5: (text) => (text === null ? null : md5(text as string)),
     murmur3: (text) => (text === null ? null : murmur3x86_128(text as string)),
     normalise: (type, value) =>
       type === null || value === null ? null : normalizeIndicator(type as string, value as string),
-    uid_text: (uid) => (uid === null ? null : uidText(uid as Uint8Array)),
   },
 }
 

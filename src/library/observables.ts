@@ -11,12 +11,12 @@ export const LIBRARY_NORMALIZER = `library/1 ${EXTRACTOR}`
 /** Canonical and idempotent. A value that has not its type's form, or a type without one: the value in Unicode NFC. */
 export function normalizeIndicator(typeName: string, value: string): string {
   const form = FORMS.get(typeName)
-  let canonical = form?.(value)
   // Defanging within defanging, a port behind a port: until nothing changes, or the value has no canonical form.
-  for (let round = 0; canonical !== undefined && round < MAX_ROUNDS; round++) {
-    const again: string | undefined = form!(canonical)
-    if (again === canonical) return canonical
-    canonical = again
+  let canonical: string | undefined = value
+  for (let round = 0; form !== undefined && canonical !== undefined && round < MAX_ROUNDS; round++) {
+    const next: string | undefined = form(canonical)
+    if (next === canonical) return canonical
+    canonical = next
   }
   return isAscii(value) ? value : value.normalize('NFC')
 }
@@ -42,7 +42,7 @@ export function indicatorTypeOf(text: string): TypedIndicator | undefined {
 
 // --- internal ---
 
-const MAX_ROUNDS = 4
+const MAX_ROUNDS = 5
 const isAscii = (text: string): boolean => !/[^\x00-\x7f]/.test(text)
 
 const observable =
