@@ -128,7 +128,8 @@ async function runExport(work: Work): Promise<void> {
       seq: place.seq,
       base_seq: place.baseSeq,
       horizon,
-      created: new Date(Number(name.split('-')[4]) * 1_000).toISOString(),
+      // Not the second of the name: the key that signs may have been made within it.
+      created: new Date().toISOString(),
       manifest_sha256: null,
     }
     say(
