@@ -10,6 +10,8 @@ export interface PluginComponent<Schema extends z.ZodObject = z.ZodObject, Work 
   readonly summary: string
   /** Raised when the same events give other results: a run of another version is not resumed. */
   readonly version: number
+  /** Not listed: it is for tests. */
+  readonly hidden?: boolean
   /** Keys are snake_case: `--<plugin>-<key>` on the command line, `analysis: {<plugin>: {<key>: …}}` in the file. */
   readonly options: Schema
   /**
@@ -58,10 +60,10 @@ export interface FoldPlugin<State = unknown> {
   readonly shape: 'fold'
   readonly columns: readonly string[]
   readonly where?: string
-  /** Plain data, bounded by distinct values and not by events. */
+  /** Plain data (maps, sets and typed arrays too), bounded by distinct values and not by events. */
   empty(): State
   add(state: State, batch: ColumnBatch): State
-  /** Associative; `empty()` is neutral. Called in task order. */
+  /** Associative; `empty()` is neutral. Called in task order; may change and return `one`. */
   merge(one: State, other: State): State
   finish(state: State): FoldResult | Promise<FoldResult>
 }
