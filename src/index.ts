@@ -48,6 +48,7 @@ import { type Synchronization, synchronization } from './synchronization.ts'
 import { type ThreatLibrary, threatLibrary } from './threatLibrary.ts'
 import { VERSION } from './version.ts'
 
+export type { KnownKey, VerifyBundleRequest } from './bundleTrust.ts'
 export type { CollectProgress, CollectSummary } from './collect/summary.ts'
 export type { DestinationCheck } from './components/destination.ts'
 export { type Config, type ConfigPlace, loadConfig, parseConfig } from './config.ts'
@@ -72,6 +73,7 @@ export { printManifest } from './store/manifestText.ts'
 export type { Answer, EventRow, Search, ValueCount } from './store/search.ts'
 export type { Fault, VerifyProgress, VerifySummary } from './store/verify.ts'
 export type { TakenAck, WrittenAck } from './sync/acknowledge.ts'
+export type { VerifiedBundle } from './sync/bundle/verifyBundle.ts'
 export type { ExportProgress as SyncExportProgress, ExportSummary as SyncExportSummary } from './sync/export/summary.ts'
 export type {
   ImportProgress as SyncImportProgress,

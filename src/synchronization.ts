@@ -1,5 +1,6 @@
 /** The sync of threat libraries as a person or a program uses it: bundles out and in, acknowledgements, state, runs. */
 import { isAbsolute, join, resolve } from 'node:path'
+import { type BundleTrust, bundleTrust } from './bundleTrust.ts'
 import type { Config } from './config.ts'
 import { ColdtrailError } from './core/errors.ts'
 import { parseGivenTime } from './core/givenTime.ts'
@@ -58,7 +59,7 @@ export interface SyncImportRequest
 }
 
 /** Opens the library at the first call that needs it. */
-export interface Synchronization {
+export interface Synchronization extends BundleTrust {
   /** Where bundles lie by default. */
   readonly transferDir: string
   /** A fault of the run is `summary.error`. */
@@ -95,7 +96,7 @@ export function synchronization(
     return library()
   }
   const ownSite = async (): Promise<Site> => (await import('./sync/siteKeys.ts')).loadSite(dataDir, config.site)
-  const trustPolicy = (own: Site, given: readonly string[] = []): TrustPolicy => ({
+  const trustPolicy = (own: Site | undefined, given: readonly string[] = []): TrustPolicy => ({
     mode: sync.trust,
     threshold: sync.threshold,
     listed: sync.keys,
@@ -103,6 +104,7 @@ export function synchronization(
     own,
   })
   return {
+    ...bundleTrust({ config, transferDir, library, trustPolicy }),
     transferDir,
     async export(request = {}) {
       const { exportBundle } = await import('./sync/export/export.ts')

@@ -21,6 +21,8 @@ import { sourceCatCommand } from './sourceCat.ts'
 import { sourceListCommand } from './sourceList.ts'
 import { syncFillHashCommand, threatqFillHashCommand } from './syncFillHash.ts'
 import { syncImportCommand, threatqImportCommand } from './syncImport.ts'
+import { syncKeysCommand } from './syncKeys.ts'
+import { syncVerifyCommand } from './syncVerify.ts'
 import { timelineCommand } from './timeline.ts'
 import { valuesCommand } from './values.ts'
 import { verifyCommand } from './verify.ts'
@@ -45,6 +47,8 @@ export const COMMANDS: readonly Command[] = [
   syncFillHashCommand,
   threatqImportCommand,
   threatqFillHashCommand,
+  syncVerifyCommand,
+  syncKeysCommand,
   sourceListCommand,
   sourceCatCommand,
   manifestQueryCommand,
