@@ -1,5 +1,6 @@
 /** The sync of threat libraries as a person or a program uses it: bundles out and in, acknowledgements, state, runs. */
-import { isAbsolute, join, resolve } from 'node:path'
+import { existsSync } from 'node:fs'
+import { basename, isAbsolute, join, resolve } from 'node:path'
 import { type BundleTrust, bundleTrust } from './bundleTrust.ts'
 import type { Config } from './config.ts'
 import { ColdtrailError } from './core/errors.ts'
@@ -138,16 +139,14 @@ export function synchronization(
     async acknowledge({ bundle, target = '.' } = {}) {
       const { writeAck } = await import('./sync/acknowledge.ts')
       const open = await existing()
-      const name = bundle
-        ?.split('/')
-        .at(-1)!
-        .replace(/\.tar\.gz.*$/, '')
+      const name = bundle === undefined ? undefined : basename(bundle).replace(/\.tar\.gz.*$/, '')
       return writeAck(open, { site: await ownSite(), target: below(target), bundle: name })
     },
     async takeAcknowledgement(file, given) {
       const { takeAck } = await import('./sync/acknowledge.ts')
       const site = await ownSite()
-      return takeAck(await existing(), { path: below(file), site, trust: trustPolicy(site, given) })
+      const path = existsSync(below(file)) ? below(file) : resolve(file)
+      return takeAck(await existing(), { path, site, trust: trustPolicy(site, given) })
     },
     state: async () => (await import('./library/digest.ts')).stateDigest(await existing()),
     async *stateKeys() {

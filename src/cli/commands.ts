@@ -19,9 +19,13 @@ import { searchCommand } from './search.ts'
 import { showCommand } from './show.ts'
 import { sourceCatCommand } from './sourceCat.ts'
 import { sourceListCommand } from './sourceList.ts'
+import { syncAckCommand } from './syncAck.ts'
+import { syncExportCommand, threatqExportCommand } from './syncExport.ts'
 import { syncFillHashCommand, threatqFillHashCommand } from './syncFillHash.ts'
 import { syncImportCommand, threatqImportCommand } from './syncImport.ts'
 import { syncKeysCommand } from './syncKeys.ts'
+import { syncRunsCommand } from './syncRuns.ts'
+import { syncStateCommand } from './syncState.ts'
 import { syncVerifyCommand } from './syncVerify.ts'
 import { timelineCommand } from './timeline.ts'
 import { valuesCommand } from './values.ts'
@@ -43,8 +47,13 @@ export const COMMANDS: readonly Command[] = [
   ...LIBRARY_OBJECT_COMMANDS,
   libraryQuarantineCommand,
   filesExportCommand,
+  syncExportCommand,
   syncImportCommand,
+  syncAckCommand,
+  syncStateCommand,
+  syncRunsCommand,
   syncFillHashCommand,
+  threatqExportCommand,
   threatqImportCommand,
   threatqFillHashCommand,
   syncVerifyCommand,

@@ -20,6 +20,13 @@ export const memory = (initial: string, description: string): Option<number | un
   parse: memoryBytes,
 })
 
+/** A size without a default. */
+export const size = (description: string): Option<number | undefined> => ({
+  value: 'SIZE',
+  description,
+  parse: memoryBytes,
+})
+
 export function memoryBytes(given: string, name: string): number {
   const found = /^(\d{1,9}(?:\.\d{1,3})?)\s*([KMGT])?i?B?$/i.exec(given)
   const bytes = found ? Math.round(Number(found[1]) * UNITS[(found[2] ?? '').toUpperCase()]!) : Number.NaN
