@@ -38,9 +38,12 @@ const { values: given } = parseArgs({
   options: { rows: { type: 'string', default: '1000000' }, catalog: { type: 'string', default: 'sqlite' } },
 })
 const ROWS = Number(given.rows)
+const NOW = 1_764_000_000_000_000
+const ATTRIBUTES = 50
 const isPostgres = given.catalog === 'postgres'
 const LOADED = ['indicators', 'indicator_attributes', 'object_links'].map((name) => TABLE_BY_NAME.get(name)!)
 
+const SOURCE = `sync-source-${ROWS}`
 const place = join(BENCH, `sync-${ROWS}`)
 if (!existsSync(place)) await prepare()
 const { first, second, delta } = bundles()
@@ -111,7 +114,7 @@ async function prepare(): Promise<void> {
   const unfinished = `${place}.unfinished`
   rmSync(unfinished, { recursive: true, force: true })
   mkdirSync(unfinished, { recursive: true })
-  const { data, config } = freshData('sync-source', 'site: low\n')
+  const { data, config } = freshData(SOURCE, 'site: low\n')
   await fillLibrary(data)
   await writeRows(data, unfinished)
   for (const name of ['first', 'second']) {
@@ -149,7 +152,7 @@ function oneCore(command: string, args: readonly string[]): number {
 async function exportAgain(onOneCore = true): Promise<Measured> {
   const target = join(BENCH, 'sync-export')
   rmSync(target, { recursive: true, force: true })
-  const args = ['sync', 'export', '--full', '--target', target, '--config', join(BENCH, 'sync-source.yaml'), '--json']
+  const args = ['sync', 'export', '--full', '--target', target, '--config', join(BENCH, `${SOURCE}.yaml`), '--json']
   const ran = onOneCore ? await measure('taskset', ['-c', '0', COLDTRAIL, ...args]) : await measure(COLDTRAIL, args)
   if (ran.status !== 0) throw new Error(`export ended with ${ran.status}: ${ran.stdout}`)
   console.error(
@@ -166,9 +169,6 @@ function seeded(seed: number): (below: number) => number {
     return Math.floor((state / 2 ** 32) * below)
   }
 }
-
-const NOW = 1_764_000_000_000_000
-const ATTRIBUTES = 50
 
 /** A row in dump form: what is not named is NULL. */
 function rowMaker(table: Table): (values: Readonly<Record<string, string>>) => StagedRow {
@@ -311,7 +311,9 @@ async function changeTenth(dataDir: string): Promise<void> {
 }
 
 /** The columns that L1 loads: those of the base table, all. */
-const rawColumns = (table: Table) => columnsOf(table)
+function rawColumns(table: Table) {
+  return columnsOf(table)
+}
 
 /** The rows of LOADED as CSV, a file each, and all together for gzip. Bytes are hex. */
 async function writeRows(dataDir: string, folder: string): Promise<void> {
@@ -346,18 +348,20 @@ async function writeRows(dataDir: string, folder: string): Promise<void> {
   database.close()
 }
 
-const field = (value: string | number | null): string => {
+function field(value: string | number | null): string {
   if (value === null) return ''
   const text = String(value)
   return text === '' || /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
 }
 
-const createRaw = (table: Table, dialect: 'sqlite' | 'postgres'): string[] => [
-  `create table ${table.name} (${rawColumns(table)
-    .map(({ name, type }) => `"${name}" ${sqlType(type, dialect)}${name === 'id' ? ' primary key' : ''}`)
-    .join(', ')})`,
-  ...indexesOf(table),
-]
+function createRaw(table: Table, dialect: 'sqlite' | 'postgres'): string[] {
+  return [
+    `create table ${table.name} (${rawColumns(table)
+      .map(({ name, type }) => `"${name}" ${sqlType(type, dialect)}${name === 'id' ? ' primary key' : ''}`)
+      .join(', ')})`,
+    ...indexesOf(table),
+  ]
+}
 
 /** Seconds of prepared inserts in one transaction. */
 async function rawSqlite(): Promise<number> {
