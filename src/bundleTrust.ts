@@ -71,7 +71,7 @@ export function bundleTrust({ config, transferDir, library, trustPolicy }: Bundl
         import('./sync/siteKeys.ts'),
       ])
       const { identity } = config.sync
-      return verifyBundle(located(file, transferDir), {
+      return verifyBundle(await located(file, transferDir), {
         ...request,
         library: await existing(),
         trust: trustPolicy(knownSite(dataDir, site), trust),
@@ -104,10 +104,10 @@ export function bundleTrust({ config, transferDir, library, trustPolicy }: Bundl
 // --- internal ---
 
 /** As the shell completes it, or as an export named it. */
-function located(file: string, transferDir: string): string {
-  if (isAbsolute(file) || existsSync(resolve(file))) return resolve(file)
+async function located(file: string, transferDir: string): Promise<string> {
+  const { isThere } = await import('./sync/bundle/parts.ts')
   const transferred = join(transferDir, file)
-  return existsSync(transferred) ? transferred : resolve(file)
+  return !isAbsolute(file) && !isThere(resolve(file)) && isThere(transferred) ? transferred : resolve(file)
 }
 
 const isoTime = (microseconds: number | null): string | null =>

@@ -63,10 +63,9 @@ export async function writeParts(
 export async function openParts(
   path: string,
 ): Promise<{ readonly source: ByteSource; readonly label?: PartsLabel; readonly parts: number }> {
-  const base = PART_NAME.exec(path)?.[1] ?? path
+  const base = baseOf(path)
   if (base === path && existsSync(path)) return { source: await fileSource(path), parts: 1 }
-  const names = existsSync(dirname(base)) ? readdirSync(dirname(base)) : []
-  const paths = names.filter((name) => PART_NAME.exec(name)?.[1] === basename(base)).sort()
+  const paths = partsBeside(base)
   // The name as it was given: neither the file nor a part of it is there.
   if (paths.length === 0) return { source: await fileSource(path), parts: 1 }
   const opened: Part[] = []
@@ -85,7 +84,18 @@ export async function openParts(
   }
 }
 
+/** Whether there is a file of that name, or any part of one. */
+export const isThere = (path: string): boolean => existsSync(path) || partsBeside(baseOf(path)).length > 0
+
 // --- internal ---
+
+const baseOf = (path: string): string => PART_NAME.exec(path)?.[1] ?? path
+
+/** Names of the parts of a file, in its directory. */
+function partsBeside(base: string): string[] {
+  const names = existsSync(dirname(base)) ? readdirSync(dirname(base)) : []
+  return names.filter((name) => PART_NAME.exec(name)?.[1] === basename(base)).sort()
+}
 
 const NEWLINE = Buffer.from('\n')
 const PART_NAME = /^(.+)\.part\d{2,4}$/s
