@@ -19,7 +19,8 @@ export const digestSum: SqliteAggregate = {
 }
 
 export function addHex(words: Words, hex: string): void {
-  for (let i = 0; i < 8; i++) words[i]! += Number.parseInt(hex.slice(i * 8, i * 8 + 8), 16)
+  digest.write(hex, 'hex')
+  for (let i = 0; i < 8; i++) words[i]! += digest.readUInt32BE(i * 4)
 }
 
 /** The sum as 64 hex digits. */
@@ -39,6 +40,8 @@ export function carry(words: Words): void {
 }
 
 // --- internal ---
+
+const digest = Buffer.alloc(32)
 
 /** 2^20 words of 32 bits make a sum below 2^52. */
 const CARRY_AFTER = 2 ** 20
