@@ -128,8 +128,11 @@ async function runImport(work: Work): Promise<void> {
     try {
       const admission = await admit(library, bundle, request.site)
       summary.skipped_bundles = admission.skipped
-      if (admission.known) summary.result = 'known'
-      else await takeIn(work, bundle, admission, trusted)
+      if (admission.known) {
+        summary.result = 'known'
+        // The process that took it in may have died right after.
+        if (run) await sweepDead(library)
+      } else await takeIn(work, bundle, admission, trusted)
     } finally {
       await lock.release()
     }
