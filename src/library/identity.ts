@@ -24,13 +24,15 @@ export const naturalKeySql = (dialect: DialectName, table: Table, expression: (c
   keyOfPartsSql(
     dialect,
     table.name,
-    naturalKeyColumns(table).map((column) => ({ sql: expression(column), isBytes: isReference(column) })),
+    naturalKeyColumns(table).map((column) => ({ sql: expression(column), isBytes: isReference(column), isKey: true })),
   )
 
 export interface KeyPart {
   readonly sql: string
   /** It gives bytes, not text. */
   readonly isBytes: boolean
+  /** Its bytes, if such, are a natural key: PostgreSQL need not compute them twice to know their length. */
+  readonly isKey?: boolean
 }
 
 /**
@@ -39,8 +41,13 @@ export interface KeyPart {
  */
 export function keyOfPartsSql(dialect: DialectName, table: string, parts: readonly KeyPart[]): string {
   if (dialect === 'sqlite') return `unhex(nk(${sqliteKeyArguments(table, parts)}))`
-  const encoded = parts.map(({ sql, isBytes }) => {
-    const part = isBytes ? `int4send(octet_length(${sql})) || ${sql}` : textPart(sql)
+  const encoded = parts.map(({ sql, isBytes, isKey }) => {
+    const part =
+      isBytes && isKey
+        ? `'\\x00000020'::bytea || ${sql}`
+        : isBytes
+          ? `int4send(octet_length(${sql})) || ${sql}`
+          : textPart(sql)
     return `coalesce(${part}, '\\xffffffff'::bytea)`
   })
   return `sha256(${[textPart(`'${table}'`), ...encoded].join(' || ')})`

@@ -51,9 +51,9 @@ export async function merge(
     signal?.throwIfAborted()
     onProgress?.({ step: name, table: table?.name, done, total })
   }
-  await staged.makeViews()
   step('resolve')
   await resolveAll(run, { dryRun, onTable: (table) => step('resolve', table) })
+  await staged.makeViews()
 
   step('compare')
   run.comparedSince = await headSequence(run.db)

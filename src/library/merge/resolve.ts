@@ -2,13 +2,16 @@
 import { all, run } from '../../platform/database/session.ts'
 import { drawIds } from '../changes.ts'
 import { isReference, naturalKeyColumns, textFormSql } from '../identity.ts'
-import { dumpColumns, OBJECT_TABLE_BY_CODE, TABLE_BY_NAME, TABLES, type Table } from '../model.ts'
+import { type Column, dumpColumns, OBJECT_TABLE_BY_CODE, TABLE_BY_NAME, TABLES, type Table } from '../model.ts'
 import type { LibraryTx } from '../schema.ts'
 import { count, type MergeRun, referencesOf, type TableState } from './mergeRun.ts'
-import { literal } from './staging.ts'
+import { literal, stagedColumns } from './staging.ts'
 
 /** Ids of rows that a dry run would insert: none is drawn. */
 const DRY_OFFSET = 2 ** 51
+
+/** Of PostgreSQL. */
+export const UNIQUE_VIOLATION = '23505'
 
 export async function resolveAll(
   merge: MergeRun,
@@ -143,8 +146,6 @@ async function index(merge: MergeRun, table: Table): Promise<void> {
   }
 }
 
-const UNIQUE_VIOLATION = '23505'
-
 /** PostgreSQL: SQLite has told them while they were loaded. */
 async function refuseRepeated(merge: MergeRun, table: Table): Promise<void> {
   const sync = merge.sync(table)
@@ -168,13 +169,7 @@ async function refuseRepeated(merge: MergeRun, table: Table): Promise<void> {
 
 async function resolve(merge: MergeRun, table: Table, state: TableState, tx: LibraryTx): Promise<void> {
   const sync = merge.sync(table)
-  const integer = merge.isSqlite ? 'integer' : 'bigint'
-  const added = [
-    `existing_id ${integer}`,
-    ...referencesOf(table).map(({ name }) => `"existing_${name}" ${integer}`),
-    `nk ${merge.isSqlite ? 'blob' : 'bytea'}`,
-    `same_as ${integer}`,
-  ]
+  const added = addedColumns(merge, table).map(([name, type]) => `"${name}" ${type}`)
   if (merge.isSqlite) for (const column of added) await run(tx, `alter table ${sync} add column ${column}`)
   else await run(tx, `alter table ${sync} ${added.map((column) => `add column ${column}`).join(', ')}`)
   await refuseUnknownReferences(merge, tx, table)
@@ -188,12 +183,7 @@ async function resolve(merge: MergeRun, table: Table, state: TableState, tx: Lib
     reason: 'only its uid came, and no row has it here',
   })
   if (state.keyed) {
-    const alias = merge.isSqlite ? '' : 's.'
-    // The expression is over `s`, which is the table that is updated.
-    await run(
-      tx,
-      `update ${sync} as s set nk = ${merge.key(table)} where ${alias}existing_id is null and ${alias}created_at is not null`,
-    )
+    await computeKeys(merge, tx, table)
     await run(tx, `create index ${indexName(merge, table, 'nk')} on ${unplaced(merge, table)} (nk)`)
   }
   if (state.general) {
@@ -202,6 +192,17 @@ async function resolve(merge: MergeRun, table: Table, state: TableState, tx: Lib
   }
   if (state.keyed) await joinTwins(merge, tx, table, state)
   if (!merge.isSqlite) await run(tx, `analyze ${sync}`)
+}
+
+/** What is found out of a row, besides its dump (P37, P38): `same_as` is the number of a row of the run that it equals. */
+function addedColumns({ isSqlite }: MergeRun, table: Table): readonly (readonly [name: string, type: string])[] {
+  const integer = isSqlite ? 'integer' : 'bigint'
+  return [
+    ['existing_id', integer],
+    ...referencesOf(table).map(({ name }) => [`existing_${name}`, integer] as const),
+    ['nk', isSqlite ? 'blob' : 'bytea'],
+    ['same_as', integer],
+  ]
 }
 
 /** In SQLite an index lies where its name says, in PostgreSQL where its table does. */
@@ -232,26 +233,80 @@ async function findByUid(merge: MergeRun, tx: LibraryTx, table: Table): Promise<
   const [aliases] = await all(tx, `select 1 as one from uid_aliases where table_name = '${table.name}' limit 1`)
   const byUid = `(select b.id from ${base} b where b.uid = s.uid)`
   const byAlias = `(select b.id from uid_aliases a join ${base} b on b.uid = a.local where a.table_name = '${table.name}' and a.remote = s.uid)`
-  const sets = [`existing_id = ${aliases ? `coalesce(${byUid}, ${byAlias})` : byUid}`]
-  for (const column of referencesOf(table)) {
-    const whens = merge
-      .parents(table, column)
-      .filter(([, parent]) => merge.isStaged(parent) && merge.state(parent).existing > 0)
-      .map(([code, parent]) => {
+  if (merge.isSqlite) {
+    const sets = [`existing_id = ${aliases ? `coalesce(${byUid}, ${byAlias})` : byUid}`]
+    for (const column of referencesOf(table)) {
+      const whens = existingParents(merge, table, column).map(([code, parent]) => {
         const found = `(select p.existing_id from ${merge.sync(parent)} p where p.id = s."${column.name}")`
         return code === undefined ? found : `when ${literal(code)} then ${found}`
       })
-    if (whens.length === 0) continue
-    const isOne = column.type === 'reference'
-    sets.push(
-      `"existing_${column.name}" = ${isOne ? whens[0] : `case s."${column.typeColumn}" ${whens.join(' ')} end`}`,
-    )
-  }
-  await run(tx, `update ${sync} as s set ${sets.join(', ')}`)
+      if (whens.length === 0) continue
+      const isOne = column.type === 'reference'
+      sets.push(
+        `"existing_${column.name}" = ${isOne ? whens[0] : `case s."${column.typeColumn}" ${whens.join(' ')} end`}`,
+      )
+    }
+    await run(tx, `update ${sync} as s set ${sets.join(', ')}`)
+  } else await rewriteWithExisting(merge, tx, table, aliases !== undefined)
   await run(
     tx,
     `create index ${indexName(merge, table, 'existing')} on ${unplaced(merge, table)} (existing_id) where existing_id is not null`,
   )
+}
+
+/** Rows of one statement that calls a registered function: SQLite keeps what it gave until the statement ends. */
+const KEYS_A_STATEMENT = 50_000
+
+async function computeKeys(merge: MergeRun, tx: LibraryTx, table: Table): Promise<void> {
+  const sync = merge.sync(table)
+  const update = `update ${sync} as s set nk = ${merge.key(table)} where s.existing_id is null and s.created_at is not null`
+  if (!merge.isSqlite) {
+    await run(tx, update)
+    return
+  }
+  const missing = 's.existing_id is null and s.created_at is not null'
+  for (let after = 0; ; ) {
+    const [last] = await all(
+      tx,
+      `select max(id) as id from (select s.id from ${sync} s where ${missing} and s.id > ${after} order by s.id limit ${KEYS_A_STATEMENT}) x`,
+    )
+    if (last!.id === null) return
+    await run(tx, `${update} and s.id > ${after} and s.id <= ${last!.id}`)
+    after = Number(last!.id)
+  }
+}
+
+const existingParents = (merge: MergeRun, table: Table, column: Column) =>
+  merge.parents(table, column).filter(([, parent]) => merge.isStaged(parent) && merge.state(parent).existing > 0)
+
+/** PostgreSQL writes a changed row anew anyhow, so the whole table is written once, by joins over whole tables. */
+async function rewriteWithExisting(merge: MergeRun, tx: LibraryTx, table: Table, aliases: boolean): Promise<void> {
+  const sync = merge.sync(table)
+  const base = merge.base(table)
+  const found = new Map<string, string>()
+  const joins = [`left join ${base} u on u.uid = s.uid`]
+  if (aliases) {
+    joins.push(`left join uid_aliases a on a.table_name = '${table.name}' and a.remote = s.uid`)
+    joins.push(`left join ${base} v on v.uid = a.local`)
+  }
+  found.set('existing_id', aliases ? 'coalesce(u.id, v.id)' : 'u.id')
+  for (const column of referencesOf(table)) {
+    const parents = existingParents(merge, table, column).map(([code, parent]) => {
+      const alias = `p${joins.length}`
+      const ofType = code === undefined ? '' : ` and s."${column.typeColumn}" = ${literal(code)}`
+      joins.push(`left join ${merge.sync(parent)} ${alias} on ${alias}.id = s."${column.name}"${ofType}`)
+      return `${alias}.existing_id`
+    })
+    if (parents.length > 0) found.set(`existing_${column.name}`, `coalesce(${parents.join(', ')})`)
+  }
+  const names = [...stagedColumns(table).map(({ name }) => name), ...addedColumns(merge, table).map(([name]) => name)]
+  const columns = names.map((name) => `${found.get(name) ?? `s."${name}"`} as "${name}"`)
+  const rewritten = merge.stepTable('rewritten', table)
+  await run(tx, `create unlogged table ${rewritten} as select ${columns.join(', ')} from ${sync} s ${joins.join(' ')}`)
+  await run(tx, `drop table ${sync} cascade`)
+  await run(tx, `alter table ${rewritten} rename to "${merge.staged.syncName(table)}"`)
+  await run(tx, `create unique index "${merge.staged.syncName(table)}_id" on ${sync} (id)`)
+  await run(tx, `analyze ${sync}`)
 }
 
 /** A row that another staged row has by its uid is not this one, even where it still has its natural key. */

@@ -193,7 +193,12 @@ class SqliteAppender implements Appender {
   }
 }
 
-const BOUND: Readonly<Record<BulkColumn['form'], string>> = { text: '?', integer: '?', hex: 'unhex(?)', uid: `unhex(?, '-')` }
+const BOUND: Readonly<Record<BulkColumn['form'], string>> = {
+  text: '?',
+  integer: '?',
+  hex: 'unhex(?)',
+  uid: `unhex(?, '-')`,
+}
 
 /** SQLITE_CONSTRAINT_PRIMARYKEY */
 const isRepeated = (error: unknown): boolean => (error as { errcode?: number }).errcode === 1555
