@@ -2,8 +2,10 @@
 import { headSequence } from '../../library/changes.ts'
 import type { Library } from '../../library/library.ts'
 import { OBJECT_TABLE_BY_CODE, type Table } from '../../library/model.ts'
-import { compileObjectExpression } from '../../library/objectExpressions.ts'
+import { compileObjectExpression, OBJECT_VOCABULARY } from '../../library/objectExpressions.ts'
 import { listObjects } from '../../library/read.ts'
+import { check } from '../../query/check.ts'
+import { parse } from '../../query/parse.ts'
 
 export interface Match {
   readonly table: Table
@@ -43,10 +45,10 @@ export function objectMatches(text: string): ObjectMatches {
 /** Long enough for `today` to be another day. */
 const DAY_AND_MORE = 100_000_000_000
 
-const meaning = (text: string, now: number): string => {
-  const { text: sql, params } = compileObjectExpression(text, now).sql()!
-  return JSON.stringify([sql, params], (_, value) => (typeof value === 'bigint' ? String(value) : value))
-}
+const meaning = (text: string, now: number): string =>
+  JSON.stringify(check(parse(text, 'strict'), text, now, OBJECT_VOCABULARY), (_, value) =>
+    typeof value === 'bigint' ? String(value) : value,
+  )
 
 async function* matches(objects: ReturnType<typeof listObjects>): AsyncGenerator<Match> {
   const custom = OBJECT_TABLE_BY_CODE.get('custom_object')!
