@@ -46,6 +46,7 @@ export interface StoredLink {
   readonly columns: Record<string, string | null>
   readonly createdAt: string
   readonly updatedAt: string
+  readonly sources: StoredSource[]
   readonly attributes: StoredAttribute[]
   readonly comments: StoredObject['comments']
 }
@@ -128,7 +129,7 @@ export async function* linkPages(library: Library, names: Names): AsyncGenerator
     const first = Number(rows[0]!.id)
     last = Number(rows.at(-1)!.id)
     const links = rows.map(linkOf)
-    const byId = new Map(links.map((link) => [link.id, { ...link, sources: [] as StoredSource[] }]))
+    const byId = new Map(links.map((link) => [link.id, link]))
     await addContext(library, 'object_link', first, last, byId, names)
     yield links
     if (rows.length < PAGE) return
@@ -229,6 +230,7 @@ function linkOf(row: Row): StoredLink {
     },
     createdAt: String(row.created_at),
     updatedAt: String(row.updated_at),
+    sources: [],
     attributes: [],
     comments: [],
   }

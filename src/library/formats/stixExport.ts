@@ -245,7 +245,12 @@ function relationshipOf(
         ...description,
         ...ends,
       },
-      { link: true, relationship: columns.relationship ?? null, ...carried },
+      {
+        link: true,
+        relationship: columns.relationship ?? null,
+        ...some('sources', link.sources.map(sourceJson)),
+        ...carried,
+      },
     )
   }
   const rest = columns.stix ? parseJson(columns.stix, 'stix').value : {}

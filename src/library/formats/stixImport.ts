@@ -9,6 +9,7 @@ import {
   type Json,
   type JsonFile,
   type JsonObject,
+  listOf,
   property,
   sameJson,
   textOf,
@@ -55,10 +56,10 @@ export async function stageStix(file: JsonFile, name: string, intake: Intake): P
   const placeOf = (object: Json): string => `${name} line ${file.lineOf(object)}`
   const objects: JsonObject[] = []
   const list = property(bundle, 'objects')
-  for (const object of Array.isArray(list) ? (list as readonly Json[]) : []) {
+  for (const [i, object] of listOf(list).entries()) {
     const fault = faultOf(object) ?? file.faultOf(object)
     if (fault === undefined) objects.push(object as JsonObject)
-    else intake.refuse(placeOf(object), 'form', fault, object)
+    else intake.refuse(isObject(object) ? placeOf(object) : `${name} objects[${i}]`, 'form', fault, object)
   }
   if (property(bundle, 'type') === 'bundle') stageBundle(bundle, intake)
   await stageObjects(objects, placeOf, intake)
@@ -87,7 +88,7 @@ export async function stageObjects(
       continue
     }
     try {
-      const ref = stageObject(object, markings, intake)
+      const ref = stageObject(object, markings, intake, waiting)
       refs.set(object.id as string, ref)
       for (const [name, id] of embeddedReferences(object)) {
         wanted.add(id)
@@ -127,8 +128,7 @@ export async function stageObjects(
 const MAX_OBJECT_BYTES = 8 * 1024 * 1024
 
 const objectsOf = (bundle: JsonObject): JsonObject[] => {
-  const list = property(bundle, 'objects')
-  return (Array.isArray(list) ? (list as readonly Json[]) : []).filter(isObject)
+  return listOf(property(bundle, 'objects')).filter(isObject)
 }
 
 /** Why a member of a bundle is no object of STIX. */
@@ -174,15 +174,24 @@ const modifiedOf = (object: JsonObject): number =>
 function stageBundle(bundle: JsonObject, intake: Intake): void {
   const own = Object.fromEntries(Object.entries(bundle).filter(([name]) => name !== 'objects'))
   const claim = intake.claim()
-  intake.staged.add({
+  const { staged } = intake
+  staged.add({
     code: BUNDLE_CODE,
     uid: derivedUid('stix bundle', intake.source),
     columns: { value: intake.source, stix: canonicalJson(own) },
     sources: [claim],
   })
+  // It is not one of the bundle's objects.
+  staged.objects -= 1
 }
 
-function stageObject(given: JsonObject, markings: ReadonlyMap<string, TlpName>, intake: Intake): ObjectRef {
+/** `later`: what is made from the object, which must not come before what the bundle itself says of the same thing. */
+function stageObject(
+  given: JsonObject,
+  markings: ReadonlyMap<string, TlpName>,
+  intake: Intake,
+  later: (() => void)[],
+): ObjectRef {
   const { object, extension } = takeExtension(given)
   const tlp = tlpOf(object, markings)
   const claim = intake.claim(tlp, microseconds(property(object, 'created')))
@@ -208,7 +217,7 @@ function stageObject(given: JsonObject, markings: ReadonlyMap<string, TlpName>, 
     comments: extension?.comments,
     tags: [...derived.tags, ...(extension?.tags ?? [])],
   })
-  stageIndicators(object, ref, claim, intake)
+  later.push(() => stageIndicators(object, ref, claim, intake))
   return ref
 }
 

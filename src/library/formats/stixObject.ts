@@ -106,8 +106,13 @@ export function titleOf(object: JsonObject): string {
     if (text) return text
   }
   const definition = property(object, 'definition')
-  const words = isObject(definition) ? Object.values(definition).find((value) => typeof value === 'string') : undefined
-  const text = storable(textOf(words), 500)
+  // In an order that canonical JSON keeps: the same title is found again from what is stored.
+  const words = isObject(definition)
+    ? Object.keys(definition)
+        .sort()
+        .map((name) => textOf(definition[name]))
+    : []
+  const text = storable(words.find(Boolean), 500)
   return text ? text : (object.id as string)
 }
 
