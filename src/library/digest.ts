@@ -31,6 +31,8 @@ export const COMPARED_TABLES: readonly Table[] = TABLES.filter(({ kind }) => kin
 
 export async function stateDigest({ database }: Library): Promise<StateDigest> {
   return await database.read(async (tx) => {
+    // Compiling a statement of dozens of subqueries would take longer than running it.
+    if (database.dialect === 'postgres') await sql`set local jit = off`.execute(tx)
     const seq = await headSequence(tx)
     const unseen = await unseenChanges(tx)
     const tables: Record<string, TableDigest> = {}
@@ -70,6 +72,7 @@ export async function* stateKeys({ database }: Library, table: Table): AsyncGene
 // --- internal ---
 
 const PAGE = 5000
+const WORDS = [0, 1, 2, 3] as const
 /** SQLite computes without a pause, and keeps what it gives to a function until the statement ends. */
 const ROWS_AT_ONCE = 50_000
 
@@ -86,20 +89,11 @@ async function tableDigest(
   const words = new Float64Array(8)
   let rows = 0
   if (dialect === 'postgres') {
-    const digest = keyOfPartsSql(dialect, table.name, parts)
-    const sums = Array.from(
-      { length: 8 },
-      (_, i) => `sum(('x' || substr(h, ${i * 8 + 1}, 8))::bit(32)::bigint)::text as w${i}`,
-    )
-    // OFFSET keeps the planner from computing the digest once for each of the eight words.
-    const query = `select count(*) as n, ${sums.join(', ')}
-      from (select encode(${digest}, 'hex') as h from ${from} ${joins} where ${where} offset 0) x`
+    const query = postgresDigestSql(table, unseen)
     const found = (await sql.raw<Record<string, string>>(query).execute(tx)).rows[0]!
     rows = Number(found.n)
     if (rows === 0) return { rows, digest: wordsText(words) }
-    const total = Array.from({ length: 8 }, (_, i) => BigInt(found[`w${i}`]!)).reduce(
-      (sum, word) => (sum << 32n) + word,
-    )
+    const total = WORDS.reduce((sum, i) => (sum << 64n) + wordOf(found, i), 0n)
     return { rows, digest: BigInt.asUintN(256, total).toString(16).padStart(64, '0') }
   }
   const bounds = await sql
@@ -116,6 +110,24 @@ async function tableDigest(
   }
   return { rows, digest: wordsText(words) }
 }
+
+/**
+ * Rows, and for each of the four words of their digests its sum as a signed number and how often it was negative.
+ * OFFSET keeps the planner from computing digest and words anew for each sum.
+ */
+function postgresDigestSql(table: Table, unseen: readonly number[]): string {
+  const { joins, parts } = comparedParts('postgres', table)
+  const { from, where } = liveRowsSql(table, unseen)
+  const digest = keyOfPartsSql('postgres', table.name, parts)
+  const words = WORDS.map((i) => `('x' || substr(h, ${i * 16 + 1}, 16))::bit(64)::bigint as v${i}`)
+  const sums = WORDS.map((i) => `sum(v${i})::text as w${i}, count(*) filter (where v${i} < 0) as n${i}`)
+  return `select count(*) as n, ${sums.join(', ')} from (select ${words.join(', ')}
+    from (select encode(${digest}, 'hex') as h from ${from} ${joins} where ${where} offset 0) x offset 0) y`
+}
+
+/** A negative word is 2^64 less than the word. */
+const wordOf = (found: Readonly<Record<string, string>>, i: number): bigint =>
+  BigInt(found[`w${i}`]!) + (BigInt(found[`n${i}`]!) << 64n)
 
 /** `nk`, then the compared columns that it does not hold already; of a reference the referenced row's `nk`. */
 function comparedParts(dialect: DialectName, table: Table): { joins: string; parts: readonly KeyPart[] } {
