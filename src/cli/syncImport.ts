@@ -147,6 +147,12 @@ function printSummary(io: Io, summary: SyncImportSummary): void {
       io.print(`  ${table} ${printable(name, 60)} ${field}: ${sides}; ${decision} (${reason})`)
     }
     if (summary.conflict_count > MOST_CONFLICTS) io.print('  … all of them are in the report')
+    for (const { table, name, field, local, incoming } of summary.differences.slice(0, MOST_CONFLICTS))
+      io.print(
+        `  ${table} ${printable(name, 60)} ${field}: ${printable(local ?? '(none)', 60)} -> ${printable(incoming ?? '(none)', 60)}`,
+      )
+    if (summary.difference_count > MOST_CONFLICTS)
+      io.print(`  … ${summary.difference_count} fields would change; they are in the report`)
     if (blobs.missing > 0) io.print(`${countText(blobs.missing, 'file')} came without content.`)
     if (state?.identical) io.print(`Identical with the source as of this bundle: ${state.digest}`)
     for (const { table, why } of state?.different ?? []) io.print(`${table} differs from the source: ${why}.`)

@@ -10,10 +10,11 @@ import { TABLES, type Table } from '../model.ts'
 import type { LibraryTx } from '../schema.ts'
 import { type Applied, apply } from './apply.ts'
 import { compareTable, exists, prepareComparison } from './compare.ts'
+import { tellDifferences } from './differences.ts'
 import { findGone } from './gone.ts'
 import { insertTable } from './insert.ts'
 import { count, lookAround, MergeRun } from './mergeRun.ts'
-import type { Conflict, MergePolicy, MergeProgress, MergeReport, TableReport } from './policy.ts'
+import type { Conflict, Difference, MergePolicy, MergeProgress, MergeReport, TableReport } from './policy.ts'
 import { resolveAll } from './resolve.ts'
 import { StagedRun, type Staging } from './staging.ts'
 
@@ -23,6 +24,8 @@ export interface MergeOptions {
   readonly onProgress?: (progress: MergeProgress) => void
   /** Told of every conflict. */
   readonly onConflict?: (conflict: Conflict) => void
+  /** In a dry run: told of every field that would change. */
+  readonly onDifference?: (difference: Difference) => void
   /** In the last transaction, before the run becomes visible; may be called again when the database asks for it. */
   readonly beforePublish?: (tx: LibraryTx, report: MergeReport) => Promise<void>
   readonly signal?: AbortSignal
@@ -69,6 +72,7 @@ export async function merge(
   if (dryRun) {
     const report = await reportOf(run, run.db, await preview(run, gone), new Map())
     await tellConflicts(run, run.db, options)
+    if (options.onDifference) await tellDifferences(run, run.db, options.onDifference)
     await staged.drop()
     return report
   }

@@ -31,6 +31,9 @@ export interface Conflict {
     | 'taken by another row'
 }
 
+/** A field that a dry run would change; `deleted_at` of a row that would go. */
+export type Difference = Pick<Conflict, 'table' | 'uid' | 'name' | 'field' | 'local' | 'incoming'>
+
 /** Counts of rows by table. */
 export interface TableReport {
   readonly table: string

@@ -11,7 +11,7 @@ import { headSequence } from '../../library/changes.ts'
 import { type StateDigest, stateDigest } from '../../library/digest.ts'
 import type { Library } from '../../library/library.ts'
 import { merge } from '../../library/merge/merge.ts'
-import type { Conflict, MergePolicy, MergeReport } from '../../library/merge/policy.ts'
+import type { Conflict, Difference, MergePolicy, MergeReport } from '../../library/merge/policy.ts'
 import { openStaging, type StagedRun, sweepStaging } from '../../library/merge/staging.ts'
 import type { LibraryTx } from '../../library/schema.ts'
 import type { Lock } from '../../platform/database/locks.ts'
@@ -66,6 +66,8 @@ export interface ImportRequest {
   readonly options?: Readonly<Record<string, unknown>>
   readonly signal?: AbortSignal
   readonly onProgress?: (progress: ImportProgress) => void
+  /** In a dry run: every field that would change; the summary has the first 10,000. */
+  readonly onDifference?: (difference: Difference) => void
   /** Every conflict; the summary has the first 10,000. */
   readonly onConflict?: (conflict: Conflict) => void
 }
@@ -200,6 +202,11 @@ async function takeIn(work: Work, bundle: Bundle, admission: Admission, trusted:
           progress(now.step, now.done, now.total, now.table)
         },
         onConflict: request.onConflict,
+        onDifference(difference) {
+          summary.difference_count += 1
+          if (summary.differences.length < KEPT_DIFFERENCES) summary.differences.push(difference)
+          request.onDifference?.(difference)
+        },
         ...(run && { beforePublish: record }),
       })
     }
@@ -224,6 +231,8 @@ async function takeIn(work: Work, bundle: Bundle, admission: Admission, trusted:
     summary.state = await compareState(library, manifest.tables)
   }
 }
+
+const KEPT_DIFFERENCES = 10_000
 
 const NOTHING_DONE: MergeReport = { tables: [], conflictCount: 0, conflicts: [], change: 0 }
 
@@ -416,6 +425,8 @@ function newSummary(path: string, request: ImportRequest): ImportSummary {
     totals: { staged: 0, inserted: 0, updated: 0, deleted: 0, kept: 0, quarantined: 0 },
     conflict_count: 0,
     conflicts: [],
+    difference_count: 0,
+    differences: [],
     blobs: { stored: 0, present: 0, missing: 0, missing_names: [] },
     owners: [],
     steps: [],
@@ -450,6 +461,7 @@ function countRows(summary: ImportSummary, report: MergeReport): void {
 /** The part of the report that goes into the record: counts and measures (P34, P44), not every conflict. */
 function recordOf({
   options: _,
+  differences: ____,
   conflicts: __,
   error: ___,
   ...summary

@@ -126,6 +126,15 @@ export function reportLines(summary: ImportSummary): string[] {
     )
     if (summary.conflict_count > rows.length) lines.push(`  … the JSON report has ${summary.conflicts.length} of them`)
   }
+  if (summary.difference_count > 0) {
+    lines.push('', `Fields that would change: ${summary.difference_count}`)
+    const rows = summary.differences
+      .slice(0, MOST_CONFLICTS)
+      .map((d) => [d.table, safe(d.name, 60), d.field, safe(d.local ?? '(none)', 60), safe(d.incoming ?? '(none)', 60)])
+    lines.push(...textTable(['table', 'row', 'field', 'here', 'incoming'], rows, WIDTH).map((text) => `  ${text}`))
+    if (summary.difference_count > rows.length)
+      lines.push(`  … the JSON report has ${summary.differences.length} of them`)
+  }
   if (state) {
     lines.push('', 'State')
     if (state.identical) lines.push(`  identical with the source as of this bundle: ${state.digest}`)

@@ -1,6 +1,6 @@
 /** What an import came to, and how far it is. It is the report's JSON form too. */
 import type { ColdtrailError } from '../../core/errors.ts'
-import type { Conflict, TableReport } from '../../library/merge/policy.ts'
+import type { Conflict, Difference, TableReport } from '../../library/merge/policy.ts'
 import type { BundleKind } from '../bundle/manifest.ts'
 import type { BundleName } from './admission.ts'
 
@@ -66,6 +66,9 @@ export interface ImportSummary {
   totals: { staged: number; inserted: number; updated: number; deleted: number; kept: number; quarantined: number }
   conflict_count: number
   conflicts: readonly Conflict[]
+  /** Of a dry run: fields that would change. */
+  difference_count: number
+  differences: Difference[]
   /** Contents of attachments: taken in, here before, and the stubs whose content did not come. */
   blobs: { stored: number; present: number; missing: number; missing_names: string[] }
   owners: OwnerNote[]

@@ -297,6 +297,10 @@ for (const dialect of DIALECTS) {
         assert.deepEqual(await listRuns(library), [])
         assert.equal(library.blobs.size(Buffer.from(sha256Hex(SECRET), 'hex')), undefined)
         assert.ok(dry.conflict_count > 0)
+        assert.deepEqual(
+          dry.differences.map(({ table, name, field, local, incoming }) => [table, name, field, local, incoming]),
+          [['indicators', 'evil.example', 'status_id', null, 'Active']],
+        )
         const real = await importFile(library, file)
         assert.equal(real.error, undefined)
         assert.deepEqual(dry.totals, real.totals)

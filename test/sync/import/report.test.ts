@@ -48,6 +48,8 @@ const SUMMARY: ImportSummary = {
       reason: 'edited here',
     },
   ],
+  difference_count: 1,
+  differences: [{ table: 'adversaries', uid: '', name: 'Bear', field: 'description', local: null, incoming: '-1' }],
   blobs: { stored: 1, present: 2, missing: 1, missing_names: ['-report.pdf'] },
   owners: [{ object: 'Case 7', field: 'creator_source_id', owner: 'carol', instead_of: 'alice' }],
   state: {
@@ -91,6 +93,8 @@ test('P34, S6: the text has counts, decisions and measures; formulas and control
     'Case 7: creator_source_id carol (instead of alice)',
     'indicators differs: 1 row was edited here',
     'verify          0.500 s',
+    'Fields that would change: 1',
+    "Bear  description  (none)  '-1",
   ])
     assert.ok(text.includes(expected), `${expected} is in\n${text}`)
   assert.ok(!text.includes('\u001b'))
