@@ -3,11 +3,13 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { sql } from 'kysely'
 import { newChange, publish } from '../../src/library/changes.ts'
 import { stateDigest, stateKeys } from '../../src/library/digest.ts'
 import { addHex, carry, wordsText } from '../../src/library/digestSum.ts'
+import { isReference, naturalKeySql, textFormSql } from '../../src/library/identity.ts'
 import type { Library } from '../../src/library/library.ts'
-import { TABLE_BY_NAME } from '../../src/library/model.ts'
+import { OBJECT_TABLE_BY_CODE, TABLE_BY_NAME, TABLES } from '../../src/library/model.ts'
 import { DIALECTS, withFreshLibrary } from '../support/freshLibrary.ts'
 import { type PutRow, putRows, type Values } from '../support/libraryRows.ts'
 
@@ -164,6 +166,31 @@ for (const dialect of DIALECTS) {
       await library.database.write((tx) => publish(tx, change))
       assert.equal((await stateDigest(library)).tables.tags!.rows, 3)
       assert.equal((await stateDigest(library)).seq, first.seq + 1)
+    })
+  })
+
+  test(`SQL computes from the columns of every row the natural key that JavaScript computed (${dialect})`, async () => {
+    await withFreshLibrary(dialect, async (library) => {
+      await fill(library)
+      const { db } = library.database
+      let compared = 0
+      for (const table of TABLES) {
+        const key = naturalKeySql(dialect, table, (column) => {
+          const of = `t."${column.name}"`
+          if (!isReference(column)) return textFormSql(dialect, column, of)
+          if (column.references) return `(select nk from ${column.references} r where r.id = ${of})`
+          const cases = [...OBJECT_TABLE_BY_CODE].map(
+            ([code, { name }]) => `when '${code}' then (select nk from ${name} r where r.id = ${of})`,
+          )
+          return `case t."${column.typeColumn}" ${cases.join(' ')} end`
+        })
+        const { rows } = await sql
+          .raw<{ nk: Uint8Array; key: Uint8Array }>(`select t.nk, ${key} as key from ${table.name} t`)
+          .execute(db)
+        for (const { nk, key } of rows) assert.deepEqual(Buffer.from(key), Buffer.from(nk), table.name)
+        compared += rows.length
+      }
+      assert.ok(compared > 100)
     })
   })
 
