@@ -1,13 +1,14 @@
 /**
  * The foreman: keeps a number of worker processes alive and busy. It knows nothing of the work: the job says what to do
  * next (`next`), takes results, answers questions, and decides what becomes of the tasks of a worker that died.
- * Supervised: death (any signal or exit), memory (RSS watch), silence (task timeout); a dead worker is replaced, with
- * growing pauses when it dies without having finished anything.
+ * Supervised: death (any signal or exit), memory (RSS watch, and prlimit where there is one), silence (task timeout, and
+ * one for the start); a dead worker is replaced, with growing pauses when it dies without having finished anything.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { asColdtrailError, ColdtrailError } from '../core/errors.ts'
+import { dataLimited } from './dataLimit.ts'
 import { type FromWorker, packError, type ToWorker, unpackError } from './messages.ts'
 
 /** The job's part. Calls come one at a time, none before the constructor of Foreman has returned. */
@@ -31,6 +32,8 @@ export interface Death<Task> {
   readonly tasks: readonly Task[]
   /** For people: `killed by SIGKILL`, `exceeded its memory limit of …`, `exit status 1: …`. */
   readonly reason: string
+  /** `memory` and `silence`: we killed it for that. */
+  readonly cause: 'died' | 'memory' | 'silence'
 }
 
 export interface ForemanOptions {
@@ -38,16 +41,22 @@ export interface ForemanOptions {
   /** Plain data for every worker's `start`. */
   readonly init: unknown
   readonly workers: number
-  /** Resident bytes above which a worker is killed; 0 = no limit. */
+  /**
+   * Resident bytes above which a worker is killed; 0 = no limit. Where there is `prlimit`, the system refuses what is
+   * taken faster than the watch can see it.
+   */
   readonly memoryBytes?: number
   /** A worker with tasks from which no result, question or report came for so long is killed; 0 = never. */
   readonly timeoutMilliseconds?: number
+  /** A worker that is not ready so long after its start is killed; default a minute. */
+  readonly startMilliseconds?: number
 }
 
 export interface WorkerStatus {
   readonly worker: number
   readonly pid: number | undefined
-  readonly state: 'starting' | 'idle' | 'busy' | 'stopping' | 'dead'
+  /** `killed`: by us, for its memory or its silence; it is not gone yet. */
+  readonly state: 'starting' | 'idle' | 'busy' | 'stopping' | 'killed' | 'dead'
   readonly tasks: number
   readonly rss: number
   readonly cpuMicroseconds: number
@@ -94,7 +103,10 @@ export class Foreman<Task> {
     }))
   }
 
-  /** Ends all workers: asked first, then SIGTERM, then SIGKILL. Afterwards no duty is called any more. */
+  /**
+   * Ends all workers: asked first, then SIGTERM, then SIGKILL. Afterwards no duty is called any more. A process that the
+   * kernel does not let go, however it is told, is left to it: it holds nothing of ours.
+   */
   async stop({ askMilliseconds = 10_000, termMilliseconds = 2_000 } = {}): Promise<void> {
     this.stopping = true
     clearInterval(this.watch)
@@ -103,11 +115,14 @@ export class Foreman<Task> {
         clearTimeout(worker.restart)
         const { process } = worker
         if (!process) return
-        const ended = new Promise<void>((resolve) => process.once('close', () => resolve()))
+        const { promise: ended, resolve } = Promise.withResolvers<void>()
+        process.once('close', () => resolve())
         this.send(worker, { kind: 'stop' })
+        const killed = askMilliseconds + termMilliseconds
         const timers = [
           setTimeout(() => process.kill('SIGTERM'), askMilliseconds),
-          setTimeout(() => process.kill('SIGKILL'), askMilliseconds + termMilliseconds),
+          setTimeout(() => process.kill('SIGKILL'), killed),
+          setTimeout(resolve, killed + LETTING_GO_MILLISECONDS),
         ]
         await ended
         timers.forEach(clearTimeout)
@@ -120,7 +135,7 @@ export class Foreman<Task> {
   private start(worker: Worker<Task>): void {
     const child = fork(fileURLToPath(this.options.module), [], {
       serialization: 'advanced',
-      execArgv: ['--disable-warning=ExperimentalWarning'],
+      ...dataLimited(this.options.memoryBytes ?? 0, ['--disable-warning=ExperimentalWarning']),
       // A worker's output is no output of ours: what it writes belongs to the reason of its death.
       stdio: ['inherit', 'pipe', 'pipe', 'ipc'],
     })
@@ -136,6 +151,13 @@ export class Foreman<Task> {
     child.on('error', (error) => keep(error.message))
     child.on('message', (message) => this.receive(worker, child, message as FromWorker))
     child.once('close', (code, signal) => this.bury(worker, code, signal))
+    // `close` waits for the ends of its output, which something that it started may still hold.
+    child.once('exit', () => {
+      setTimeout(() => {
+        child.stdout!.destroy()
+        child.stderr!.destroy()
+      }, LETTING_GO_MILLISECONDS).unref()
+    })
     this.send(worker, { kind: 'start', init: this.options.init })
   }
 
@@ -149,6 +171,12 @@ export class Foreman<Task> {
     if (message.kind === 'beat') {
       worker.rss = message.rss
       worker.cpu = message.cpu
+      return
+    }
+    if (message.kind === 'exhausted') {
+      const limit = this.options.memoryBytes ? `; its limit is ${mebibytes(this.options.memoryBytes)}` : ''
+      worker.condemned ??= { cause: 'memory', reason: `it was refused more memory (${message.reason})${limit}` }
+      from.kill('SIGKILL')
       return
     }
     worker.lastActivity = Date.now()
@@ -197,16 +225,18 @@ export class Foreman<Task> {
   }
 
   private supervise(): void {
-    const { memoryBytes = 0, timeoutMilliseconds = 0 } = this.options
+    const { memoryBytes = 0, timeoutMilliseconds = 0, startMilliseconds = START_MILLISECONDS } = this.options
     for (const worker of this.workers) {
       const { process } = worker
       if (!process?.pid) continue
       worker.rss = residentBytes(process.pid) ?? worker.rss
       const silent = Date.now() - worker.lastActivity
-      if (memoryBytes > 0 && worker.rss > memoryBytes)
-        worker.condemned = `it used ${mebibytes(worker.rss)} of memory, more than its limit of ${mebibytes(memoryBytes)}`
-      else if (timeoutMilliseconds > 0 && worker.tasks.size > 0 && silent > timeoutMilliseconds)
-        worker.condemned = `nothing was heard of it for ${Math.round(silent / 1000)} s`
+      const patience = worker.ready ? (worker.tasks.size > 0 ? timeoutMilliseconds : 0) : startMilliseconds
+      if (memoryBytes > 0 && worker.rss > memoryBytes) {
+        const reason = `it used ${mebibytes(worker.rss)} of memory, more than its limit of ${mebibytes(memoryBytes)}`
+        worker.condemned ??= { cause: 'memory', reason }
+      } else if (patience > 0 && silent > patience)
+        worker.condemned ??= { cause: 'silence', reason: `nothing was heard of it for ${(silent / 1000).toFixed(1)} s` }
       if (worker.condemned) process.kill('SIGKILL')
     }
   }
@@ -216,15 +246,19 @@ export class Foreman<Task> {
     const lines = worker.output.trim().split('\n')
     const said = lines.find((line) => /error/i.test(line)) ?? lines.at(-1)
     const cause = signal ? `it was killed by ${signal}` : `it ended with status ${code}`
-    const reason = worker.condemned ?? (said ? `${cause}: ${said.trim()}` : cause)
+    const death = {
+      cause: OUT_OF_MEMORY.test(worker.output) ? 'memory' : 'died',
+      reason: said ? `${cause}: ${said.trim()}` : cause,
+      ...worker.condemned,
+    } as const
     const started = worker.ready
     Object.assign(worker, { process: undefined, ready: false, condemned: undefined, rss: 0 })
     worker.tasks.clear()
     if (this.stopping) return
     worker.deathsInARow++
-    this.duties.died({ worker: worker.number, tasks, reason })
+    this.duties.died({ worker: worker.number, tasks, ...death })
     if (!started && worker.deathsInARow >= MAX_FAILED_STARTS) {
-      this.duties.hopeless(new ColdtrailError('E_WORKER_START', { reason }))
+      this.duties.hopeless(new ColdtrailError('E_WORKER_START', { reason: death.reason }))
       return
     }
     const pause = Math.min(100 * 2 ** (worker.deathsInARow - 1), MAX_PAUSE_MILLISECONDS)
@@ -239,13 +273,17 @@ const WATCH_MILLISECONDS = 100
 const MAX_PAUSE_MILLISECONDS = 10_000
 const MAX_FAILED_STARTS = 3
 const OUTPUT_CHARACTERS = 4_096
+/** What V8 and the C++ library say at their end. */
+const OUT_OF_MEMORY = /heap out of memory|Allocation failed|std::bad_alloc|Cannot allocate memory/
+const START_MILLISECONDS = 60_000
+const LETTING_GO_MILLISECONDS = 2_000
 
 interface Worker<Task> {
   readonly number: number
   process: ChildProcess | undefined
   ready: boolean
   /** Why it is being killed, when we do it. */
-  condemned: string | undefined
+  condemned: Pick<Death<Task>, 'cause' | 'reason'> | undefined
   readonly tasks: Map<number, Task>
   given: number
   rss: number
@@ -278,6 +316,7 @@ function newWorker<Task>(number: number): Worker<Task> {
 function stateOf(worker: Worker<unknown>, stopping: boolean): WorkerStatus['state'] {
   if (!worker.process) return 'dead'
   if (stopping) return 'stopping'
+  if (worker.condemned) return 'killed'
   if (!worker.ready) return 'starting'
   return worker.tasks.size > 0 ? 'busy' : 'idle'
 }

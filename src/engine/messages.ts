@@ -15,6 +15,8 @@ export type FromWorker =
   | { readonly kind: 'failed'; readonly id: number; readonly error: PackedError }
   | { readonly kind: 'ask'; readonly id: number; readonly question: unknown }
   | { readonly kind: 'report'; readonly report: unknown }
+  /** The system refused it more memory. */
+  | { readonly kind: 'exhausted'; readonly reason: string }
   /** Sent twice a second while the worker is not deep in work; `rss` in bytes, `cpu` in microseconds. */
   | { readonly kind: 'beat'; readonly rss: number; readonly cpu: number }
 

@@ -2,6 +2,7 @@
  * The worker's side of the engine. A worker module calls `serve` once; it is started by a Foreman and ends with it:
  * when the foreman's process is gone, however that came about, the worker exits.
  */
+import { Worker } from 'node:worker_threads'
 import { type FromWorker, packError, type ToWorker, unpackError } from './messages.ts'
 
 /** The worker's way back to its foreman. */
@@ -41,7 +42,8 @@ export function serve<Init, Task>(start: (init: Init, link: Link) => Promise<Ser
     try {
       send({ kind: 'done', id, result: await service!.run(task) })
     } catch (error) {
-      send({ kind: 'failed', id, error: packError(error) })
+      if (isRefusedMemory(error)) send({ kind: 'exhausted', reason: (error as Error).message })
+      else send({ kind: 'failed', id, error: packError(error) })
     }
   }
   const settle = (id: number): { resolve(value: unknown): void; reject(error: Error): void } => {
@@ -70,6 +72,8 @@ export function serve<Init, Task>(start: (init: Init, link: Link) => Promise<Ser
   }
   process.on('message', (message) => void handle(message as ToWorker))
   process.on('disconnect', () => process.exit(1))
+  // A thread of its own sees that the foreman is gone where this one never comes up for air.
+  new Worker(ORPHAN_WATCH, { eval: true }).unref()
   // A terminal sends Ctrl-C to the whole group: the foreman alone decides what becomes of its workers.
   process.on('SIGINT', () => undefined)
   setInterval(() => {
@@ -81,3 +85,14 @@ export function serve<Init, Task>(start: (init: Init, link: Link) => Promise<Ser
 // --- internal ---
 
 const BEAT_MILLISECONDS = 500
+const ORPHAN_WATCH = `const parent = process.ppid
+setInterval(() => process.ppid === parent || process.kill(process.pid, 'SIGKILL'), 1000)`
+
+/** What it holds already is not given back by a task that fails, so the worker ends. */
+function isRefusedMemory(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    ((error as NodeJS.ErrnoException).code === 'ERR_MEMORY_ALLOCATION_FAILED' ||
+      /^(Array buffer allocation failed|Failed to allocate memory|std::bad_alloc)/.test(error.message))
+  )
+}

@@ -96,6 +96,7 @@ test('a killed worker gives its tasks back in order and is replaced', async () =
     worker: 0,
     tasks: [{ do: 'hang' }, { do: 'block' }],
     reason: 'it was killed by SIGKILL',
+    cause: 'died',
   })
   job.queue.push({ do: 'double', value: 20 })
   await job.until(() => job.results.length === 2)
@@ -115,7 +116,8 @@ test('a worker that crashes says why', async () => {
 test('a worker over its memory limit is killed, though it never comes up for air', async () => {
   const job = new Job([{ do: 'grow' }], { memoryBytes: 400 * 2 ** 20 })
   const foreman = await job.until(() => job.deaths.length === 1)
-  assert.match(job.deaths[0]!.reason, /more than its limit of 400 MiB/)
+  assert.match(job.deaths[0]!.reason, /limit(?: of| is) 400 MiB/)
+  assert.equal(job.deaths[0]!.cause, 'memory')
   await foreman.stop()
 })
 
