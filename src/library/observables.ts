@@ -29,7 +29,7 @@ export interface TypedIndicator {
 /** What a line of a plain list is, with its canonical form; takes defanged text. Undefined when it is none of these. */
 export function indicatorTypeOf(text: string): TypedIndicator | undefined {
   const given = text.trim()
-  for (const type of ['CVE', 'CIDR Block'] as const) {
+  for (const type of ['CVE', 'CIDR Block', 'SHA-384'] as const) {
     const value = FORMS.get(type)!(given)
     if (value !== undefined) return { type, value }
   }

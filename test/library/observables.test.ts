@@ -88,6 +88,7 @@ test('lines of plain lists are told apart', () => {
     ['D41D8CD98F00B204E9800998ECF8427E', 'MD5', 'd41d8cd98f00b204e9800998ecf8427e'],
     ['a'.repeat(64), 'SHA-256', 'a'.repeat(64)],
     ['cve-2021-44228', 'CVE', 'CVE-2021-44228'],
+    ['AB'.repeat(48), 'SHA-384', 'ab'.repeat(48)],
     ['AKIAIOSFODNN7EXAMPLE', 'String', 'AKIAIOSFODNN7EXAMPLE'],
   ] as const)
     assert.deepEqual(indicatorTypeOf(line), { type, value })

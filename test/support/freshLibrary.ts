@@ -12,9 +12,9 @@ let schemas = 0
 
 /** Options of a new data directory (the caller removes it) and a schema of its own. */
 export async function freshLibrary(dialect: Dialect): Promise<LibraryOptions> {
+  const url = dialect === 'postgres' ? { url: await postgresUrl() } : {}
   const dataDir = mkdtempSync(join(tmpdir(), 'coldtrail-library-'))
-  const schema = `l${++schemas}_${process.pid}`
-  return dialect === 'sqlite' ? { dataDir, schema } : { dataDir, schema, url: await postgresUrl() }
+  return { dataDir, schema: `l${++schemas}_${process.pid}`, ...url }
 }
 
 /** Opens a new library for the action and removes it, whatever came of it. */
