@@ -2,13 +2,13 @@
 import { ColdtrailError } from '../core/errors.ts'
 import { claimOf, codeNamed, type ObjectFields, readVocabulary } from './formats/fields.ts'
 import { IMPORT_POLICY, newRun } from './formats/importRun.ts'
-import { parseUid, uidRange, uidText } from './identity.ts'
+import { uidRange, uidText } from './identity.ts'
 import type { Library } from './library.ts'
 import { merge } from './merge/merge.ts'
 import { openStaging } from './merge/staging.ts'
 import { TABLE_BY_NAME } from './model.ts'
 import { type LibraryObject, showObject } from './read.ts'
-import { StagedObjects } from './stagedObjects.ts'
+import { type ObjectClaim, StagedObjects } from './stagedObjects.ts'
 
 export interface NewObject extends Omit<ObjectFields, 'sources'> {
   readonly source?: string
@@ -45,7 +45,7 @@ export async function addObject(
     const isNew = own.some(({ table, inserted }) => table === ref.table.name && inserted > 0)
     const isChanged = own.some(({ inserted, updated }) => inserted + updated > 0)
     return {
-      uid: await localUid(library, ref.table.name, uid),
+      uid: await localUid(library, uid, claim),
       outcome: isNew ? 'added' : isChanged ? 'changed' : 'unchanged',
     }
   } finally {
@@ -105,13 +105,15 @@ async function codeOf(library: Library, given: string): Promise<string> {
   }
 }
 
-/** The uid under which the library keeps what was staged under another: it knew the object already. */
-async function localUid({ database: { db } }: Library, table: string, uid: string): Promise<string> {
-  const alias = await db
-    .selectFrom('uid_aliases')
-    .select('local')
-    .where('table_name', '=', table)
-    .where('remote', '=', parseUid(uid)!)
-    .executeTakeFirst()
-  return alias ? uidText(alias.local as Uint8Array) : uid
+/** The uid of what was staged under another one: the library had the object already. */
+async function localUid(library: Library, uid: string, claim: ObjectClaim): Promise<string> {
+  if ((await showObject(library, uid)).length > 0) return uid
+  const { value, name, title } = claim.columns
+  const known = (await showObject(library, value ?? name ?? title ?? '')).find(
+    (one) =>
+      one.object === claim.code &&
+      (claim.code !== 'indicator' || one.type === claim.type) &&
+      one.stixId === (claim.columns.stix_id ?? null),
+  )
+  return known?.uid ?? uid
 }

@@ -131,7 +131,7 @@ class Event {
     for (const object of objects) this.#references(object as JsonObject)
     for (const report of listOf(property(event, 'EventReport'))) this.#report(report)
     for (const proposal of listOf(property(event, 'ShadowAttribute')))
-      this.#refuse('type', 'a proposal is not taken before it was accepted', 'Attribute', proposal)
+      this.#refuse('type', 'a proposal is not taken before it was accepted', 'ShadowAttribute', proposal)
   }
 
   #claim(part: JsonObject): SourceClaim {

@@ -22,7 +22,7 @@ export function indicatorsOfPattern(pattern: string): PatternIndicator[] {
       if (upper === 'NOT') negated = true
       else if (!['IN', 'ISSUBSET', '='].includes(upper) && text.includes(':')) {
         path = text
-        negated = false
+        negated = tokens[i - 1]?.text.toUpperCase() === 'NOT'
       }
       continue
     }
