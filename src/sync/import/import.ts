@@ -185,7 +185,7 @@ async function takeIn(work: Work, bundle: Bundle, admission: Admission, trusted:
   const staging = isIdle ? undefined : await enter(work, bundle, plan)
   let report = NOTHING_DONE
   try {
-    const loading = { bundle, staging, plan, owners, blobs: library.blobs, summary, onRows, signal }
+    const loading = { bundle, staging, plan, owners, library, summary, onRows, signal }
     await loadShards(loading)
     summary.owners = owners.notes
     await run?.note({ report: { loaded: true } })

@@ -5,6 +5,8 @@
 import { csvRecords } from '../../core/csv.ts'
 import { ColdtrailError } from '../../core/errors.ts'
 import type { BlobStore } from '../../library/blobs.ts'
+import { parseUid, uidText } from '../../library/identity.ts'
+import type { Library } from '../../library/library.ts'
 import type { StagedRow, Staging, Tombstone } from '../../library/merge/staging.ts'
 import { dumpColumns, TABLE_BY_NAME, type Table } from '../../library/model.ts'
 import type { Bundle } from '../bundle/bundleReader.ts'
@@ -19,7 +21,7 @@ export interface LoadWork {
   readonly staging: Staging | undefined
   readonly plan: ReadonlyMap<BundleEntry, ShardWork>
   readonly owners: Owners
-  readonly blobs: BlobStore
+  readonly library: Library
   readonly summary: Pick<ImportSummary, 'shards' | 'blobs'>
   readonly onRows: (table: string, rows: number) => void
   readonly signal?: AbortSignal
@@ -58,7 +60,9 @@ export async function loadShards(work: LoadWork): Promise<void> {
       if (entry.op === 'deleted') {
         if (!isLoaded) await staging.loadTombstones(table, tombstones(entry, bytes), portion)
       } else {
-        const rows = rowsOf(work, table, entry, bytes)
+        const stubs = !isLoaded && todo === 'load' && mayHaveStubs(bundle.manifest, table)
+        if (stubs) await loadStubs(work, table, entry, bytes)
+        const rows = rowsOf(work, table, entry, bytes, stubs ? (row) => !isStub(table, row) : undefined)
         if (isLoaded) for (const _ of rows);
         else await staging.load(table, rows, { shard: portion, referenceOnly: todo === 'ids' })
       }
@@ -68,7 +72,7 @@ export async function loadShards(work: LoadWork): Promise<void> {
 }
 
 /** Contents under their digests. They are nobody's until a row refers to them. */
-export async function storeBlobs({ bundle, blobs, summary, onRows, signal }: LoadWork): Promise<void> {
+export async function storeBlobs({ bundle, library: { blobs }, summary, onRows, signal }: LoadWork): Promise<void> {
   for (const entry of bundle.manifest.entries) {
     if (entry.op !== 'blob') continue
     signal?.throwIfAborted()
@@ -93,10 +97,11 @@ export function columnPlaces(manifest: BundleManifest, table: Table): readonly n
 const MOST_NAMES = 1_000
 
 function* rowsOf(
-  { bundle: { manifest }, owners, blobs, summary }: LoadWork,
+  { bundle: { manifest }, owners, library: { blobs }, summary }: LoadWork,
   table: Table,
   entry: BundleEntry,
   bytes: Buffer,
+  wanted: (row: StagedRow) => boolean = () => true,
 ): Generator<StagedRow, void, undefined> {
   const places = columnPlaces(manifest, table)
   const isAsIs = places.every((place, at) => place === at)
@@ -105,11 +110,68 @@ function* rowsOf(
   let count = 0
   for (const record of csvRecords(bytes, { name: entry.path, columns, maxRecords: entry.rows })) {
     const row = isAsIs ? record : places.map((place) => (place < 0 ? null : record[place]!))
-    content?.(row)
     count += 1
+    if (!wanted(row)) continue
+    content?.(row)
     yield owners.take(table, row)
   }
   requireRows(manifest, entry, count)
+}
+
+/** Only a ceiling makes them. */
+const mayHaveStubs = ({ config }: BundleManifest, { kind }: Table): boolean => kind === 'object' && config.tlp !== null
+
+/** Of an object above the source's ceiling that something below refers to: it has a uid and nothing else to say. */
+function isStub(table: Table, row: StagedRow): boolean {
+  const { uid, label } = stubPlaces(table)
+  return row[label] === `redacted-${row[uid]}`
+}
+
+function stubPlaces(table: Table): { readonly uid: number; readonly label: number } {
+  const columns = dumpColumns(table)
+  const label = columns.findIndex(({ type, required }) => type === 'text' && required)
+  return { uid: columns.findIndex(({ name }) => name === 'uid'), label }
+}
+
+/** Who has the object itself keeps it: of a stub whose uid is known here only the number is loaded. */
+async function loadStubs(work: LoadWork, table: Table, entry: BundleEntry, bytes: Buffer): Promise<void> {
+  const { staging, library } = work
+  const stubs = [...rowsOf({ ...work, summary: NOBODY }, table, entry, bytes, (row) => isStub(table, row))]
+  const { uid } = stubPlaces(table)
+  const known = await knownUids(
+    library,
+    table,
+    stubs.map((row) => row[uid]!),
+  )
+  const [here, unknown] = [stubs.filter((row) => known.has(row[uid]!)), stubs.filter((row) => !known.has(row[uid]!))]
+  if (here.length > 0) await staging!.load(table, here, { shard: `${entry.path} known stubs`, referenceOnly: true })
+  if (unknown.length > 0) await staging!.load(table, unknown, { shard: `${entry.path} stubs` })
+}
+
+/** Counts of stubs are nobody's: their contents are not missing, they were never to come. */
+const NOBODY: LoadWork['summary'] = {
+  shards: { loaded: 0, ids_only: 0, unchanged: 0, loaded_before: 0 },
+  blobs: { stored: 0, present: 0, missing: 0, missing_names: [] },
+}
+
+const UIDS_A_QUESTION = 500
+
+async function knownUids(library: Library, table: Table, uids: readonly string[]): Promise<ReadonlySet<string>> {
+  const { db } = library.database
+  const known = new Set<string>()
+  for (let at = 0; at < uids.length; at += UIDS_A_QUESTION) {
+    const some = uids.slice(at, at + UIDS_A_QUESTION).flatMap((uid) => parseUid(uid) ?? [])
+    if (some.length === 0) continue
+    const rows = await db.selectFrom(table.name).select('uid').where('uid', 'in', some).execute()
+    const aliases = await db
+      .selectFrom('uid_aliases')
+      .select('remote as uid')
+      .where('table_name', '=', table.name)
+      .where('remote', 'in', some)
+      .execute()
+    for (const { uid } of [...rows, ...aliases]) known.add(uidText(uid as Uint8Array))
+  }
+  return known
 }
 
 function* tombstones(entry: BundleEntry, bytes: Buffer): Generator<Tombstone, void, undefined> {

@@ -9,7 +9,7 @@ import { dumpColumns } from '../../../src/library/model.ts'
 import { sha256Hex } from '../../../src/sync/bundle/manifest.ts'
 import { fillHash } from '../../../src/sync/fillHash.ts'
 import { undoImport } from '../../../src/sync/import/undo.ts'
-import { findRun, listRuns } from '../../../src/sync/synchronizations.ts'
+import { canonicalJson, findRun, listRuns } from '../../../src/sync/synchronizations.ts'
 import { DIALECTS, withFreshLibrary } from '../../support/freshLibrary.ts'
 import { type Put, putRows } from '../../support/libraryRows.ts'
 import { row, tableNamed } from '../../support/sampleBundle.ts'
@@ -354,6 +354,50 @@ for (const dialect of DIALECTS) {
         assert.equal(mapped.error, undefined)
         assert.equal(mapped.owners[0]?.instead_of, 'alice@low.example')
         assert.equal(await owner(), 'carol')
+      }))
+
+    test('L16: a stub for what is above the ceiling never replaces the object itself, and stands where it is unknown', () =>
+      withFreshLibrary(dialect, async (library) => {
+        const first = await bundleOf()
+        await importFile(library, first.file)
+        const config = {
+          include_deleted: false,
+          include_investigations: false,
+          ignore_file_types: [],
+          tlp: 'green',
+          where: null,
+        }
+        const stub = (id: number) => ({
+          id: String(id),
+          uid: uidOf('adversaries', id),
+          name: `redacted-${uidOf('adversaries', id)}`,
+        })
+        const link = (id: number) => ({
+          id: String(id + 10),
+          uid: uidOf('object_links', id + 10),
+          src_type: 'indicator',
+          src_object_id: '1',
+          dest_type: 'adversary',
+          dest_object_id: String(id),
+          relationship: 'seen-with',
+        })
+        const rows = {
+          indicator_types: ROWS.indicator_types!,
+          indicator_statuses: ROWS.indicator_statuses!,
+          indicators: ROWS.indicators!,
+          adversaries: [stub(1), stub(7)],
+          object_links: [link(1), link(7)],
+        }
+        const manifest = { config, config_sha256: sha256Hex(canonicalJson(config)) }
+        const bounded = await bundleOf({ rows, manifest, blobs: [] }, first.place, first.site)
+        const summary = await importFile(library, bounded.file)
+        assert.equal(summary.error, undefined)
+        const names = await library.database.db.selectFrom('adversaries').select('name').orderBy('id').execute()
+        assert.deepEqual(
+          names.map(({ name }) => name),
+          ['Cosy Bear', `redacted-${uidOf('adversaries', 7)}`],
+        )
+        assert.equal((await stateDigest(library)).tables.object_links?.rows, 3)
       }))
 
     test('P30, P43: NULL hashes refuse the import; the record and the report say why', () =>
