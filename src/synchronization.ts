@@ -162,12 +162,14 @@ export function synchronization(
 // --- internal ---
 
 async function exportRequest(library: Library, site: Site, target: string, request: SyncExportRequest) {
-  const [{ loadSigner }, { tlpNamed }, { compileObjectExpression }, { requireSiteName }] = await Promise.all([
-    import('./sync/siteKeys.ts'),
-    import('./library/dictionaries.ts'),
-    import('./library/objectExpressions.ts'),
-    import('./sync/trust.ts'),
-  ])
+  const [{ loadSigner }, { tlpNamed }, { compileObjectExpression }, { requireSiteName }, { requireDeliverable }] =
+    await Promise.all([
+      import('./sync/siteKeys.ts'),
+      import('./library/dictionaries.ts'),
+      import('./library/objectExpressions.ts'),
+      import('./sync/trust.ts'),
+      import('./sync/bundle/bundleWriter.ts'),
+    ])
   const { signal, onProgress, base = 'auto', audience, objectLimit, memoryLimit, splitSize } = request
   const where = request.where?.trim() || null
   if (where !== null) compileObjectExpression(where)
@@ -205,7 +207,7 @@ async function exportRequest(library: Library, site: Site, target: string, reque
     site: site.name,
     keys,
     signers: [site.signer, ...given.map(({ signer }) => signer)],
-    recipients: request.encryptTo,
+    recipients: requireDeliverable({ splitSize, recipients: request.encryptTo }),
     splitSize,
     expires: request.expires === undefined ? undefined : new Date(milliseconds(request.expires, '--expires')),
     tool: `coldtrail/${VERSION}`,

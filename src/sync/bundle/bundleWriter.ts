@@ -213,9 +213,7 @@ export function createBundleWriter({ directory, name, threads }: BundleWriterOpt
       }),
     finish: ({ manifest: given, signers, target, splitSize, recipients = [], inspect }) =>
       inTurn(async () => {
-        if (splitSize !== undefined && splitSize < MIN_PART_BYTES)
-          throw new ColdtrailError('E_USAGE', { message: `--split-size is at least ${MIN_PART_BYTES} bytes.` })
-        const ages = readRecipients(recipients)
+        const ages = requireDeliverable({ splitSize, recipients })
         const opened: ByteSource[] = []
         try {
           while (queue.length > 0) await writeNext()
@@ -263,6 +261,16 @@ export function createBundleWriter({ directory, name, threads }: BundleWriterOpt
       }),
     discard,
   }
+}
+
+/** What can be known before anything is exported; returns the recipients as `age1…`. E_USAGE, E_SYNC_RECIPIENT. */
+export function requireDeliverable({
+  splitSize,
+  recipients = [],
+}: Pick<FinishOptions, 'splitSize' | 'recipients'>): string[] {
+  if (splitSize !== undefined && splitSize < MIN_PART_BYTES)
+    throw new ColdtrailError('E_USAGE', { message: `--split-size is at least ${MIN_PART_BYTES} bytes.` })
+  return readRecipients(recipients)
 }
 
 // --- internal ---

@@ -1,6 +1,6 @@
 /** Bytes that are read by their place: of a file, of a piece of one, of several behind each other. */
 import { createReadStream } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, open, stat } from 'node:fs/promises'
 import { ColdtrailError } from '../../core/errors.ts'
 
 export interface ByteSource {
@@ -14,10 +14,10 @@ export interface ByteSource {
 export async function fileSource(path: string): Promise<ByteSource> {
   let handle: FileHandle | undefined
   try {
+    // Asked before it is opened: a pipe that nobody writes to would never open.
+    if (!(await stat(path)).isFile()) throw new Error('it is no regular file')
     handle = await open(path, 'r')
-    const stat = await handle.stat()
-    if (!stat.isFile()) throw new Error('it is no regular file')
-    return ofHandle(path, handle, stat.size)
+    return ofHandle(path, handle, (await handle.stat()).size)
   } catch (error) {
     await handle?.close()
     throw readFault(path, error)

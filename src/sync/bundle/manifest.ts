@@ -155,6 +155,7 @@ export function parseManifest(bytes: Buffer, file: string): BundleManifest | str
       throw new ColdtrailError('E_BUNDLE_VERSION', { file, found, known: BUNDLE_FORMAT })
     }
     const order = columns.map((column) => names.indexOf(column))
+    if (columns[0] !== 'id' || columns[1] !== 'uid') return `columns.${table}: id and uid are not there`
     if (order.some((at, i) => i > 0 && at <= order[i - 1]!)) return `columns.${table}: not in their order`
   }
   return disagreement(manifest) ?? manifest

@@ -3,7 +3,7 @@
  * bytes of which bundle it holds, with their digest; then come the bytes.
  */
 import { createHash } from 'node:crypto'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { z } from 'zod'
 import { ColdtrailError } from '../../core/errors.ts'
@@ -52,6 +52,8 @@ export async function writeParts(
       file.publish()
     } catch (error) {
       file.discard()
+      // A part alone is no use, and its name would be in the way of the next try.
+      for (const written of paths) rmSync(written, { force: true })
       throw error
     }
     paths.push(partPath)

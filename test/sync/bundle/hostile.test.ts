@@ -308,6 +308,38 @@ test('a content that is not what the manifest says, though its members are', asy
   assert.match(await verdict(file), /report\.txt \d+ its content has not the SHA-256 of the manifest/)
 })
 
+test('bytes that hide where nobody looks: padding, a wrong sum of a member', async () => {
+  const text = Buffer.from('All of it!')
+  const hidden = Buffer.alloc(tarPadding(text.length), 'x')
+  const header = tarHeader('report.json', text.length, MTIME)
+  const member = await deflatedMember(Buffer.concat([header, text, hidden]))
+  const entry = { path: 'report.json', op: 'report', bytes: 10, sha256: sha256Hex(text) } as const
+  const sums = (bytes: Buffer) => ({ zbytes: bytes.length, zsha256: sha256Hex(bytes) })
+  assert.match(
+    await verdict(await withEntry({ entry: { ...entry, ...sums(member) }, member })),
+    /its padding is not empty/,
+  )
+  const wrong = await deflatedMember(Buffer.concat([header, text, Buffer.alloc(hidden.length)]))
+  wrong[wrong.length - 8]! ^= 1
+  const summed = await verdict(await withEntry({ entry: { ...entry, ...sums(wrong) }, member: wrong }))
+  assert.match(summed, /report\.json \d+ it cannot be inflated to what it must be/)
+
+  const { members, end } = parts()
+  const bytes = canonicalBytes(manifest)
+  const first = storedMember(
+    Buffer.concat([
+      tarHeader('manifest.json', bytes.length, MTIME),
+      bytes,
+      Buffer.alloc(tarPadding(bytes.length), 'x'),
+    ]),
+  )
+  const rest = signed({ manifest, members, end }).subarray(stored('manifest.json', bytes).length)
+  assert.match(
+    await verdict(Buffer.concat([first, rest])),
+    /^E_BUNDLE_DAMAGED manifest\.json 0 its padding is not empty/,
+  )
+})
+
 test('S6: dump files that are no CSV, or have other records or columns than the manifest says', async () => {
   const fields = { path: 'data/indicators-3.csv', op: 'rows', table: 'indicators', rows: 1 } as const
   const header = `${manifest.columns.indicators!.join(',')}\n`
@@ -384,8 +416,15 @@ test('every field of a manifest is bounded, and what it says twice it says alike
     [{ keys: [] }, /keys/],
     [{ keys: [manifest.keys[0], manifest.keys[0]] }, /keys: one stands there twice/],
     [{ columns: { indicator_types: manifest.columns.indicator_types } }, /data\/indicators-1\.csv has no columns/],
+    [
+      { columns: { ...manifest.columns, indicators: ['id', 'value'] } },
+      /columns\.indicators: id and uid are not there/,
+    ],
     [{ columns: { ...manifest.columns, tags: ['id', 'uid'] } }, /columns: tags has no rows/],
-    [{ columns: { ...manifest.columns, indicators: ['uid', 'id'] } }, /columns\.indicators: not in their order/],
+    [
+      { columns: { ...manifest.columns, indicators: ['id', 'uid', 'value', 'type_id'] } },
+      /columns\.indicators: not in their order/,
+    ],
     [{ tool: 'x'.repeat(201) }, /tool/],
     [{ horizon: -1 }, /horizon/],
     [{ horizon: 1.5 }, /horizon/],

@@ -109,6 +109,22 @@ test('one byte changed anywhere in a part, or a part cut off, is refused and the
   assert.match(await folder(one.files, cut), /^E_BUNDLE_PARTS .*part02: it has \d+ bytes of the bundle and says/)
 })
 
+test('a part whose line is not in its one form', async () => {
+  for (const change of [
+    (line: string) => line.replace('{', '{ '),
+    (line: string) => line.replace('{', '{"more":1,'),
+    (line: string) => line.replace('"part":2', '"part":3,"part":2'),
+  ]) {
+    const said = await folder(one.files, (place, names) => {
+      const bytes = readFileSync(join(place, names[1]!))
+      const end = bytes.indexOf('\n')
+      const line = change(bytes.subarray(0, end).toString())
+      writeFileSync(join(place, names[1]!), Buffer.concat([Buffer.from(line), bytes.subarray(end)]))
+    })
+    assert.match(said, /^E_BUNDLE_PARTS .*it does not begin as a part of a bundle/)
+  }
+})
+
 test('a file of the name of a part that is none', async () => {
   const said = await folder(one.files, (place, names) => writeFileSync(join(place, names[1]!), '{"part":2}\nx'))
   assert.match(said, /^E_BUNDLE_PARTS .*it does not begin as a part of a bundle/)

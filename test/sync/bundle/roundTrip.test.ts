@@ -89,6 +89,13 @@ test('what inspect throws leaves no bundle', async () => {
   assert.throws(() => readdirSync(join(place, 'out')), /ENOENT/)
 })
 
+test('a pipe in the place of a bundle is refused, not waited for', async (context) => {
+  const place = scratchPlace()
+  const path = join(place, 'x.tar.gz')
+  if (spawnSync('mkfifo', [path]).status !== 0) return context.skip('no pipes here')
+  await assert.rejects(() => open(path, place), { code: 'E_FILE_READ' })
+})
+
 test('a file that is not its digest, or grows, goes into no bundle', async () => {
   const place = scratchPlace()
   const { createBundleWriter } = await import('../../../src/sync/bundle/bundleWriter.ts')
@@ -153,4 +160,5 @@ test('S5: encrypted to recipients, in parts too; nothing plain is left', async (
     code: 'E_SYNC_RECIPIENT',
   })
   await assert.rejects(() => sampleBundle(place, { finish: { recipients: ['bob'] } }), { code: 'E_SYNC_RECIPIENT' })
+  await assert.rejects(() => sampleBundle(place, { finish: { splitSize: 1_000 } }), { code: 'E_USAGE' })
 })
