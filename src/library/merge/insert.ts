@@ -106,7 +106,7 @@ export async function settle(merge: MergeRun, on: unknown, table: Table): Promis
       if (Number(made) === change) {
         if (Number(other) === 1) {
           const reason = 'another row of the input has its uid'
-          await refuseRows(merge, tx, table, { condition: `s.id = ${id}`, code: 'uid', reason })
+          await refuseRows(merge, tx, table, { condition: `s.id = ${id}`, code: 'duplicate', reason })
         } else
           await run(
             tx,

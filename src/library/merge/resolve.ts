@@ -3,6 +3,7 @@ import { all, run } from '../../platform/database/session.ts'
 import { drawIds } from '../changes.ts'
 import { isReference, naturalKeyColumns, textFormSql } from '../identity.ts'
 import { type Column, dumpColumns, OBJECT_TABLE_BY_CODE, TABLE_BY_NAME, TABLES, type Table } from '../model.ts'
+import type { QuarantineCode } from '../quarantine.ts'
 import type { LibraryTx } from '../schema.ts'
 import { count, type MergeRun, referencesOf, type TableState } from './mergeRun.ts'
 import { literal, stagedColumns } from './staging.ts'
@@ -57,7 +58,7 @@ export async function refuseRows(
   merge: MergeRun,
   on: unknown,
   table: Table,
-  { condition, code, reason }: { readonly condition: string; readonly code: string; readonly reason: string },
+  { condition, code, reason }: { readonly condition: string; readonly code: QuarantineCode; readonly reason: string },
 ): Promise<number> {
   const { staged } = merge
   const { dialect } = staged
@@ -159,7 +160,7 @@ async function refuseRepeated(merge: MergeRun, table: Table): Promise<void> {
     await run(
       tx,
       `insert into ${rejects} (table_name, place, code, reason, payload)
-       select '${table.name}', 'row ' || s.id, 'number', 'its number is used twice',
+       select '${table.name}', 'row ' || s.id, 'duplicate', 'its number is used twice',
          json_build_object('table', '${table.name}', 'row', json_build_object(${fields.join(', ')}))::text
        from ${sync} s where ${later}`,
     )
@@ -179,7 +180,7 @@ async function resolve(merge: MergeRun, table: Table, state: TableState, tx: Lib
   }
   await refuseRows(merge, tx, table, {
     condition: 's.created_at is null and s.existing_id is null',
-    code: 'unknown',
+    code: 'reference',
     reason: 'only its uid came, and no row has it here',
   })
   if (state.keyed) {

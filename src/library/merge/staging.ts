@@ -24,6 +24,7 @@ import { murmur3x86_128 } from '../identity.ts'
 import type { Library } from '../library.ts'
 import { dumpColumns, TABLES, type Table } from '../model.ts'
 import { normalizeIndicator } from '../observables.ts'
+import type { QuarantineCode } from '../quarantine.ts'
 import { type LibraryTables, sqlType } from '../schema.ts'
 import { bulkColumn, digestFault, integerFault, referenceFault, rowCheck, uidFault } from './rowForm.ts'
 
@@ -223,7 +224,13 @@ export class StagedRun implements Staging {
         counted.place += 1
         const fault = check(row)
         if (fault !== undefined) {
-          refused.push({ table, place: `${shard}:${counted.place}`, code: 'form', reason: fault, row })
+          refused.push({
+            table,
+            place: `${shard}:${counted.place}`,
+            code: fault.endsWith('is missing') ? 'required' : 'form',
+            reason: fault,
+            row,
+          })
           return undefined
         }
         counted.rows += 1
@@ -263,7 +270,7 @@ export class StagedRun implements Staging {
           integerFault(deletedAt)
         if (fault === undefined) return appender.add([table.name, uid, nk, deletedAt])
         const place = `${shard}:${counted.place}`
-        refused.push({ table, place, code: 'tombstone', reason: fault, row: [uid, nk, deletedAt] })
+        refused.push({ table, place, code: 'form', reason: fault, row: [uid, nk, deletedAt] })
         return undefined
       }
       await addAll(rows, add)
@@ -340,7 +347,7 @@ export class StagedRun implements Staging {
       for (const row of repeated)
         await run(
           this.db,
-          refusedSql(this, { table, place: shard, code: 'number', reason: 'its number is used twice', row }),
+          refusedSql(this, { table, place: shard, code: 'duplicate', reason: 'its number is used twice', row }),
         )
     return shard
   }
@@ -391,7 +398,7 @@ export const literal = (text: string): string => `'${text.replaceAll("'", "''")}
 export interface Refused {
   readonly table: Table
   readonly place: string
-  readonly code: string
+  readonly code: QuarantineCode
   readonly reason: string
   readonly row: readonly (string | null)[]
 }
