@@ -3,6 +3,9 @@
  * test/fixtures/plugins/<name>/; `npm run gen` writes the list `all.ts`, option flags, help and docs.
  */
 import type { z } from 'zod'
+import type { ColumnBatch } from '../core/columnBatch.ts'
+
+export type { ColumnBatch, NumberColumn, TextColumn } from '../core/columnBatch.ts'
 
 export interface PluginComponent<Schema extends z.ZodObject = z.ZodObject, Work = unknown> {
   readonly kind: 'plugin'
@@ -84,27 +87,6 @@ export interface PluginReport {
   readonly rows?: readonly Readonly<Record<string, string | number | null>>[]
   /** What was left out, and why: the run is then partial. */
   readonly warnings?: readonly string[]
-}
-
-/** Rows of a segment by column. A text column holds its distinct values once: look at each of them once, not at each row. */
-export interface ColumnBatch {
-  readonly rows: number
-  /** Event ids. */
-  readonly ids: Float64Array
-  readonly columns: Readonly<Record<string, TextColumn | NumberColumn>>
-}
-
-export interface TextColumn {
-  readonly kind: 'text'
-  readonly values: readonly string[]
-  /** Per row an index into `values`; NULL is 0xffffffff. */
-  readonly indexes: Uint32Array
-}
-
-export interface NumberColumn {
-  readonly kind: 'number'
-  /** Times in microseconds; NULL is NaN. */
-  readonly values: Float64Array
 }
 
 /** What a plugin may use of its surroundings before workers start, and when it finishes. */

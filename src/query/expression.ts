@@ -5,6 +5,7 @@
  */
 import { check } from './check.ts'
 import type { Condition } from './condition.ts'
+import { contradiction } from './contradiction.ts'
 import { type Difference, differences } from './differences.ts'
 import { parse } from './parse.ts'
 import { plasoPredicate } from './plaso.ts'
@@ -50,6 +51,8 @@ export interface Expression {
   columns(): ReadonlySet<string> | undefined
   /** Where the other mode would answer differently, by condition. */
   differences(): readonly Difference[]
+  /** Why no event can match, where that can be told from the expression alone. Of events in strict mode. */
+  contradiction(): string | undefined
 }
 
 /** E_EXPRESSION, _FIELD, _TYPE, _REGEX with the column and a caret; E_EXPRESSION_LIMIT. An empty text matches all. */
@@ -108,6 +111,10 @@ class StrictExpression implements Expression {
     if (this.vocabulary !== EVENTS) return []
     return differences(this.syntax, this.text, this.mode, this.now)
   }
+
+  contradiction(): string | undefined {
+    return this.vocabulary === EVENTS ? contradiction(this.condition) : undefined
+  }
 }
 
 class PlasoExpression implements Expression {
@@ -150,5 +157,9 @@ class PlasoExpression implements Expression {
 
   differences(): readonly Difference[] {
     return differences(this.syntax, this.text, this.mode, this.now)
+  }
+
+  contradiction(): undefined {
+    return undefined
   }
 }
