@@ -15,6 +15,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -108,21 +109,33 @@ try {
 
 // --- internal ---
 
-/** Source library, three bundles and the rows of L1, made once. */
+/** Source library, rows of L1, and three bundles, made once; what is made stays, so that a second try goes on. */
 async function prepare(): Promise<void> {
-  console.error(`making a library of ${ROWS} indicators; it is kept in .bench`)
+  const config = join(BENCH, `${SOURCE}.yaml`)
+  const filled = join(BENCH, `${SOURCE}.filled`)
   const unfinished = `${place}.unfinished`
-  rmSync(unfinished, { recursive: true, force: true })
-  mkdirSync(unfinished, { recursive: true })
-  const { data, config } = freshData(SOURCE, 'site: low\n')
-  await fillLibrary(data)
-  await writeRows(data, unfinished)
-  for (const name of ['first', 'second']) {
-    await exportTo(config, join(unfinished, name), ['--full'])
+  if (!existsSync(filled)) {
+    console.error(`making a library of ${ROWS} indicators; it is kept in .bench`)
+    rmSync(unfinished, { recursive: true, force: true })
+    mkdirSync(unfinished, { recursive: true })
+    const { data } = freshData(SOURCE, 'site: low\n')
+    await fillLibrary(data)
+    await writeRows(data, unfinished)
+    writeFileSync(filled, '')
   }
-  await changeTenth(data)
+  for (const name of ['first', 'second'])
+    if (!hasBundle(join(unfinished, name))) await exportTo(config, join(unfinished, name), ['--full'])
+  await changeTenth(join(BENCH, `data-${SOURCE}`))
   await exportTo(config, join(unfinished, 'delta'))
   renameSync(unfinished, place)
+}
+
+function isBundle(file: string): boolean {
+  return file.endsWith('.tar.gz')
+}
+
+function hasBundle(folder: string): boolean {
+  return existsSync(folder) && readdirSync(folder).some(isBundle)
 }
 
 async function exportTo(config: string, target: string, more: readonly string[] = []): Promise<Measured> {
@@ -133,7 +146,7 @@ async function exportTo(config: string, target: string, more: readonly string[] 
 
 function bundles(): { first: string; second: string; delta: string } {
   const in_ = (name: string): string => {
-    const file = readdirSync(join(place, name)).find((file) => file.endsWith('.tar.gz'))!
+    const file = readdirSync(join(place, name)).find(isBundle)!
     return join(place, name, file)
   }
   return { first: in_('first'), second: in_('second'), delta: in_('delta') }
