@@ -474,6 +474,22 @@ export const ERRORS = {
     'Restore those segments, then ask again.',
     EXIT.incomplete,
   ),
+  E_RUN_UNKNOWN: row('There is no run {run}.', '`coldtrail analyze runs` lists them.', EXIT.usage),
+  E_RUN_BUSY: row(
+    'Run {run} belongs to a process that is running.',
+    'Wait until it has ended, or end it.',
+    EXIT.conflict,
+  ),
+  E_RUN_STATE: row(
+    'Run {run} is {state}; this takes a run {wanted}.',
+    '`coldtrail analyze runs` tells the state of each run.',
+    EXIT.usage,
+  ),
+  E_HISTORY_FILE: row(
+    '{path} is missing, or not as it was committed.',
+    'Restore it from a copy; `coldtrail verify` names every such file.',
+    EXIT.store,
+  ),
   E_MANIFEST_FORMAT: row(
     '{where} is no manifest: {reason}.',
     'Restore the file from its copy in the history; `coldtrail verify` names every damaged file.',

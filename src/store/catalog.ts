@@ -14,6 +14,7 @@ import type { Manifest } from './manifest.ts'
 import type { RemovedRun, RunOutcome, RunRequest, RunRow, RunTask } from './runs.ts'
 import type { SealedSegment, SegmentFile } from './segment.ts'
 import type { SigningKey } from './signingKeys.ts'
+import type { HeldTagFile } from './tags.ts'
 
 export type {
   Batch,
@@ -102,6 +103,8 @@ export interface SegmentRow {
   readonly superseded: readonly number[]
   /** Segments whose packs hold the objects of its sessions: its own number, after a compaction those it replaced. */
   readonly packs: readonly number[]
+  /** Live tag files of its events, in order of run; after a compaction those named for the segments it replaced. */
+  readonly tags: readonly HeldTagFile[]
 }
 
 /** A committed link, without what proves it. */

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import canonicalize from 'canonicalize'
 import { ColdtrailError } from '../core/errors.ts'
 import { namesIfThere } from '../platform/files.ts'
+import type { RunFacts } from './runs.ts'
 import { type PublicKeys, type SigningKey, verifySignature } from './signingKeys.ts'
 
 export const LINK_FORMAT = 1
@@ -46,9 +47,50 @@ export interface SegmentFacts {
   readonly keyset: string | null
 }
 
-export type LinkAction =
+/** A file of the history, and its bytes. */
+export interface HistoryFileFacts {
+  readonly name: string
+  readonly size: number
+  readonly sha256: string
+}
+
+/** What a link says of a tag file. */
+export interface TagFileFacts extends HistoryFileFacts {
+  /** The number that it bears. */
+  readonly segment: number
+  /** Relative to the data directory unless absolute. */
+  readonly directory: string
+  readonly rows: number
+  readonly manifest: string
+}
+
+export type SegmentAction =
   | { readonly action: 'seal'; readonly segment: SegmentFacts }
   | { readonly action: 'replace'; readonly segment: SegmentFacts; readonly replaced: readonly number[] }
+
+/**
+ * What a run came to. Its `finding` link stands right before its `tag` link, in one transaction; it has none without
+ * findings.
+ */
+export type RunAction =
+  | {
+      readonly action: 'finding'
+      readonly run: number
+      readonly findings: HistoryFileFacts & { readonly rows: number }
+    }
+  | {
+      readonly action: 'tag'
+      readonly run: RunFacts
+      readonly files: readonly TagFileFacts[]
+      readonly report: HistoryFileFacts
+    }
+  /** `files`: names of its tag files. */
+  | { readonly action: 'remove-run'; readonly run: number; readonly files: readonly string[] }
+
+export type LinkAction = SegmentAction | RunAction
+
+/** What a link says of a segment; undefined for a link about something else. */
+export const segmentOf = (body: LinkAction): SegmentFacts | undefined => ('segment' in body ? body.segment : undefined)
 
 export interface Link {
   readonly v: typeof LINK_FORMAT
@@ -175,7 +217,7 @@ export function parseLink(bytes: Uint8Array, where: string): Link {
   const link = (typeof value === 'object' && value !== null ? value : {}) as Partial<Link>
   if (link.v !== LINK_FORMAT) throw new ColdtrailError('E_LINK_VERSION', { where, version: link.v })
   const action = link.body?.action
-  if (action !== 'seal' && action !== 'replace')
+  if (!ACTIONS.has(action as string))
     throw new ColdtrailError('E_LINK_FORMAT', { where, reason: `action "${action}" is unknown` })
   const texts = [link.collection, link.uuid, link.prev, link.key, link.sig]
   if (!Number.isSafeInteger(link.number) || texts.some((text) => typeof text !== 'string'))
@@ -184,6 +226,8 @@ export function parseLink(bytes: Uint8Array, where: string): Link {
 }
 
 // --- internal ---
+
+const ACTIONS: ReadonlySet<string> = new Set<LinkAction['action']>(['seal', 'replace', 'tag', 'finding', 'remove-run'])
 
 function signatureOf(link: Link, keys: PublicKeys): boolean | undefined {
   const { sig, ...signed } = link

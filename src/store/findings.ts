@@ -1,11 +1,25 @@
 /**
- * Findings: hits worth telling somebody. A run's are rows of `finding-<run>.ndjson` in the history, sorted by event id, kind,
- * label, plugin and rule; the catalog is their index. A finding has one uid in every run that makes it, so that a
- * later run adds itself to it.
+ * Findings: hits worth telling somebody. A run's are the lines of `finding-<run>.ndjson` in the history, sorted by event
+ * id, kind, label, plugin and rule; the catalog is their index. A finding has one uid in every run that makes it, so
+ * that a later run adds itself to it.
  */
+import { createHash, hash } from 'node:crypto'
+import { closeSync, openSync, readSync } from 'node:fs'
+import { join } from 'node:path'
+import canonicalize from 'canonicalize'
+import { ColdtrailError } from '../core/errors.ts'
+import { eventUid } from '../core/eventUid.ts'
+import { attempt, makeDirectory } from '../platform/files.ts'
+import type { Catalog, SegmentRow } from './catalog.ts'
+import { type DuckDb, parquetFiles } from './duckdb.ts'
+import { HashedFile } from './hashedFile.ts'
+import { runNumber } from './runs.ts'
+import { segmentFileName } from './segment.ts'
+import { SessionCache } from './sessions.ts'
 
 export type Severity = 'informational' | 'low' | 'medium' | 'high' | 'critical'
 
+/** From the least on. */
 export const SEVERITIES = ['informational', 'low', 'medium', 'high', 'critical'] as const satisfies readonly Severity[]
 
 /** What a plugin says; the store adds uid, event uid and time. */
@@ -20,10 +34,171 @@ export interface FindingHit {
 }
 
 /** A finding file, durable under its final name. Plain data: it crosses processes. */
-export interface SealedFindings {
+export interface SealedFindings extends Readonly<Record<'name' | 'sha256', string>> {
   readonly run: number
-  readonly name: string
   readonly rows: number
   readonly size: number
-  readonly sha256: string
+}
+
+/** A line of a finding file. */
+export interface FindingLine {
+  readonly uid: string
+  /** What made it: `rule`. */
+  readonly kind: string
+  readonly rule: string
+  readonly label: string
+  readonly plugin: string
+  readonly severity: Severity
+  readonly title: string
+  readonly event: number
+  readonly event_uid: string
+  /** Microseconds. */
+  readonly time: number | null
+}
+
+export const findingsName = (run: number): string => `finding-${runNumber(run)}.ndjson`
+
+/** 32 hex digits: the first half of SHA-256 over the canonical JSON of kind, rule, label and event uid. */
+export const findingUid = (kind: string, rule: string, label: string, event: string): string =>
+  hash('sha256', canonicalize([kind, rule, label, event])!).slice(0, 32)
+
+/**
+ * Writes a run's findings durably into the history of its collection; null without any. `hits` come in order of event id,
+ * each of an event of `segments`. Memory: a batch of hits.
+ */
+export async function sealFindings(options: {
+  readonly catalog: Catalog
+  readonly duckdb: DuckDb
+  readonly collection: string
+  readonly run: number
+  readonly segments: readonly SegmentRow[]
+  readonly hits: Iterable<FindingHit> | AsyncIterable<FindingHit>
+}): Promise<SealedFindings | null> {
+  const { catalog, collection, run, hits } = options
+  const directory = catalog.manifestDirectory(collection)
+  const name = findingsName(run)
+  const events = new Events(options)
+  let file: HashedFile | undefined
+  let rows = 0
+  const write = async (batch: readonly FindingHit[]): Promise<void> => {
+    if (batch.length === 0) return
+    const lines = await linesOf(batch, events)
+    makeDirectory(directory)
+    file ??= new HashedFile(join(directory, name))
+    file.write(Buffer.from(lines.map((line) => `${canonicalize(line)}\n`).join('')))
+    rows += lines.length
+  }
+  try {
+    let batch: FindingHit[] = []
+    for await (const hit of hits) {
+      const last = batch.at(-1)
+      if (last && hit.event < last.event) throw new RangeError(`event ${hit.event} comes behind ${last.event}`)
+      if (last && batch.length >= BATCH && hit.event !== last.event) {
+        await write(batch)
+        batch = []
+      }
+      batch.push(hit)
+    }
+    await write(batch)
+    file?.publish()
+  } catch (error) {
+    file?.discard()
+    throw error
+  }
+  return file ? { run, name, rows, size: file.size, sha256: file.digest() } : null
+}
+
+/** Lines of a finding file, with their numbers from 1. E_HISTORY_FILE when it is missing or other than `sha256` says. */
+export function* readFindings(path: string, sha256: string): Generator<FindingLine & { readonly line: number }> {
+  const digest = createHash('sha256')
+  for (const piece of pieces(path)) digest.update(piece)
+  if (digest.digest('hex') !== sha256) throw new ColdtrailError('E_HISTORY_FILE', { path })
+  let rest: Buffer = Buffer.alloc(0)
+  let line = 0
+  for (const piece of pieces(path)) {
+    const text = Buffer.concat([rest, piece])
+    let start = 0
+    for (let end = text.indexOf(10); end >= 0; end = text.indexOf(10, start)) {
+      line += 1
+      yield { ...(JSON.parse(text.toString('utf8', start, end)) as FindingLine), line }
+      start = end + 1
+    }
+    rest = text.subarray(start)
+  }
+}
+
+// --- internal ---
+
+const BATCH = 10_000
+const PIECE = 2 ** 20
+
+function* pieces(path: string): Generator<Buffer> {
+  let file: number
+  try {
+    file = openSync(path, 'r')
+  } catch (error) {
+    throw new ColdtrailError('E_HISTORY_FILE', { path }, { cause: error })
+  }
+  try {
+    for (;;) {
+      const buffer = Buffer.allocUnsafe(PIECE)
+      const read = attempt(path, () => readSync(file, buffer))
+      if (read === 0) return
+      yield buffer.subarray(0, read)
+    }
+  } finally {
+    closeSync(file)
+  }
+}
+
+async function linesOf(hits: readonly FindingHit[], events: Events): Promise<FindingLine[]> {
+  const kind = 'rule'
+  const found = await events.of(hits.map(({ event }) => event))
+  const lines = new Map<string, FindingLine>()
+  const inOrder = [...hits].sort(
+    (a, b) => a.event - b.event || order(a.label, b.label) || order(a.plugin, b.plugin) || order(a.rule, b.rule),
+  )
+  for (const { event, label, plugin, rule, severity, title } of inOrder) {
+    const { uid: event_uid, time } = found.get(event)!
+    const uid = findingUid(kind, rule, label, event_uid)
+    if (!lines.has(uid)) lines.set(uid, { uid, kind, rule, label, plugin, severity, title, event, event_uid, time })
+  }
+  return [...lines.values()]
+}
+
+const order = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b))
+
+/** Uid and time of events by id. */
+class Events {
+  private readonly duckdb: DuckDb
+  private readonly sessions: SessionCache
+  private readonly segments: readonly SegmentRow[]
+
+  constructor({ duckdb, segments }: { readonly duckdb: DuckDb; readonly segments: readonly SegmentRow[] }) {
+    this.duckdb = duckdb
+    this.sessions = new SessionCache(duckdb)
+    this.segments = segments
+  }
+
+  async of(ids: readonly number[]): Promise<Map<number, { uid: string; time: number | null }>> {
+    const found = new Map<number, { uid: string; time: number | null }>()
+    for (const segment of this.segments) {
+      const { id1, id2, directory } = segment
+      const within = [...new Set(ids)].filter((id) => id1 !== null && id >= id1 && id <= id2! && !found.has(id))
+      if (within.length === 0) continue
+      const path = join(directory, segmentFileName('meta', segment.segment))
+      const sql = `SELECT id, session_id, ordinal, epoch_us(time) AS time FROM ${parquetFiles([path])}
+        WHERE id BETWEEN ${within[0]} AND ${within.at(-1)}
+          AND id IN (SELECT unnest(CAST($ids::JSON AS BIGINT[])))`
+      const sessions = await this.sessions.of(segment)
+      for (const row of await this.duckdb.rows({ sql, files: [path], parameters: { ids: JSON.stringify(within) } }))
+        found.set(row.id as number, {
+          uid: eventUid(sessions.uidPrefix(row.session_id as number), row.ordinal as number),
+          time: row.time as number | null,
+        })
+    }
+    const lost = ids.find((id) => !found.has(id))
+    if (lost !== undefined) throw new ColdtrailError('E_EVENT_UNKNOWN', { id: lost })
+    return found
+  }
 }

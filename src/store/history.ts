@@ -1,9 +1,10 @@
 /**
  * The history of a collection: what stays searchable when the data have gone. `<manifest_dir>/` holds
  *
- *     manifests.ndjson       live log: one manifest a line (its canonical bytes), and `{"replaced":[…],"by":N}` marks
+ *     manifests.ndjson       live log: one manifest a line (its canonical bytes), and `{"replaced":[…],"by":N}`, `{"removedRun":N}` marks
  *     keyset-<segment>.ks    copies of keysets
  *     session-<segment>.ledger   which object each session is (sessionLedger.ts; written before the commit)
+ *     finding-<run>.ndjson, run-<run>.json   what a run found, and its report (written before the commit)
  *     quarantine.ndjson      why objects were refused whole (quarantine.ts)
  *     chain/<number>.link    chain.ts
  *
@@ -42,6 +43,19 @@ export interface HistoryEntry {
 
 export const keysetCopyName = (segment: number): string => `keyset-${segmentNumber(segment)}.ks`
 
+/** Takes the tag files of a run into the history, durably, or marks them as removed. May be repeated. */
+export function appendRun(
+  manifestDirectory: string,
+  run: number,
+  { manifests, isRemoved }: { readonly manifests: readonly Manifest[]; readonly isRemoved: boolean },
+): void {
+  const lines = manifests.map(serializeManifest)
+  if (isRemoved) lines.push(removedMark(run))
+  if (lines.length === 0) return
+  makeDirectory(manifestDirectory)
+  appendDurably(join(manifestDirectory, LIVE_LOG), Buffer.concat(lines))
+}
+
 /** Makes segments part of the history, durably. May be repeated. */
 export function appendHistory(manifestDirectory: string, entries: readonly HistoryEntry[]): void {
   makeDirectory(manifestDirectory)
@@ -62,9 +76,10 @@ export function appendHistory(manifestDirectory: string, entries: readonly Histo
 export function* manifests(historyDirectory: string, filter: HistoryFilter = {}): Generator<HistoryManifest> {
   for (const collection of historyCollections(historyDirectory)) {
     if (filter.collection !== undefined && filter.collection !== collection) continue
-    const { list, replaced } = readLiveLog(join(historyDirectory, collection, LIVE_LOG))
+    const { list, replaced, removed } = readLiveLog(join(historyDirectory, collection, LIVE_LOG))
     for (const manifest of list) {
-      const isReplaced = replaced.has(manifest.segment)
+      // A tag file stays when the segment that it is named for is replaced, and goes with its run.
+      const isReplaced = manifest.kind === 'tag' ? removed.has(manifest.run!) : replaced.has(manifest.segment)
       if (!isReplaced || filter.replaced) yield { manifest, replaced: isReplaced }
     }
   }
@@ -79,7 +94,8 @@ export function historyCollections(historyDirectory: string): string[] {
 
 export interface HistoryFault {
   readonly collection: string
-  readonly segment: number
+  /** Undefined for files of a run. */
+  readonly segment?: number
   readonly file: string
   readonly fault: 'missing' | 'damaged'
 }
@@ -96,23 +112,31 @@ export function* verifyHistory(
   // What is behind the last end of line is no line yet, for its readers neither.
   lines.pop()
   const held = new Set(lines.map((line) => sha256(`${line}\n`)))
+  const copy = (file: string, digest: string): HistoryFault[] => {
+    const path = join(directory, file)
+    const found = kindOf(path)
+    if (found === undefined) return [{ collection, file, fault: 'missing' }]
+    const isWhole = found.isFile() && sha256(readFileSync(path)) === digest
+    return isWhole ? [] : [{ collection, file, fault: 'damaged' }]
+  }
   for (const action of actions) {
-    const { segment, files, ledger, keyset } = action.segment
-    if (action.action === 'replace' && !held.has(sha256(replacedMark(segment, action.replaced))))
-      yield { collection, segment, file: `${LIVE_LOG}: what ${segment} replaces`, fault: 'missing' }
-    for (const { name, manifest } of files)
-      if (!held.has(manifest)) yield { collection, segment, file: `${LIVE_LOG}: ${name}.manifest`, fault: 'missing' }
-    const copies: [string, string | null][] = [
-      [sessionLedgerName(segment), ledger],
-      [keysetCopyName(segment), keyset],
-    ]
-    for (const [file, digest] of copies) {
-      if (digest === null) continue
-      const path = join(directory, file)
-      const found = kindOf(path)
-      if (found === undefined) yield { collection, segment, file, fault: 'missing' }
-      else if (!found.isFile()) yield { collection, segment, file, fault: 'damaged' }
-      else if (sha256(readFileSync(path)) !== digest) yield { collection, segment, file, fault: 'damaged' }
+    if (action.action === 'finding') yield* copy(action.findings.name, action.findings.sha256)
+    else if (action.action === 'tag') {
+      for (const { name, manifest } of action.files)
+        if (!held.has(manifest)) yield { collection, file: `${LIVE_LOG}: ${name}.manifest`, fault: 'missing' }
+      yield* copy(action.report.name, action.report.sha256)
+    } else if (action.action === 'remove-run') {
+      const { run } = action
+      if (!held.has(sha256(removedMark(run))))
+        yield { collection, file: `${LIVE_LOG}: the removal of run ${run}`, fault: 'missing' }
+    } else {
+      const { segment, files, ledger, keyset } = action.segment
+      if (action.action === 'replace' && !held.has(sha256(replacedMark(segment, action.replaced))))
+        yield { collection, segment, file: `${LIVE_LOG}: what ${segment} replaces`, fault: 'missing' }
+      for (const { name, manifest } of files)
+        if (!held.has(manifest)) yield { collection, segment, file: `${LIVE_LOG}: ${name}.manifest`, fault: 'missing' }
+      for (const fault of copy(sessionLedgerName(segment), ledger)) yield { ...fault, segment }
+      if (keyset !== null) for (const fault of copy(keysetCopyName(segment), keyset)) yield { ...fault, segment }
     }
   }
 }
@@ -177,9 +201,12 @@ const replacedMark = (by: number, replaced: readonly number[]): Buffer =>
 
 const simple = (seconds: number): string => new Date(seconds * 1000).toISOString().slice(0, 19).replace('T', ' ')
 
-function readLiveLog(path: string): { list: Manifest[]; replaced: Set<number> } {
+const removedMark = (run: number): Buffer => Buffer.from(`${canonicalize({ removedRun: run })}\n`)
+
+function readLiveLog(path: string): { list: Manifest[]; replaced: Set<number>; removed: Set<number> } {
   const list: Manifest[] = []
   const replaced = new Set<number>()
+  const removed = new Set<number>()
   const lines = (readIfThere(path)?.toString() ?? '').split('\n')
   const unfinished = lines.pop()
   const seen = new Set<string>()
@@ -191,6 +218,11 @@ function readLiveLog(path: string): { list: Manifest[]; replaced: Set<number> } 
       for (const segment of mark[1]!.split(',')) replaced.add(Number(segment))
       return
     }
+    const removal = /^\{"removedRun":(\d+)\}$/.exec(line)
+    if (removal) {
+      removed.add(Number(removal[1]))
+      return
+    }
     try {
       list.push(parseManifest(line, `${path} line ${i + 1}`))
     } catch (error) {
@@ -199,5 +231,5 @@ function readLiveLog(path: string): { list: Manifest[]; replaced: Set<number> } 
       if (!again) throw error
     }
   })
-  return { list, replaced }
+  return { list, replaced, removed }
 }

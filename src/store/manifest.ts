@@ -22,7 +22,7 @@ export interface Manifest {
   /** POSIX seconds, as all times without another unit in their name. fileTime: creation, never modification. */
   readonly fileTime: number
   readonly sealTime: number
-  /** Event ids (meta), session ids (session), session ids (log, index, reject). Absent when the file holds none. */
+  /** Event ids (meta, tag), session ids (session), session ids (log, index, reject). Absent when the file holds none. */
   readonly id1?: number
   readonly id2?: number
   readonly session1: number
@@ -65,6 +65,9 @@ export interface Manifest {
     readonly complete: boolean
     readonly reason?: string
   }
+  /** tag only: the run that made it, and how many events have each label; absent with more labels than are listed. */
+  readonly run?: number
+  readonly labels?: Readonly<Record<string, number>>
   readonly producer: string
   readonly sha256: string
 }
@@ -117,4 +120,4 @@ export function directoryDigest(files: readonly { name: string; size: number; sh
 const KINDS: ReadonlySet<string> = new Set<FileKind>(['session', 'meta', 'log', 'index', 'reject', 'tag'])
 const TEXTS = ['filename', 'collection', 'format', 'day', 'producer', 'sha256', 'kind']
 const INTEGERS = ['segment', 'size', 'fileTime', 'sealTime', 'session1', 'session2', 'rows', 'rejects', 'rawBytes']
-const OPTIONAL_INTEGERS = ['id1', 'id2', 'time1', 'time2', 'metaId1', 'metaId2', 'packetId1', 'packetId2']
+const OPTIONAL_INTEGERS = ['id1', 'id2', 'time1', 'time2', 'metaId1', 'metaId2', 'packetId1', 'packetId2', 'run']

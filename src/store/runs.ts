@@ -27,6 +27,18 @@ export interface RunRequest {
   readonly producer: string
 }
 
+/** What a link says of a run with results. */
+export interface RunFacts extends RunRequest {
+  readonly run: number
+  readonly state: 'finished' | 'partial'
+  readonly started: number
+  readonly ended: number
+  /** Rows of its tag files, and findings that it made or joined. */
+  readonly tags: number
+  readonly findings: number
+  readonly counters: Readonly<Record<string, number>>
+}
+
 /** One range of rows of a segment whose task file is durable. Plain data. */
 export interface RunTask {
   readonly segment: number

@@ -2,15 +2,16 @@
  * Writes one open segment: the four databases and, when records were refused, the rejects. Runs inside a worker; the
  * catalog learns of the segment only from what `seal` returns. File layouts: docs/design.md §5.
  */
-import { createHash, type Hash } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { EventSink } from '../core/eventSink.ts'
 import { Interner } from '../core/interner.ts'
 import type { SourceObject } from '../core/sourceObject.ts'
 import { faultPoint } from '../platform/faults.ts'
-import { createDurableFile, type DurableFile, makeDirectory, syncDirectory, writeDurably } from '../platform/files.ts'
+import { makeDirectory, syncDirectory, writeDurably } from '../platform/files.ts'
 import { type ColumnValue, EventBuilder, META_COLUMNS } from './eventBuilder.ts'
+import { HashedFile } from './hashedFile.ts'
 import type { KeysetKey } from './keysetKeys.ts'
 import { directoryDigest, MANIFEST_FORMAT, type Manifest, serializeManifest } from './manifest.ts'
 import { BytesPageBuilder, type ParquetColumn, ParquetFileWriter } from './parquet/fileWriter.ts'
@@ -428,35 +429,6 @@ export function packHeader(segment: number): Buffer {
 
 /** Rejects waiting beyond this are written as a row group. */
 const REJECT_BUFFER_BYTES = 8 * 1024 * 1024
-
-/** A durable file that hashes what passes. */
-class HashedFile implements DurableFile {
-  private readonly file: DurableFile
-  private readonly hash: Hash = createHash('sha256')
-
-  constructor(path: string) {
-    this.file = createDurableFile(path)
-  }
-  get path(): string {
-    return this.file.path
-  }
-  get size(): number {
-    return this.file.size
-  }
-  write(bytes: Uint8Array): void {
-    this.hash.update(bytes)
-    this.file.write(bytes)
-  }
-  publish(): void {
-    this.file.publish()
-  }
-  discard(): void {
-    this.file.discard()
-  }
-  digest(): string {
-    return this.hash.digest('hex')
-  }
-}
 
 function writeValues(parquet: ParquetFileWriter, values: readonly ColumnValue[]): void {
   const rows = values.length

@@ -3,9 +3,9 @@
  *
  *     keys       each key file is the key of its name
  *     chain      links follow one another, are signed, and are those that the catalog committed
- *     history    manifests, keysets and session ledgers of every commit
+ *     history    manifests, keysets, session ledgers, findings and reports of every commit
  *     catalog    its rows of live segments say what their links say
- *     segments   each file and its manifest have the digest of their link; sessions, events, rejects and values add up;
+ *     segments   each file and its manifest have the digest of their link; sessions, events, rejects, values and tags add up;
  *                keysets open; each object in a pack has its digest as received and decoded
  *
  * The digest of a file is that of its signed link; only where the link itself is damaged, that of the catalog. Files that
@@ -14,10 +14,19 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { asColdtrailError, ColdtrailError, printable } from '../core/errors.ts'
 import type { Catalog, SegmentRow } from './catalog.ts'
-import { type ChainFault, type ChainReport, linkFileName, type SegmentFacts, sha256 } from './chain.ts'
+import {
+  type ChainFault,
+  type ChainReport,
+  type LinkAction,
+  linkFileName,
+  type SegmentFacts,
+  segmentOf,
+  sha256,
+  type TagFileFacts,
+} from './chain.ts'
 import { type Cell, DuckDb, parquetFiles, type Row, throwIfAborted } from './duckdb.ts'
 import { keysetCopyName } from './history.ts'
 import { describeKeyset, openKeyset } from './keyset.ts'
@@ -29,6 +38,7 @@ import { packHeader } from './segmentWriter.ts'
 import { sessionLedgerName } from './sessionLedger.ts'
 import { readSessions } from './sessions.ts'
 import { readPublicKeys } from './signingKeys.ts'
+import { type HeldTagFile, tagPath } from './tags.ts'
 
 export interface Fault {
   /** Path of the file at fault. */
@@ -100,6 +110,8 @@ class Verification {
   private readonly keysDirectory: string
   /** What good links say of segments, by number. */
   private readonly facts = new Map<number, SegmentFacts>()
+  /** Likewise of tag files, by name. */
+  private readonly tagFacts = new Map<string, TagFileFacts>()
   private readonly faulty = new Set<string>()
   private readonly counts = { segments: 0, files: 0, bytes: 0, objects: 0, links: 0, orphans: 0, faults: 0 }
   private totals = { totalSegments: 0, totalBytes: 0 }
@@ -120,7 +132,9 @@ class Verification {
     // Packs of replaced segments hold the objects of those that replaced them.
     const packs = new Set(live.flatMap((segment) => segment.packs))
     const retired = all.filter(({ state, segment }) => state === 'retired' && packs.has(segment))
-    const sizes = [...live.flatMap(({ files }) => files), ...retired.flatMap(logFiles)].map(({ size }) => size)
+    const sizes = [...live.flatMap(({ files, tags }) => [...files, ...tags]), ...retired.flatMap(logFiles)].map(
+      ({ size }) => size,
+    )
     this.totals = { totalSegments: live.length, totalBytes: sizes.reduce((sum, size) => sum + size, 0) }
     const directories = [...new Set([dataDir, ...all.map(({ directory }) => directory)])]
     const duckdb = await DuckDb.open({ directories, tempDirectory: join(dataDir, 'spill') })
@@ -192,9 +206,11 @@ class Verification {
       } else this.report({ file, fault: own.some(isMissing) ? 'missing' : 'damaged', detail, collection })
     }
     for (const { link } of links) {
-      const { segment } = link.body
+      const { body } = link
       const isGood = (byNumber.get(link.number) ?? []).every(({ fault }) => fault === 'prev' || fault === 'unknown-key')
-      if (isGood) this.facts.set(segment.segment, segment)
+      const segment = segmentOf(body)
+      if (isGood && segment) this.facts.set(segment.segment, segment)
+      if (isGood && body.action === 'tag') for (const file of body.files) this.tagFacts.set(file.name, file)
     }
   }
 
@@ -210,7 +226,7 @@ class Verification {
     }
     for (const { collection, links } of reports) {
       this.counts.files += 1
-      for (const { link } of links) this.counts.files += link.body.segment.keyset === null ? 1 : 2
+      for (const { link } of links) this.counts.files += historyFiles(link.body)
       const file = join(catalog.manifestDirectory(collection), MANIFEST_LOG)
       if (!existsSync(file) || this.faulty.has(file)) continue
       try {
@@ -246,6 +262,7 @@ class Verification {
         if (sessions) this.eachSession(segment, 'reject', sessions, groups, ({ rejects }) => [rejects])
       })
     await this.indexContents(segment, duckdb)
+    for (const file of row.tags) await this.tagFile(row, file, duckdb)
     for (const [pack, list] of Map.groupBy(sessions ?? [], ({ pack_segment }) => pack_segment)) {
       if (pack === null) continue
       const path = packs.get(pack) ?? join(segment.directory, segmentFileName('log', pack))
@@ -351,6 +368,38 @@ class Verification {
       this.equal(segment, kind, [session ?? null], [null], 'rows of a session that is not there')
   }
 
+  /** Its bytes, its order, and that each event it names is one of the segment. */
+  private async tagFile(segment: SegmentRow, file: HeldTagFile, duckdb: DuckDb): Promise<void> {
+    const path = tagPath(file)
+    const place = placeOf(segment)
+    const committed = this.tagFacts.get(file.name)
+    const expected = committed ?? file
+    const manifest = await this.digest(`${path}.manifest`, place)
+    if (manifest && manifest.sha256 !== (committed?.manifest ?? sha256(serializeManifest(file.manifest))))
+      this.report({ file: `${path}.manifest`, fault: 'damaged', detail: OF_LINK, ...place })
+    const actual = await this.digest(path, place)
+    if (actual && !isSame(actual, expected))
+      this.report({ file: path, fault: 'damaged', detail: differing(actual, expected), ...place })
+    const meta = pathOf(segment, 'meta')
+    if (this.faulty.has(meta) || !existsSync(meta)) return
+    await this.contents(
+      segment,
+      'tag',
+      async () => {
+        const relation = parquetFiles([path], 'file_row_number = true')
+        const sql = `SELECT count(*) AS n, count(*) FILTER (WHERE meta.id IS NULL) AS strange,
+            count(*) FILTER (WHERE NOT isSorted) AS unsorted
+          FROM (SELECT id, coalesce((lag(id) OVER w, lag(label) OVER w, lag(plugin) OVER w, lag(rule) OVER w)
+              < (id, label, plugin, rule), true) AS isSorted FROM ${relation} WINDOW w AS (ORDER BY file_row_number)) AS tag
+          LEFT JOIN (SELECT id FROM ${parquetFiles([meta])}) AS meta ON tag.id = meta.id`
+        const [row] = await duckdb.rows({ sql, files: [path, meta] })
+        const found = [row!.n!, row!.strange!, row!.unsorted!]
+        this.equal(segment, 'tag', found, [expected.rows, 0, 0], 'tags, those of no event, those out of order', path)
+      },
+      path,
+    )
+  }
+
   private async indexContents(segment: SegmentRow, duckdb: DuckDb): Promise<void> {
     const index = segment.files.find(({ kind }) => kind === 'index')
     if (!index) return
@@ -432,15 +481,22 @@ class Verification {
     const found = directories.flatMap((directory) => namesIn(directory).map((name) => join(directory, name)))
     const rows = (await this.ofCatalog(() => catalog.segments())) ?? []
     const paths = rows.flatMap((row) => row.files.map(({ name }) => join(row.directory, name)))
+    paths.push(...rows.flatMap(({ tags }) => tags.map(tagPath)))
     const known = new Set(paths.flatMap((path) => [path, `${path}.manifest`]))
+    for (const path of removedTagFiles(reports, found)) known.add(path)
     const orphans = found.filter((path) => !known.has(path))
     for (const row of rows.filter(({ state }) => state === 'live'))
       for (const name of namesIn(pathOf(row, 'index')))
         if (name !== VALUES && name !== KEYSET) orphans.push(join(pathOf(row, 'index'), name))
     for (const { collection, links, aboveHead } of reports) {
       const directory = catalog.manifestDirectory(collection)
-      const numbers = [...links.map(({ link }) => link.body.segment.segment), ...rows.map(({ segment }) => segment)]
+      const made = links.flatMap(({ link }) => segmentOf(link.body)?.segment ?? [])
+      const numbers = [...made, ...rows.map(({ segment }) => segment)]
       const kept = new Set(numbers.flatMap((number) => [sessionLedgerName(number), keysetCopyName(number)]))
+      for (const { link } of links) {
+        if (link.body.action === 'finding') kept.add(link.body.findings.name)
+        else if (link.body.action === 'tag') kept.add(link.body.report.name)
+      }
       for (const name of namesIn(directory))
         if (!kept.has(name) && name !== MANIFEST_LOG && name !== QUARANTINE_LOG && name !== 'chain')
           orphans.push(join(directory, name))
@@ -453,7 +509,7 @@ class Verification {
   /** Runs a check of what a file holds, unless its bytes are known to be wrong. */
   private async contents<T>(
     segment: SegmentRow,
-    kind: 'session' | 'meta' | 'reject' | 'index',
+    kind: 'session' | 'meta' | 'reject' | 'index' | 'tag',
     check: () => Promise<T>,
     path = pathOf(segment, kind),
   ): Promise<T | undefined> {
@@ -472,7 +528,7 @@ class Verification {
 
   private equal(
     segment: SegmentRow,
-    kind: 'session' | 'meta' | 'reject' | 'index',
+    kind: 'session' | 'meta' | 'reject' | 'index' | 'tag',
     found: readonly Cell[],
     expected: readonly Cell[],
     what: string,
@@ -537,6 +593,20 @@ class Verification {
   private chainDirectory(collection: string): string {
     return join(this.options.catalog.manifestDirectory(collection), 'chain')
   }
+}
+
+/** Tag files of removed runs: they wait for their removal, and are no orphans. */
+function removedTagFiles(reports: readonly ChainReport[], found: readonly string[]): string[] {
+  const bodies = reports.flatMap(({ links }) => links.map(({ link }) => link.body))
+  const names = new Set(bodies.flatMap((body) => (body.action === 'remove-run' ? body.files : [])))
+  return found.filter((path) => names.has(basename(path).replace(/\.manifest$/, '')))
+}
+
+/** Files of the history, beside the manifests, that a link vouches for. */
+function historyFiles(body: LinkAction): number {
+  const segment = segmentOf(body)
+  if (segment) return segment.keyset === null ? 1 : 2
+  return body.action === 'remove-run' ? 0 : 1
 }
 
 interface Digest {

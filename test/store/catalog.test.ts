@@ -658,7 +658,12 @@ for (const dialect of ['sqlite', 'postgres'] as const)
       await catalog.giveBack(owner, object, { state: 'quarantined', code: 'E_Y', reason: 'bomb', collection: 'main' })
       await owner.release()
       await catalog.close()
-      await run(options, `alter table ledger drop column collection; update facts set value = '2'`)
+      const since = ['runs', 'run_tasks', 'tag_files', 'findings', 'finding_runs'].map((name) => `drop table ${name};`)
+      await run(
+        options,
+        `${since.join('')} delete from counters where name = 'run';
+        alter table ledger drop column collection; update facts set value = '2'`,
+      )
       catalog = await openCatalog(options)
       assert.deepEqual(
         (await catalog.pending()).map(({ key, collection }) => [key, collection]),

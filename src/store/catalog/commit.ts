@@ -3,13 +3,22 @@
  * a crash between two steps leaves: docs/design.md §3. The session ledger is durable before the link, so whoever finds a
  * link (a rebuild) finds what it sealed.
  */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { ColdtrailError } from '../../core/errors.ts'
 import type { SourceObject } from '../../core/sourceObject.ts'
 import { faultPoint } from '../../platform/faults.ts'
-import { makeDirectory, writeDurably } from '../../platform/files.ts'
-import { FIRST_PREV, type Link, type LinkAction, linkFileName, type SegmentFacts, sha256, signLink } from '../chain.ts'
+import { makeDirectory, syncDirectory, writeDurably } from '../../platform/files.ts'
+import {
+  FIRST_PREV,
+  type Link,
+  type LinkAction,
+  linkFileName,
+  type SegmentFacts,
+  segmentOf,
+  sha256,
+  signLink,
+} from '../chain.ts'
 import { serializeManifest } from '../manifest.ts'
 import { recordReleased } from '../quarantine.ts'
 import { type SealedSegment, segmentFileName } from '../segment.ts'
@@ -21,7 +30,7 @@ import { catalogPath } from './open.ts'
 import type { Tables, Tx } from './schema.ts'
 import { type NewSession, recordVersions } from './versions.ts'
 
-type Committer = Pick<OwnerState, 'id' | 'epoch'>
+export type Committer = Pick<OwnerState, 'id' | 'epoch'>
 
 export async function commitSeal(
   context: CatalogContext,
@@ -37,12 +46,12 @@ export async function commitSeal(
   const segment = prepareFacts(context, sealed, sessions)
   let superseded = 0
   let replaced: { object: string; collection: string }[] = []
-  const sequence = await commitLink(
+  const [sequence] = await commitLinks(
     context,
     owner,
     sealed.collection,
-    { action: 'seal', segment },
-    async (tx, number) => {
+    [{ action: 'seal', segment }],
+    async (tx, [number]) => {
       await useSegmentNumber(tx, owner, sealed.segment)
       const lookUp = await ledger.closed.open(
         tx,
@@ -82,25 +91,20 @@ export async function commitReplace(
 ): Promise<{ sequence: number }> {
   faultPoint('replace.files-durable')
   const segment = prepareFacts(context, sealed, newSessions(sealed))
-  const body: LinkAction = { action: 'replace', segment, replaced: [...replaced].sort((a, b) => a - b) }
-  const sequence = await commitLink(context, owner, sealed.collection, body, async (tx, number) => {
+  const body = { action: 'replace', segment, replaced: [...replaced].sort((a, b) => a - b) } as const
+  const [sequence] = await commitLinks(context, owner, sealed.collection, [body], async (tx, [number]) => {
     await useSegmentNumber(tx, owner, sealed.segment)
-    const counter = await tx
-      .updateTable('counters')
-      .set((expression) => ({ next: expression('next', '+', 1) }))
-      .where('name', '=', 'retirement')
-      .returning('next')
-      .executeTakeFirstOrThrow()
     const { numUpdatedRows } = await tx
       .updateTable('segments')
-      .set({ state: 'retired', retired_at: now(), retirement: counter.next - 1 })
+      .set(await retirement(tx))
       .where('segment', 'in', [...replaced])
       .where('collection', '=', sealed.collection)
       .where('state', '=', 'live')
       .executeTakeFirst()
     if (Number(numUpdatedRows) !== new Set(replaced).size)
       throw new ColdtrailError('E_CLAIM_LOST', { reason: 'a segment to replace is no longer live' })
-    for (const table of ['ledger', 'versions'] as const)
+    // Event ids stay, so tag files fit the new segment as they are.
+    for (const table of ['ledger', 'versions', 'tag_files'] as const)
       await tx
         .updateTable(table)
         .set({ segment: sealed.segment })
@@ -132,7 +136,7 @@ export const linkRow = (
   bytes: Buffer,
 ): Tables['links'] => ({
   ...{ uuid, collection, number, hash, bytes },
-  segment: body.segment.segment,
+  segment: segmentOf(body)?.segment ?? 0,
   session1: body.action === 'seal' ? body.segment.session1 : null,
 })
 
@@ -172,11 +176,7 @@ function prepareFacts(context: CatalogContext, sealed: SealedSegment, sessions: 
   const directory = context.collectionDirectory(sealed.collection)
   const keyset = join(directory, segmentFileName('index', segment), 'keyset.ks')
   const ledger = serializeSessionLedger(sessions)
-  // An open SQLite file lives on after its removal: the link would vouch for a commit that nobody can find again.
-  const catalog = catalogPath(context.dataDir)
-  if (context.dialect === 'sqlite' && !existsSync(catalog))
-    throw new ColdtrailError('E_CATALOG_OPEN', { path: catalog, cause: 'it was removed while it was in use' })
-  makeDirectory(context.chainDirectory(sealed.collection))
+  prepareChain(context, sealed.collection)
   writeDurably(join(context.manifestDirectory(sealed.collection), sessionLedgerName(segment)), ledger)
   const packs = new Set(sealed.sessions.flatMap(({ pack_segment }) => (pack_segment === null ? [] : [pack_segment])))
   return {
@@ -192,48 +192,77 @@ function prepareFacts(context: CatalogContext, sealed: SealedSegment, sessions: 
   }
 }
 
-async function commitLink(
+/**
+ * One transaction: the rows, and links with the next numbers. `bodies` are known before, since nothing that a transaction
+ * finds out may be in a link that is repeated when it is.
+ */
+export async function commitLinks<const Bodies extends readonly LinkAction[]>(
   context: CatalogContext,
   owner: Committer,
   collection: string,
-  body: LinkAction,
-  writeRows: (tx: Tx, number: number) => Promise<void>,
-): Promise<number> {
-  const uuid = crypto.randomUUID()
-  let number = 0
+  bodies: Bodies,
+  writeRows: (tx: Tx, numbers: { readonly [I in keyof Bodies]: number }) => Promise<void>,
+): Promise<{ readonly [I in keyof Bodies]: number }> {
+  const uuids = bodies.map(() => crypto.randomUUID())
+  let numbers: number[] = []
   let atCommit = false
   try {
     await context.write(async (tx) => {
       atCommit = false
       const head = await lockHead(context, tx, collection)
-      number = head.head + 1
+      numbers = bodies.map((_, i) => head.head + 1 + i)
       faultPoint('commit.begun')
       await context.assertOwner(tx, owner)
-      await writeRows(tx, number)
-      const bytes = signLink(
-        { collection, number, uuid, time: now(), prev: head.head_hash, body },
-        context.requireWritable(),
-      )
-      const hash = sha256(bytes)
-      await tx
-        .insertInto('links')
-        .values(linkRow({ uuid, collection, number, body }, hash, bytes))
-        .execute()
+      await writeRows(tx, numbers as { readonly [I in keyof Bodies]: number })
+      const files: Buffer[] = []
+      let hash = head.head_hash
+      for (const [i, body] of bodies.entries()) {
+        const link = { collection, number: numbers[i]!, uuid: uuids[i]!, time: now(), prev: hash, body }
+        const bytes = signLink(link, context.requireWritable())
+        hash = sha256(bytes)
+        files.push(bytes)
+        await tx
+          .insertInto('links')
+          .values(linkRow(link, hash, bytes))
+          .execute()
+      }
       await tx
         .updateTable('collections')
-        .set({ head: number, head_hash: hash })
+        .set({ head: numbers.at(-1)!, head_hash: hash })
         .where('name', '=', collection)
         .execute()
       faultPoint('commit.rows-written')
-      writeDurably(join(context.chainDirectory(collection), linkFileName(number)), bytes)
+      const directory = context.chainDirectory(collection)
+      removeLinksAbove(directory, head.head + 1)
+      for (const [i, bytes] of files.entries()) writeDurably(join(directory, linkFileName(numbers[i]!)), bytes)
       faultPoint('commit.link-written')
       atCommit = true
     })
   } catch (error) {
-    if (!atCommit || !(await isCommitted(context, collection, uuid, number, error))) throw error
+    if (!atCommit || !(await isCommitted(context, collection, uuids, numbers, error))) throw error
   }
   faultPoint('commit.done')
-  return number
+  return numbers as { readonly [I in keyof Bodies]: number }
+}
+
+/** What marks rows as retired by this transaction. */
+export async function retirement(tx: Tx): Promise<{ state: 'retired'; retired_at: number; retirement: number }> {
+  const { next } = await tx
+    .updateTable('counters')
+    .set((expression) => ({ next: expression('next', '+', 1) }))
+    .where('name', '=', 'retirement')
+    .returning('next')
+    .executeTakeFirstOrThrow()
+  return { state: 'retired', retired_at: now(), retirement: next - 1 }
+}
+
+/** Everything that must be there before a link is written, and what would make the link a lie. */
+export function prepareChain(context: CatalogContext, collection: string): void {
+  // An open SQLite file lives on after its removal: the link would vouch for a commit that nobody can find again.
+  const catalog = catalogPath(context.dataDir)
+  if (context.dialect === 'sqlite' && !existsSync(catalog))
+    throw new ColdtrailError('E_CATALOG_OPEN', { path: catalog, cause: 'it was removed while it was in use' })
+  makeDirectory(context.chainDirectory(collection))
 }
 
 async function lockHead(context: CatalogContext, tx: Tx, collection: string) {
@@ -251,27 +280,43 @@ async function lockHead(context: CatalogContext, tx: Tx, collection: string) {
 }
 
 /**
+ * Links behind the first that a cut-off commit of several left: the one that is written now would not be followed by
+ * them, and a rebuild could not tell.
+ */
+function removeLinksAbove(directory: string, number: number): void {
+  const stale: string[] = []
+  for (let above = number + 1; existsSync(join(directory, linkFileName(above))); above++)
+    stale.push(join(directory, linkFileName(above)))
+  // From the end, so that no hole is left.
+  for (const path of stale.reverse()) rmSync(path, { force: true })
+  if (stale.length) syncDirectory(directory)
+}
+
+/**
  * Whether a commit whose answer was lost took place. The head's lock is taken first: a transaction that is still ending
- * on the server holds it. When another commit has taken the number, its link file is put back in place of ours.
+ * on the server holds it. When another commit has taken the numbers, its link files are put back in place of ours.
  */
 async function isCommitted(
   context: CatalogContext,
   collection: string,
-  uuid: string,
-  number: number,
+  uuids: readonly string[],
+  numbers: readonly number[],
   cause: unknown,
 ): Promise<boolean> {
   try {
     return await context.write(async (tx) => {
-      await lockHead(context, tx, collection)
+      const { head } = await lockHead(context, tx, collection)
       const rows = await tx
         .selectFrom('links')
-        .select(['uuid', 'bytes'])
+        .select(['uuid', 'number', 'bytes'])
         .where('collection', '=', collection)
-        .where('number', '=', number)
+        .where('number', 'in', numbers)
+        .orderBy('number')
         .execute()
-      if (rows[0]?.uuid === uuid) return true
-      if (rows[0]) writeDurably(join(context.chainDirectory(collection), linkFileName(number)), rows[0].bytes)
+      if (rows[0]?.uuid === uuids[0]) return true
+      const directory = context.chainDirectory(collection)
+      if (rows.length > 0) removeLinksAbove(directory, head)
+      for (const { number, bytes } of rows) writeDurably(join(directory, linkFileName(number)), bytes)
       return false
     })
   } catch (error) {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { faultPoint } from '../../platform/faults.ts'
 import { writeDurably } from '../../platform/files.ts'
 import { linkFileName, parseLink } from '../chain.ts'
-import { appendHistory } from '../history.ts'
+import { appendHistory, appendRun } from '../history.ts'
 import { parseManifest } from '../manifest.ts'
 import { segmentFileName } from '../segment.ts'
 import type { CatalogContext } from './context.ts'
@@ -40,36 +40,80 @@ export async function takeIntoHistory(context: CatalogContext, segments: readonl
   }
 }
 
+/** Takes committed runs, and removals of runs, into the history. */
+export async function takeRunsIntoHistory(context: CatalogContext, runs: readonly number[]): Promise<void> {
+  for (const run of runs) {
+    const row = await context.db.selectFrom('runs').selectAll().where('run', '=', run).executeTakeFirst()
+    if (!row || row.sequence === null || row.in_history) continue
+    const files = await context.db
+      .selectFrom('tag_files')
+      .select(['name', 'manifest'])
+      .where('run', '=', run)
+      .orderBy('named')
+      .execute()
+    appendRun(context.manifestDirectory(row.collection), run, {
+      manifests: files.map(({ name, manifest }) => parseManifest(manifest, name)),
+      isRemoved: row.state === 'removed',
+    })
+    faultPoint('history.appended')
+    await context.db
+      .updateTable('runs')
+      .set({ in_history: 1 })
+      .where('run', '=', run)
+      .where('state', '=', row.state)
+      .execute()
+  }
+}
+
 /**
- * Does again what a crash left undone: the history of segments whose writer is dead (a living one does its own), and the
- * link file of the head when a commit that failed has overwritten it. Answers how many segments it took in.
+ * Does again what a crash left undone: the history of segments and runs whose writer is dead (a living one does its own), and the
+ * link files at the head when a commit that failed has overwritten them. Answers how many segments and
+ * runs it took in.
  */
 export async function repairDerived(context: CatalogContext): Promise<number> {
   const lock = await context.locks.acquire('hold-history')
   if (!lock) return 0
   try {
     await restoreHeadLinks(context)
-    const rows = await context.db
+    const segments = await context.db
       .selectFrom('segments')
-      .select(['segment', 'owner'])
+      .select(['segment as number', 'owner'])
       .where('in_history', '=', 0)
       .orderBy('segment')
       .execute()
-    const dead: number[] = []
-    for (const [owner, segments] of Map.groupBy(rows, (row) => row.owner)) {
-      const mine = context.owners.has(owner)
-      const ownerLock = mine ? undefined : await context.locks.acquire(owner)
-      if (mine || ownerLock) dead.push(...segments.map(({ segment }) => segment))
-      await ownerLock?.release()
-    }
-    await takeIntoHistory(context, dead)
-    return dead.length
+    const runs = await context.db
+      .selectFrom('runs')
+      .select(['run as number', 'owner'])
+      .where('in_history', '=', 0)
+      .where('sequence', 'is not', null)
+      .orderBy('run')
+      .execute()
+    const deadSegments = await ofTheDead(context, segments)
+    await takeIntoHistory(context, deadSegments)
+    const deadRuns = await ofTheDead(context, runs)
+    await takeRunsIntoHistory(context, deadRuns)
+    return deadSegments.length + deadRuns.length
   } finally {
     await lock.release()
   }
 }
 
 // --- internal ---
+
+/** Numbers of what belongs to nobody who lives, or to this process. */
+async function ofTheDead(
+  context: CatalogContext,
+  rows: readonly { readonly number: number; readonly owner: string }[],
+): Promise<number[]> {
+  const dead: number[] = []
+  for (const [owner, own] of Map.groupBy(rows, (row) => row.owner)) {
+    const mine = context.owners.has(owner)
+    const ownerLock = mine ? undefined : await context.locks.acquire(owner)
+    if (mine || ownerLock) dead.push(...own.map(({ number }) => number))
+    await ownerLock?.release()
+  }
+  return dead
+}
 
 /**
  * Puts a committed link back where a commit that failed later (a host cut off from its server) left its own. Only a
@@ -79,7 +123,10 @@ async function restoreHeadLinks(context: CatalogContext): Promise<void> {
   const heads = await context.db
     .selectFrom('collections')
     .innerJoin('links', (join) =>
-      join.onRef('links.collection', '=', 'collections.name').onRef('links.number', '=', 'collections.head'),
+      join
+        .onRef('links.collection', '=', 'collections.name')
+        // A commit has two links at most.
+        .on('links.number', '>=', ({ ref, eb }) => eb(ref('collections.head'), '-', 1)),
     )
     .select(['links.collection', 'links.number', 'links.uuid', 'links.bytes'])
     .execute()

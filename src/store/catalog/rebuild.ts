@@ -11,13 +11,26 @@ import { ColdtrailError } from '../../core/errors.ts'
 import { type OpenDatabase, openDatabase } from '../../platform/database/database.ts'
 import { namesIfThere, readIfThere, syncDirectory } from '../../platform/files.ts'
 import type { CatalogOptions } from '../catalog.ts'
-import { type ChainReport, type Link, linkFileName, type SegmentFacts, sha256, verifyChain } from '../chain.ts'
+import {
+  type ChainReport,
+  type HistoryFileFacts,
+  type Link,
+  type LinkAction,
+  linkFileName,
+  type SegmentFacts,
+  segmentOf,
+  sha256,
+  verifyChain,
+} from '../chain.ts'
+import { readFindings } from '../findings.ts'
 import { historyCollections, manifests } from '../history.ts'
 import { type Manifest, parseManifest, serializeManifest } from '../manifest.ts'
 import { type QuarantinedObject, readQuarantine } from '../quarantine.ts'
+import type { RunFacts } from '../runs.ts'
 import type { FileKind, SegmentFile } from '../segment.ts'
 import { type LedgerEntry, parseSessionLedger, sessionLedgerName } from '../sessionLedger.ts'
 import { loadPublicKeys, loadSigningKey } from '../signingKeys.ts'
+import type { TagFile } from '../tags.ts'
 import { asBuffer } from './closedLedger.ts'
 import { insertSegment, linkRow } from './commit.ts'
 import { batches, CatalogContext, now } from './context.ts'
@@ -26,6 +39,7 @@ import { addClosed, hex } from './ledger.ts'
 import { KEY_BYTES, ledgerDay, ledgerShard, OBJECT_ID_BYTES, objectId } from './objectId.ts'
 import { catalogPath, defaultHistoryDir } from './open.ts'
 import { restoreFeeds } from './outbox.ts'
+import { following, forgetRun, insertFindings, insertTagFiles, runOfFile, runRow } from './runs.ts'
 import { prepareSchema, type Tables, type Tx } from './schema.ts'
 import { sealSequence, supersededOf } from './versions.ts'
 
@@ -86,13 +100,29 @@ interface FoundSegment {
   readonly entries: readonly LedgerEntry[]
 }
 
+interface FoundRun {
+  readonly link: Link
+  readonly facts: RunFacts
+  readonly report: HistoryFileFacts
+  readonly findings: { readonly link: Link; readonly path: string; readonly sha256: string } | undefined
+  readonly files: readonly (TagFile & { readonly directory: string })[]
+  readonly removed?: Link
+  /** Where the events of a segment are now. */
+  readonly home: (segment: number) => number
+}
+
 interface Found {
   readonly chains: readonly { collection: string; links: ChainReport['links'] }[]
   readonly segments: readonly FoundSegment[]
   readonly dropped: readonly string[]
   readonly quarantine: readonly (QuarantinedObject & { readonly collection: string })[]
+  readonly runs: readonly FoundRun[]
   /** Segment numbers of every file seen. */
   readonly numbers: ReadonlySet<number>
+  /** Numbers of runs likewise, with the collection of the file. */
+  readonly runNumbers: ReadonlyMap<number, string>
+  /** Numbers of runs that left a folder of task files. */
+  readonly taskFolders: readonly number[]
 }
 
 function readDisk(dataDir: string, historyDir: string): Found {
@@ -101,6 +131,7 @@ function readDisk(dataDir: string, historyDir: string): Found {
   const segments: FoundSegment[] = []
   const dropped: string[] = []
   const quarantine: (QuarantinedObject & { collection: string })[] = []
+  const runs: FoundRun[] = []
   for (const collection of historyCollections(historyDir)) {
     const directory = join(historyDir, collection)
     const report = verifyChain(collection, join(directory, 'chain'), keys)
@@ -114,14 +145,14 @@ function readDisk(dataDir: string, historyDir: string): Found {
     for (const { manifest } of manifests(historyDir, { collection, replaced: true }))
       held.set(sha256(serializeManifest(manifest)), manifest)
     const links = [...report.links]
-    const top = links.at(-1)
-    if (top && !isDurable(dataDir, top.link.body.segment, held)) {
+    for (let top = links.at(-1); top && !isWhole(dataDir, directory, top.link.body, held); top = links.at(-1)) {
       dropped.push(`${collection}/${linkFileName(top.link.number)}`)
       links.pop()
     }
     const replaced = new Set(links.flatMap(({ link: { body } }) => (body.action === 'replace' ? body.replaced : [])))
     for (const { link } of links) {
-      const facts = link.body.segment
+      const facts = segmentOf(link.body)
+      if (!facts) continue
       const isReplaced = replaced.has(facts.segment)
       const there = (name: string) => existsSync(join(resolve(dataDir, facts.directory), name))
       // Of a replaced segment only what still waits for its removal is of interest.
@@ -140,13 +171,66 @@ function readDisk(dataDir: string, historyDir: string): Found {
       })
     }
     chains.push({ collection, links })
+    runs.push(...foundRuns(dataDir, directory, links, held))
     quarantine.push(...readQuarantine(directory).map((object) => ({ ...object, collection })))
   }
-  return { chains, segments, dropped, quarantine, numbers: fileNumbers(dataDir, historyDir) }
+  return { chains, segments, runs, dropped, quarantine, ...fileNumbers(dataDir, historyDir) }
 }
 
-/** Whether the last link's commit may count: its files stand, or the history has already taken it in. */
-function isDurable(dataDir: string, facts: SegmentFacts, held: ReadonlyMap<string, Manifest>): boolean {
+/** Whether the last link's commit may count. */
+function isWhole(dataDir: string, history: string, body: LinkAction, held: ReadonlyMap<string, Manifest>): boolean {
+  switch (body.action) {
+    // Its `tag` link, which follows it in one transaction, is not there.
+    case 'finding':
+      return false
+    case 'remove-run':
+      return true
+    case 'tag':
+      return (
+        existsSync(join(history, body.report.name)) &&
+        body.files.every(({ directory, ...file }) => isDurable(dataDir, { directory, files: [file] }, held))
+      )
+    default:
+      return isDurable(dataDir, body.segment, held)
+  }
+}
+
+/** Runs with results, in order of their links. */
+function foundRuns(
+  dataDir: string,
+  history: string,
+  links: ChainReport['links'],
+  held: ReadonlyMap<string, Manifest>,
+): FoundRun[] {
+  const by = new Map<number, number>()
+  const findings = new Map<number, { link: Link; path: string; sha256: string }>()
+  const runs = new Map<number, Omit<FoundRun, 'home'>>()
+  for (const { link } of links) {
+    const { body, collection } = link
+    if (body.action === 'replace') for (const segment of body.replaced) by.set(segment, body.segment.segment)
+    else if (body.action === 'finding')
+      findings.set(body.run, { link, path: join(history, body.findings.name), sha256: body.findings.sha256 })
+    else if (body.action === 'remove-run') runs.set(body.run, { ...runs.get(body.run)!, removed: link })
+    else if (body.action === 'tag') {
+      const { run } = body.run
+      const files = body.files.map(({ manifest, directory, ...file }) => ({
+        ...{ ...file, kind: 'tag' as const, run, directory },
+        manifest: held.get(manifest) ?? manifestBeside(dataDir, collection, { directory }, { ...file, manifest }),
+      }))
+      runs.set(run, { link, facts: body.run, report: body.report, findings: findings.get(run), files })
+    }
+  }
+  return [...runs.values()].map((run) => ({ ...run, home: following(by) }))
+}
+
+/** Its files stand, or the history has already taken them in. */
+function isDurable(
+  dataDir: string,
+  facts: Pick<SegmentFacts, 'directory'> & {
+    readonly files: readonly (Omit<SegmentFacts['files'][number], 'kind'> & { readonly kind?: string })[]
+  },
+  held: ReadonlyMap<string, Manifest>,
+): boolean {
   const directory = resolve(dataDir, facts.directory)
   return facts.files.every(({ kind, name, size, manifest }) => {
     if (held.has(manifest)) return true
@@ -158,8 +242,8 @@ function isDurable(dataDir: string, facts: SegmentFacts, held: ReadonlyMap<strin
 function manifestBeside(
   dataDir: string,
   collection: string,
-  facts: SegmentFacts,
-  file: SegmentFacts['files'][number],
+  facts: Pick<SegmentFacts, 'directory'>,
+  file: Pick<SegmentFacts['files'][number], 'name' | 'manifest'>,
 ): Manifest {
   const path = join(resolve(dataDir, facts.directory), `${file.name}.manifest`)
   const bytes = readIfThere(path)
@@ -180,17 +264,23 @@ function ledgerEntries(directory: string, collection: string, facts: SegmentFact
   return parseSessionLedger(bytes, path)
 }
 
-function fileNumbers(dataDir: string, historyDir: string): Set<number> {
+function fileNumbers(dataDir: string, historyDir: string): Pick<Found, 'numbers' | 'runNumbers' | 'taskFolders'> {
   const root = join(dataDir, 'collections')
-  const folders = namesIfThere(root).map((name) => join(root, name))
-  folders.push(...historyCollections(historyDir).map((name) => join(historyDir, name)))
+  const folders = [
+    ...namesIfThere(root).map((name) => ({ collection: name, path: join(root, name) })),
+    ...historyCollections(historyDir).map((name) => ({ collection: name, path: join(historyDir, name) })),
+  ]
   const numbers = new Set<number>()
-  for (const folder of folders)
-    for (const name of namesIfThere(folder)) {
-      const match = /^[a-z]+-(\d{9,})(?!\d)/.exec(name)
+  const runNumbers = new Map<number, string>()
+  for (const { collection, path } of folders)
+    for (const name of namesIfThere(path)) {
+      const run = runOfFile(name)
+      if (run !== undefined) runNumbers.set(run, collection)
+      const match = /^(?!finding-|run-)[a-z]+-(\d{9,})(?!\d)/.exec(name)
       if (match) numbers.add(Number(match[1]))
     }
-  return numbers
+  const taskFolders = namesIfThere(join(dataDir, 'analyze')).filter((name) => /^\d{1,15}$/.test(name))
+  return { numbers, runNumbers, taskFolders: taskFolders.map(Number) }
 }
 
 async function refuseLivingOwners(
@@ -254,10 +344,60 @@ async function fill(tx: Tx, context: CatalogContext, found: Found): Promise<numb
   }
   for (const { link, facts, replaced, files } of found.segments)
     await insertSegment(tx, owner, { collection: link.collection, files }, facts, link.number, replaced ? now() : null)
+  await fillRuns(tx, owner, found)
   await fillLedger(tx, found.segments)
   await fillNumbers(tx, owner, found)
   await restoreFeeds(tx, context.dataDir)
   return fillQuarantine(tx, found)
+}
+
+/** Runs with results, and those that are removed while files of theirs still stand. */
+async function fillRuns(tx: Tx, owner: string, { runs, runNumbers }: Found): Promise<void> {
+  // A finding that a run made and that went with it is made anew by the next: commits are done again in their order.
+  const steps = runs.flatMap((run) => [
+    { number: run.link.number, run, isRemoval: false },
+    ...(run.removed ? [{ number: run.removed.number, run, isRemoval: true }] : []),
+  ])
+  const order = (a: (typeof steps)[number], b: (typeof steps)[number]): number => a.number - b.number
+  for (const { run: found, isRemoval } of steps.sort(order)) {
+    const { link, facts, report, files, findings, home } = found
+    const { run } = facts
+    if (isRemoval) {
+      await forgetRun(tx, run)
+      await tx.updateTable('runs').set({ state: 'removed' }).where('run', '=', run).execute()
+      await tx
+        .updateTable('tag_files')
+        .set({ state: 'retired', retired_at: now(), retirement: 0 })
+        .where('run', '=', run)
+        .execute()
+      continue
+    }
+    const { request, ...columns } = runRow(facts, report)
+    await tx
+      .insertInto('runs')
+      .values({
+        ...columns,
+        ...{ run, owner, request, collection: link.collection, head: link.number, started: facts.started },
+        ...{ sequence: link.number, in_history: 0 },
+      })
+      .execute()
+    await insertTagFiles(tx, files, home)
+    if (findings) {
+      const lines = readFindings(findings.path, findings.sha256)
+      await insertFindings(tx, link.collection, run, findings.link.number, lines)
+    }
+  }
+  // What no link names belongs to a dead owner, so that a sweep removes it.
+  const committed = new Set(runs.map(({ facts }) => facts.run))
+  for (const [run, collection] of runNumbers)
+    if (!committed.has(run))
+      await tx
+        .insertInto('runs')
+        .values({
+          ...{ run, collection, owner, state: 'removed', request: '{}', head: 0, started: now(), ended: null },
+          ...{ reason: null, sequence: null, tags: 0, findings: 0, counters: '{}', report: null, in_history: 1 },
+        })
+        .execute()
 }
 
 /** An object that a session holds is known, whatever the quarantine says. */
@@ -326,10 +466,13 @@ function* repeatedKeys(objects: Buffer): Generator<string> {
 /** Numbers go on above everything seen; files that no link names belong to a dead owner, so that a sweep removes them. */
 async function fillNumbers(tx: Tx, owner: string, found: Found): Promise<void> {
   const committed = new Set<number>()
-  const highest = { segment: 0, event: 0, session: 0 }
+  const runs = [...found.runs.map(({ facts }) => facts.run), ...found.runNumbers.keys(), ...found.taskFolders]
+  const highest = { segment: 0, event: 0, session: 0, run: Math.max(0, ...runs) }
   for (const { links } of found.chains)
     for (const { link } of links) {
-      const { segment, id2, session2 } = link.body.segment
+      const facts = segmentOf(link.body)
+      if (!facts) continue
+      const { segment, id2, session2 } = facts
       committed.add(segment)
       highest.event = Math.max(highest.event, id2 ?? 0)
       highest.session = Math.max(highest.session, session2)

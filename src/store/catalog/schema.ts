@@ -4,19 +4,20 @@
  */
 import { type Kysely, sql, type Transaction } from 'kysely'
 import { ColdtrailError } from '../../core/errors.ts'
+import type { RunState } from '../runs.ts'
 
-export const CATALOG_VERSION = 3
+export const CATALOG_VERSION = 4
 
 export interface Tables {
   facts: { name: string; value: string }
   /** Who may claim and draw. `epoch` rises when somebody takes over after its death. */
   owners: { id: string; kind: string; epoch: number; host: string; pid: number; started: number }
-  /** Next free number of `segment`, `event`, `session`, `feed`; and `retirement`, the count of replacements ever committed. */
+  /** Next free number of `segment`, `event`, `session`, `feed`, `run`; and `retirement`, the count of retirements ever committed. */
   counters: { name: string; next: number }
   ranges: { what: string; first: number; count: number; owner: string }
   collections: { name: string; head: number; head_hash: string }
   /**
-   * `segment`: what it made. `session1`: first session of what a seal made, null in other links, since sessions keep
+   * `segment`: what it made; 0 for a link about a run. `session1`: first session of what a seal made, null in other links, since sessions keep
    * the sequence of their seal.
    */
   links: {
@@ -124,6 +125,71 @@ export interface Tables {
   /** Lines for the receipts file of a destination; `in_file`: 1 once there. The latest are kept. */
   receipts: { destination: string; receipt: number; line: string; in_file: number }
   dead_letters: { feed: number; event: number; uid: string; reason: string }
+  /** Runs of analyses. `removed`: its link is committed, its tag files wait for their removal. */
+  runs: {
+    run: number
+    collection: string
+    state: RunState | 'removed'
+    owner: string
+    /** JSON of RunRequest. */
+    request: string
+    /** Head of the collection when it began: which segments were replaced since is in the links behind it. */
+    head: number
+    started: number
+    ended: number | null
+    reason: string | null
+    /** Of its `tag` link. */
+    sequence: number | null
+    tags: number
+    findings: number
+    /** JSON object of numbers. */
+    counters: string
+    /** SHA-256 of its report in the history. */
+    report: string | null
+    in_history: number
+  }
+  run_tasks: {
+    run: number
+    segment: number
+    first_row: number
+    row_count: number
+    state: 'done' | 'skipped'
+    attempts: number
+    result: string
+  }
+  /** `named`: the segment number in the name; `segment`: the one that has the events now. */
+  tag_files: {
+    run: number
+    named: number
+    segment: number
+    directory: string
+    name: string
+    size: number
+    sha256: string
+    manifest: string
+    row_count: number
+    state: 'live' | 'retired'
+    retired_at: number | null
+    retirement: number | null
+  }
+  /** Index of the finding files. `sequence`, `line`: the link and the line (from 1) that first said it. */
+  findings: {
+    collection: string
+    uid: string
+    sequence: number
+    line: number
+    kind: string
+    rule: string
+    label: string
+    plugin: string
+    /** Index in SEVERITIES. */
+    severity: number
+    title: string
+    event_uid: string
+    event: number
+    time: number | null
+  }
+  finding_runs: { run: number; collection: string; uid: string }
 }
 
 export type Database = Kysely<Tables>
@@ -230,9 +296,33 @@ const FORWARDED = [
      primary key (feed, event))`,
 ]
 
+const ANALYSED = [
+  `create table runs (run INTEGER primary key, collection text not null, state text not null, owner text not null,
+     request text not null, head INTEGER not null, started INTEGER not null, ended INTEGER, reason text,
+     sequence INTEGER, tags INTEGER not null, findings INTEGER not null, counters text not null, report text,
+     in_history INTEGER not null)`,
+  `create index runs_owner on runs (owner)`,
+  `create table run_tasks (run INTEGER not null, segment INTEGER not null, first_row INTEGER not null,
+     row_count INTEGER not null, state text not null, attempts INTEGER not null, result text not null,
+     primary key (run, segment, first_row))`,
+  `create table tag_files (run INTEGER not null, named INTEGER not null, segment INTEGER not null,
+     directory text not null, name text not null, size INTEGER not null, sha256 text not null, manifest text not null,
+     row_count INTEGER not null, state text not null, retired_at INTEGER, retirement INTEGER,
+     primary key (run, named))`,
+  `create index tag_files_segment on tag_files (segment)`,
+  `create table findings (collection text not null, uid text not null, sequence INTEGER not null, line INTEGER not null,
+     kind text not null, rule text not null, label text not null, plugin text not null, severity INTEGER not null,
+     title text not null, event_uid text not null, event INTEGER not null, time INTEGER, primary key (collection, uid))`,
+  `create index findings_sequence on findings (collection, sequence, line)`,
+  `create table finding_runs (run INTEGER not null, collection text not null, uid text not null,
+     primary key (run, collection, uid))`,
+  `create index finding_runs_uid on finding_runs (collection, uid)`,
+]
+
 /** What each version of the catalog brought. */
 const VERSIONS: readonly { readonly tables: readonly string[]; readonly counters: readonly string[] }[] = [
   { tables: COLLECTED, counters: ['segment', 'event', 'session', 'retirement'] },
   { tables: FORWARDED, counters: ['feed'] },
   { tables: ['alter table ledger add column collection text'], counters: [] },
+  { tables: ANALYSED, counters: ['run'] },
 ]

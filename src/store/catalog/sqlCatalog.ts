@@ -28,14 +28,18 @@ import {
   verifyHistory,
 } from '../history.ts'
 import { parseManifest } from '../manifest.ts'
+import type { RemovedRun, RunOutcome, RunRequest, RunRow, RunTask } from '../runs.ts'
 import type { FileKind, SealedSegment, SegmentFile } from '../segment.ts'
 import { readPublicKeys, usableKeys } from '../signingKeys.ts'
+import type { HeldTagFile } from '../tags.ts'
 import { commitReplace, commitSeal } from './commit.ts'
 import { type CatalogContext, checkedCollection, now } from './context.ts'
-import { repairDerived, takeIntoHistory } from './derived.ts'
+import { repairDerived, takeIntoHistory, takeRunsIntoHistory } from './derived.ts'
 import { Ledger } from './ledger.ts'
 import { deadLetters, feeds, openOutbox } from './outbox.ts'
 import { createOwner } from './owners.ts'
+import * as runs from './runs.ts'
+import type { Tx } from './schema.ts'
 import { type SweepReport, sweep } from './sweep.ts'
 
 const GRACE_MS = 60_000
@@ -47,6 +51,8 @@ export class SqlCatalog implements Catalog {
   private readonly ledger: Ledger
   /** Files of segments by number: immutable, and their manifests are dear to parse. */
   private readonly files = new Map<number, SegmentFile[]>()
+  /** Tag files by name, likewise. */
+  private readonly tagFiles = new Map<string, HeldTagFile>()
 
   constructor(context: CatalogContext) {
     this.context = context
@@ -99,17 +105,17 @@ export class SqlCatalog implements Catalog {
     objects: readonly SourceObject[],
   ): Promise<Committed & { superseded: number }> {
     const committed = await commitSeal(this.context, this.ledger, owner, segment, objects)
-    return { ...committed, ...(await this.afterCommit(segment.segment)) }
+    return { ...committed, ...(await this.afterCommit(() => takeIntoHistory(this.context, [segment.segment]))) }
   }
 
   async commitReplace(owner: Owner, segment: SealedSegment, replaced: readonly number[]): Promise<Committed> {
     const committed = await commitReplace(this.context, owner, segment, replaced)
-    return { ...committed, ...(await this.afterCommit(segment.segment)) }
+    return { ...committed, ...(await this.afterCommit(() => takeIntoHistory(this.context, [segment.segment]))) }
   }
 
   async segments(filter: { collection?: string; state?: 'live' | 'retired' } = {}): Promise<SegmentRow[]> {
     const { collection, state } = filter
-    const { rows, superseded } = await this.context.read(async (tx) => {
+    const { rows, superseded, tags } = await this.context.read(async (tx) => {
       const rows = await tx
         .selectFrom('segments')
         .selectAll()
@@ -149,7 +155,11 @@ export class SqlCatalog implements Catalog {
         .where('superseded', '=', 1)
         .orderBy('session')
         .execute()
-      return { rows, superseded: Map.groupBy(superseded, ({ segment }) => segment) }
+      return {
+        rows,
+        superseded: Map.groupBy(superseded, ({ segment }) => segment),
+        tags: await this.liveTagFiles(tx),
+      }
     })
     return rows.map((row) => ({
       collection: row.collection,
@@ -171,7 +181,47 @@ export class SqlCatalog implements Catalog {
       sequence: row.sequence,
       superseded: (superseded.get(row.segment) ?? []).map(({ session }) => session),
       packs: JSON.parse(row.packs) as number[],
+      tags: tags.get(row.segment) ?? [],
     }))
+  }
+
+  beginRun(owner: Owner, request: RunRequest): Promise<number> {
+    return runs.beginRun(this.context, owner, request)
+  }
+
+  resumeRun(owner: Owner, run: number): Promise<RunRow> {
+    return runs.resumeRun(this.context, owner, run)
+  }
+
+  taskDone(owner: Owner, run: number, task: RunTask): Promise<void> {
+    return runs.taskDone(this.context, owner, run, task)
+  }
+
+  runTasks(run: number): Promise<RunTask[]> {
+    return runs.runTasks(this.context, run)
+  }
+
+  endRun(owner: Owner, run: number, state: 'aborted' | 'failed', reason: string): Promise<void> {
+    return runs.endRun(this.context, owner, run, state, reason)
+  }
+
+  async commitRun(owner: Owner, outcome: RunOutcome): Promise<Committed & { newFindings: number }> {
+    const committed = await runs.commitRun(this.context, owner, outcome)
+    return { ...committed, ...(await this.afterCommit(() => takeRunsIntoHistory(this.context, [outcome.run]))) }
+  }
+
+  async removeRun(owner: Owner, run: number): Promise<RemovedRun> {
+    const removed = await runs.removeRun(this.context, owner, run)
+    await this.afterCommit(() => takeRunsIntoHistory(this.context, [run]))
+    return removed
+  }
+
+  runs(filter?: { readonly collection?: string; readonly run?: number }): Promise<RunRow[]> {
+    return runs.runs(this.context, filter)
+  }
+
+  runReport(run: number): Promise<unknown> {
+    return runs.runReport(this.context, run)
   }
 
   pending(): Promise<PendingObject[]> {
@@ -276,20 +326,23 @@ export class SqlCatalog implements Catalog {
       .leftJoin('segments', (join) =>
         join.onRef('segments.collection', '=', 'links.collection').onRef('segments.sequence', '=', 'links.number'),
       )
+      .leftJoin('runs', (join) =>
+        join.onRef('runs.collection', '=', 'links.collection').onRef('runs.sequence', '=', 'links.number'),
+      )
       .select(['links.collection', 'links.bytes'])
       // What a crash left out of the history is no damage; repairDerived takes it in.
-      .where(sql<number>`coalesce(segments.in_history, 1)`, '=', 1)
+      .where(sql<number>`coalesce(segments.in_history, runs.in_history, 1)`, '=', 1)
       .$if(collection !== undefined, (query) => query.where('links.collection', '=', collection!))
       .orderBy('links.number')
       .execute()
+    const waiting = await this.context.db.selectFrom('runs').select('run').where('in_history', '=', 0).execute()
+    const runs = new Set(waiting.map(({ run }) => run))
     const byCollection = Map.groupBy(rows, (row) => row.collection)
-    return [...byCollection].flatMap(([name, links]) => [
-      ...verifyHistory(
-        this.context.historyDir,
-        name,
-        links.map(({ bytes }) => parseLink(bytes, name).body),
-      ),
-    ])
+    return [...byCollection].flatMap(([name, links]) => {
+      const actions = links.map(({ bytes }) => parseLink(bytes, name).body)
+      const due = actions.filter((body) => body.action !== 'remove-run' || !runs.has(body.run))
+      return [...verifyHistory(this.context.historyDir, name, due)]
+    })
   }
 
   manifests(filter?: HistoryFilter): Iterable<HistoryManifest> {
@@ -310,10 +363,38 @@ export class SqlCatalog implements Catalog {
 
   // --- internal ---
 
+  /** By the segment that has their events now, then by run. */
+  private async liveTagFiles(tx: Tx): Promise<Map<number, HeldTagFile[]>> {
+    const rows = await tx
+      .selectFrom('tag_files')
+      .select(['run', 'named', 'segment', 'name'])
+      .where('state', '=', 'live')
+      .orderBy('run')
+      .orderBy('named')
+      .execute()
+    if (rows.some(({ name }) => !this.tagFiles.has(name))) {
+      const all = await tx.selectFrom('tag_files').selectAll().where('state', '=', 'live').execute()
+      for (const { run, named, directory, name, size, sha256, manifest, row_count } of all)
+        if (!this.tagFiles.has(name))
+          this.tagFiles.set(name, {
+            ...{ kind: 'tag', segment: named, run, name, size, sha256, rows: row_count },
+            directory: this.context.resolvedDirectory(directory),
+            manifest: parseManifest(manifest, name),
+          })
+    }
+    const bySegment = new Map<number, HeldTagFile[]>()
+    for (const { segment, name } of rows) {
+      const files = bySegment.get(segment)
+      if (files) files.push(this.tagFiles.get(name)!)
+      else bySegment.set(segment, [this.tagFiles.get(name)!])
+    }
+    return bySegment
+  }
+
   /** The commit has taken place: what fails now must not look as if it had not. */
-  private async afterCommit(segment: number): Promise<{ historyError?: ColdtrailError }> {
+  private async afterCommit(derive: () => Promise<void>): Promise<{ historyError?: ColdtrailError }> {
     try {
-      await takeIntoHistory(this.context, [segment])
+      await derive()
       return {}
     } catch (error) {
       return { historyError: asColdtrailError(error) }

@@ -9,6 +9,7 @@ import { namesIfThere, syncDirectory } from '../../platform/files.ts'
 import { historyCollections } from '../history.ts'
 import { batches, type CatalogContext, now } from './context.ts'
 import { takeOver } from './owners.ts'
+import { removeRunFiles } from './runs.ts'
 import type { Tx } from './schema.ts'
 
 export interface SweepReport {
@@ -22,7 +23,10 @@ export async function sweep(context: CatalogContext, graceMs: number): Promise<S
   const lock = await context.locks.acquire('hold-sweep')
   if (!lock) return { orphans: [], unlinked: [] }
   try {
-    return { orphans: await removeOrphans(context), unlinked: await unlinkRetired(context, graceMs) }
+    const orphans = await removeOrphans(context)
+    const unlinked = await unlinkRetired(context, graceMs)
+    await unlinkRemovedRuns(context, graceMs)
+    return { orphans, unlinked }
   } finally {
     await lock.release()
   }
@@ -38,6 +42,20 @@ async function removeOrphans(context: CatalogContext): Promise<string[]> {
       const numbers = await uncommittedNumbers(tx, id)
       if (numbers.size)
         for (const directory of fileDirectories(context)) removed.push(...removeFiles(directory, numbers))
+      const begun = await tx
+        .selectFrom('runs')
+        .select(['run', 'collection'])
+        .where('owner', '=', id)
+        .where('sequence', 'is', null)
+        .execute()
+      for (const { run, collection } of begun) removed.push(...removeRunFiles(context, collection, run))
+      // What a rebuild found of runs that no link names.
+      await tx
+        .deleteFrom('runs')
+        .where('owner', '=', id)
+        .where('sequence', 'is', null)
+        .where('state', '=', 'removed')
+        .execute()
       await tx.deleteFrom('ranges').where('owner', '=', id).execute()
       await tx.deleteFrom('owners').where('id', '=', id).execute()
     })
@@ -104,4 +122,33 @@ async function unlinkRetired(context: CatalogContext, graceMs: number): Promise<
     unlinked.push(segment)
   }
   return unlinked
+}
+
+/** Tag files of removed runs; findings and report stay in the history. */
+async function unlinkRemovedRuns(context: CatalogContext, graceMs: number): Promise<void> {
+  const oldest = await context.locks.oldestReader()
+  const runs = await context.db
+    .selectFrom('runs')
+    .select('run')
+    .where('state', '=', 'removed')
+    .where('in_history', '=', 1)
+    .where('sequence', 'is not', null)
+    .execute()
+  for (const { run } of runs) {
+    const files = await context.db.selectFrom('tag_files').selectAll().where('run', '=', run).execute()
+    const isNeeded = ({ retirement, retired_at }: (typeof files)[number]): boolean =>
+      now() < retired_at! + graceMs * 1000 || (oldest !== undefined && oldest <= retirement!)
+    if (files.some(isNeeded)) continue
+    for (const [directory, list] of Map.groupBy(files, ({ directory }) => directory)) {
+      const path = context.resolvedDirectory(directory)
+      for (const { name } of list)
+        for (const file of [name, `${name}.manifest`]) rmSync(join(path, file), { force: true })
+      if (existsSync(path)) syncDirectory(path)
+    }
+    faultPoint('retire.unlinked')
+    await context.write(async (tx) => {
+      await tx.deleteFrom('tag_files').where('run', '=', run).execute()
+      await tx.deleteFrom('runs').where('run', '=', run).execute()
+    })
+  }
 }
