@@ -3,7 +3,6 @@ import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after } from 'node:test'
 import { csvLine } from '../../src/core/csv.ts'
 import { dumpColumns, TABLE_BY_NAME, type Table } from '../../src/library/model.ts'
 import {
@@ -22,7 +21,7 @@ import {
 import { loadSite, type Site } from '../../src/sync/siteKeys.ts'
 
 const places: string[] = []
-after(() => {
+process.once('exit', () => {
   for (const place of places) rmSync(place, { recursive: true, force: true })
 })
 

@@ -20,6 +20,7 @@ import {
 } from '../../../src/sync/bundle/manifest.ts'
 import { deflatedMember, storedMember } from '../../../src/sync/bundle/members.ts'
 import { TAR_END, tarHeader, tarPadding } from '../../../src/sync/bundle/tarHeader.ts'
+import { fuzzBundles } from '../../support/fuzzBundles.ts'
 import { sampleBundle, sampleSite, scratchPlace } from '../../support/sampleBundle.ts'
 
 const site = sampleSite()
@@ -145,6 +146,13 @@ test('T3: every bit of header, signature and member edges, and each byte of the 
       assert.match(await verdict(bytes), /^E_BUNDLE_(DAMAGED|KEY|VERSION) /, `byte ${place}`)
     }
   }
+})
+
+test('damage of every kind, and manifests changed and signed again, are refused by name (npm run soak -- bundles)', async () => {
+  const { details, refused, bundles } = await fuzzBundles({ bundles: 600, seed: 4 })
+  assert.deepEqual(details, [])
+  assert.equal(bundles, 600)
+  assert.ok(refused.E_BUNDLE_DAMAGED! > 300)
 })
 
 test('truncation at any place is named, and so is anything behind the end', async () => {
