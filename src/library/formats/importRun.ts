@@ -175,6 +175,13 @@ async function importSource(
         cause: `it brings no object, and --mirror would delete all that ${source} brought`,
       })
     await staged.flush(staging)
+    const deletedAt = String(intake.now)
+    for (const [table, rows] of Map.groupBy(intake.stale, (row) => row.table))
+      await staging.loadTombstones(
+        table,
+        rows.map(({ uid }) => ({ uid, nk: null, deletedAt })),
+        `${table.name}-stale`,
+      )
     const fresh = await notHeldYet(library, source, refusals)
     const report = await merge(
       library,

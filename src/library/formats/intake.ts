@@ -10,6 +10,7 @@ import type { Table } from '../model.ts'
 import type { QuarantineCode } from '../quarantine.ts'
 import { type ObjectRef, type SourceClaim, StagedObjects, stixUid, tableOfCode } from '../stagedObjects.ts'
 import { canonicalJson, type Json } from './jsonFile.ts'
+import type { StaleRow } from './staleContext.ts'
 import { codeOfType } from './stixObject.ts'
 
 export type FormatName = 'stix' | 'misp' | 'csv' | 'list'
@@ -40,10 +41,12 @@ export interface IntakeOptions {
 export class Intake {
   readonly staged: StagedObjects
   readonly refusals: Refusal[] = []
+  /** Rows of the library that go with this run. */
+  readonly stale: StaleRow[] = []
   readonly now: number
   readonly source: string
   readonly tlp: string | undefined
-  readonly #library: Library
+  readonly library: Library
   readonly #format: FormatName
   readonly #flush: (staged: StagedObjects) => Promise<void>
 
@@ -52,7 +55,7 @@ export class Intake {
     this.now = now
     this.source = source
     this.tlp = tlp
-    this.#library = library
+    this.library = library
     this.#format = format
     this.#flush = flush
   }
@@ -94,7 +97,7 @@ export class Intake {
         const some = wanted.slice(i, i + LOOK_UP).map((uid) => parseUid(uid)!)
         const { rows } = await sql<{ uid: Uint8Array }>`
           select o.uid from ${sql.table(table.name)} o
-          where o.uid in (${sql.join(some)}) and ${sql.raw(liveSql('o'))}`.execute(this.#library.database.db)
+          where o.uid in (${sql.join(some)}) and ${sql.raw(liveSql('o'))}`.execute(this.library.database.db)
         for (const { uid } of rows) {
           const text = uidText(uid)
           found.set(uids.get(text)!, this.staged.existing(table, text))

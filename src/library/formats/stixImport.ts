@@ -14,6 +14,7 @@ import {
   sameJson,
   textOf,
 } from './jsonFile.ts'
+import { staleContext } from './staleContext.ts'
 import {
   derivedContext,
   embeddedReferences,
@@ -77,6 +78,7 @@ export async function stageObjects(
   const wanted = new Set<string>()
   const relationships: JsonObject[] = []
   const objects = newestOnly(given, placeOf, intake)
+  intake.stale.push(...(await staleContext(intake.library, intake.source, objects)))
   for (const object of objects) {
     if (object.type !== 'marking-definition') continue
     const tlp = tlpOfMarking(object)

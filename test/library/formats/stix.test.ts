@@ -230,6 +230,32 @@ for (const dialect of DIALECTS) {
       assert.deepEqual(await names(), ['four', 'mine', 'renamed', 'three'])
     }))
 
+  test(`${dialect}: what a newer version of an object says no more is gone, but for what others say`, () =>
+    withFreshLibrary(dialect, async (library) => {
+      const tool = { type: 'tool', id: 'tool--00000000-0000-4000-8000-000000000041', name: 'One' }
+      const other = { type: 'tool', id: 'tool--00000000-0000-4000-8000-000000000042', name: 'Two' }
+      const given = (...objects: object[]) =>
+        JSON.stringify({ type: 'bundle', id: 'bundle--00000000-0000-4000-8000-000000000001', objects })
+      const first = { ...tool, aliases: ['a', 'b', 'c'], labels: ['x', 'y'], tool_refs: [other.id] }
+      const second = { ...tool, aliases: ['a'], labels: ['y'] }
+      await inFile(given(first, other), (path) => take(library, path, { source: 'feed' }))
+      await addObject(library, {
+        ...{ object: 'tool', value: 'One', stix_id: tool.id, tags: ['mine'] },
+        attributes: [{ name: 'Alias', value: 'b' }],
+      })
+      await inFile(given(second, other), (path) => take(library, path, { source: 'feed' }))
+      const [found] = await showObject(library, tool.id)
+      assert.deepEqual(
+        [found?.attributes.map(({ value }) => value), found?.tags, found?.links.length],
+        [['a', 'b'], ['mine', 'y'], 0],
+      )
+      const bundle = byId(await exported(library))
+      const { extensions, ...plain } = JSON.parse(bundle.get(tool.id)!) as Record<string, Record<string, unknown>>
+      assert.deepEqual(plain, second)
+      const carried = extensions?.[EXTENSION_ID] as { attributes: { value: string }[]; tags: string[] }
+      assert.deepEqual([carried.attributes.map(({ value }) => value), carried.tags], [['b'], ['mine']])
+    }))
+
   test(`${dialect}: what people add goes out as an extension and comes in again`, () =>
     withFreshLibrary(dialect, async (library) => {
       await take(library, fixture('oddities.stix.json'), { source: 'feed' })
