@@ -50,7 +50,8 @@ export const syncVerifyCommand = defineCommand({
       `  ${countText(totals.rows, 'row')}, ${countText(totals.deleted, 'tombstone')}, ${countText(totals.blobs, 'file')}: ` +
         `${bytesText(found.bytes)}${found.parts > 1 ? ` in ${countText(found.parts, 'part')}` : ''}${found.encrypted ? ', encrypted' : ''}`,
     )
-    for (const [reason, count] of Object.entries(excluded)) io.print(`  left out: ${count} (${printable(reason)})`)
+    for (const [reason, count] of Object.entries(excluded).filter(([, count]) => count > 0))
+      io.print(`  left out: ${count} (${printable(reason)})`)
     io.print(`  signed by ${signers.join(', ')}`)
     if (found.first_of_site)
       io.print(
