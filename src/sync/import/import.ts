@@ -2,8 +2,7 @@
  * Imports a bundle in the order of docs/design.md §12: nothing is written to the library before the whole file is
  * proved. A report and the record of the run are written in every case.
  */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync } from 'node:fs'
 import { isAbsolute, join, resolve } from 'node:path'
 import { ColdtrailError } from '../../core/errors.ts'
 import { bytesText } from '../../core/terminalText.ts'
@@ -87,15 +86,13 @@ export async function importBundle(library: Library, request: ImportRequest): Pr
   const clock = stopwatch(summary)
   const watch = watchMemory(request.memoryLimit)
   const signal = AbortSignal.any([watch.signal, ...(request.signal ? [request.signal] : [])])
-  const scratch = mkdtempSync(join(tmpdir(), 'coldtrail-import-'))
   try {
-    await runImport({ library, request: { ...request, signal }, path, scratch, summary, run, clock })
+    await runImport({ library, request: { ...request, signal }, path, summary, run, clock })
   } catch (error) {
     summary.result = 'failed'
     summary.error = signal.aborted ? asError(signal.reason) : asError(error)
   } finally {
     watch.stop()
-    rmSync(scratch, { recursive: true, force: true })
   }
   clock.end()
   summary.finished = new Date().toISOString()
@@ -111,15 +108,16 @@ interface Work {
   readonly library: Library
   readonly request: ImportRequest
   readonly path: string
-  readonly scratch: string
   readonly summary: ImportSummary
   readonly run: OpenRun | undefined
   readonly clock: Stopwatch
 }
 
 async function runImport(work: Work): Promise<void> {
-  const { library, request, path, scratch, summary, run, clock } = work
+  const { library, request, path, summary, run, clock } = work
   clock.step('open')
+  // Plain bytes of an encrypted bundle stay where the library is, and not in a place that others share.
+  const scratch = join(library.dataDir, 'library', 'scratch')
   const bundle = await openBundle(path, { identities: request.identities, scratch })
   try {
     describe(summary, bundle)

@@ -66,6 +66,9 @@ const indicator = async (library: Library, value: string) =>
     | Record<string, unknown>
     | undefined
 
+const numbered = (count: number) =>
+  Array.from({ length: count }, (_, i) => ({ type_id: '1', status_id: '1', value: `h${i}.example` }))
+
 /** Rows that a person made here, complete. */
 async function putLocal(library: Library, fill: (put: Put) => Promise<unknown>): Promise<void> {
   await putRows(library, fill)
@@ -480,11 +483,7 @@ for (const dialect of DIALECTS) {
 
     test('a run that is interrupted is gone on with, and ends as one that was not', () =>
       withFreshLibrary(dialect, async (library) => {
-        const indicators = Array.from({ length: 3_000 }, (_, i) => ({
-          type_id: '1',
-          status_id: '1',
-          value: `h${i}.example`,
-        }))
+        const indicators = numbered(3_000)
         const { file } = await bundleOf({ rows: { ...ROWS, indicators }, limit: 500 })
         const stopAt = async (step: string, after: number) => {
           const controller = new AbortController()
@@ -519,6 +518,35 @@ for (const dialect of DIALECTS) {
         })
         await undoImport(library, last.run!)
         assert.equal((await stateDigest(library)).tables.indicators, undefined)
+      }))
+
+    test('the library is in use meanwhile: readers see all of a run or nothing, and a row added here is not doubled', () =>
+      withFreshLibrary(dialect, async (library) => {
+        const indicators = numbered(2_000)
+        const { file } = await bundleOf({ rows: { ...ROWS, indicators }, limit: 500 })
+        const seen: Promise<number>[] = []
+        const writes: Promise<unknown>[] = []
+        const rowsSeen = async () => (await stateDigest(library)).tables.indicators?.rows ?? 0
+        let turn = 0
+        const summary = await importFile(library, file, {
+          policy: { ...POLICY, objectLimit: 50 },
+          onProgress({ step }) {
+            if (step !== 'insert' || ++turn % 20 !== 0) return
+            seen.push(rowsSeen())
+            const name = `local ${turn}`
+            writes.push(putRows(library, (put) => put('adversaries', { name })))
+          },
+        })
+        assert.equal(summary.error, undefined)
+        const counts = await Promise.all(seen)
+        assert.ok(counts.length > 0)
+        assert.deepEqual(
+          counts.filter((count) => count !== 0 && count !== indicators.length),
+          [],
+        )
+        await Promise.all(writes)
+        assert.equal(await rowsSeen(), indicators.length)
+        assert.equal((await stateDigest(library)).tables.adversaries?.rows, 1 + writes.length)
       }))
 
     test('--memory-limit ends the run, which goes on with a higher one; --file is relative to the transfer directory', () =>
