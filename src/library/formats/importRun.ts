@@ -186,7 +186,7 @@ async function importSource(
     const report = await merge(
       library,
       staging,
-      mirror ? { ...IMPORT_POLICY, mirror: { origin: source } } : IMPORT_POLICY,
+      { ...IMPORT_POLICY, wholeObjects: format === 'stix', ...(mirror ? { mirror: { origin: source } } : {}) },
       {
         dryRun,
         signal,

@@ -17,9 +17,9 @@ import {
   type StoredLink,
   type StoredObject,
 } from './libraryRows.ts'
-import { BUNDLE_CODE, OBSERVABLE_LINK, PATTERN_LINK } from './stixImport.ts'
+import { BUNDLE_CODE, OBSERVABLE_LINK } from './stixImport.ts'
 import { derivedContext, markingOfTlp, objectOfRow, stixTime, typeOfCode } from './stixObject.ts'
-import { patternOfIndicator } from './stixPattern.ts'
+import { PATTERN_LINK, patternOfIndicator } from './stixPattern.ts'
 
 export interface ExportCounts {
   objects: number

@@ -26,12 +26,11 @@ import {
   tlpOf,
   tlpOfMarking,
 } from './stixObject.ts'
-import { indicatorsOfObservable, indicatorsOfPattern, type PatternIndicator } from './stixPattern.ts'
+import { indicatorsOfObservable, indicatorsOfPattern, PATTERN_LINK, type PatternIndicator } from './stixPattern.ts'
 
 /** Object code of what a bundle has besides its objects: its id, and properties of its own. */
 export const BUNDLE_CODE = 'stix-bundle'
-/** Relationships of indicators made from a pattern or an observable. */
-export const PATTERN_LINK = 'pattern'
+/** Relationship of indicators made from an observable. */
 export const OBSERVABLE_LINK = 'observable'
 
 /** Whether a document is a bundle, or an envelope of TAXII with objects. */

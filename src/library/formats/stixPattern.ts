@@ -4,6 +4,9 @@
  */
 import { indicatorTypeOf } from '../observables.ts'
 
+/** Relationship of the indicators made from a pattern. */
+export const PATTERN_LINK = 'pattern'
+
 export interface PatternIndicator {
   readonly type: string
   readonly value: string

@@ -107,10 +107,21 @@ function takes(merge: MergeRun, table: Table, column: Column): string {
   const terms: string[] = []
   if (policy.conflicts === 'newest') {
     terms.push(`${given} is not null`, `not ${merge.editedHere(table, column.name)}`, 'b.updated_at <= s.updated_at')
-  } else if (policy.keepWhereAbsent) terms.push(`${given} is not null`)
+  } else if (policy.keepWhereAbsent) terms.push(`(${given} is not null or ${broughtBefore(merge, table, column)})`)
   const statuses = protectedBy(merge, column)
   if (statuses) terms.push(`not ${statuses}`)
   return terms.length === 0 ? 'true' : `(${terms.join(' and ')})`
+}
+
+/** SQL that the source of this run, which gives its objects whole, brought the base row's value, and nobody set it since. */
+function broughtBefore({ staged, policy }: MergeRun, table: Table, column: Column): string {
+  const isWhole =
+    policy.wholeObjects && staged.source !== undefined && table.columns.some(({ name }) => name === 'stix_id')
+  if (!isWhole) return 'false'
+  const set = `select j."change" from journal j where j.table_name = '${table.name}' and j.row_id = b.id
+    and j.field = '${column.name}' order by j.id desc limit 1`
+  return `(s."stix_id" is not null and exists (select 1 from changes c where c.id = coalesce((${set}), b.created_change)
+    and c.kind = 'import' and c.source = ${literal(staged.source!)}))`
 }
 
 /** SQL that the base row's status is protected; an edit by hand may change it all the same. */

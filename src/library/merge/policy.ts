@@ -6,6 +6,8 @@ export interface MergePolicy {
   readonly overrideDescription: boolean
   /** A NULL of the run leaves what is there: a STIX bundle does not say what a colleague wrote. */
   readonly keepWhereAbsent: boolean
+  /** With it: of a row with a STIX id, which comes whole, a NULL takes away what the same source brought itself. */
+  readonly wholeObjects?: boolean
   /** Take away what this origin brought earlier and does not bring now. */
   readonly mirror?: { readonly origin: string }
   /** Rows inserted in one transaction. */

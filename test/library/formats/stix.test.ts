@@ -234,16 +234,22 @@ for (const dialect of DIALECTS) {
     withFreshLibrary(dialect, async (library) => {
       const tool = { type: 'tool', id: 'tool--00000000-0000-4000-8000-000000000041', name: 'One' }
       const other = { type: 'tool', id: 'tool--00000000-0000-4000-8000-000000000042', name: 'Two' }
+      const pattern = (host: string) => ({
+        ...{ type: 'indicator', id: 'indicator--00000000-0000-4000-8000-000000000043', pattern_type: 'stix' },
+        pattern: `[domain-name:value = '${host}']`,
+      })
       const given = (...objects: object[]) =>
         JSON.stringify({ type: 'bundle', id: 'bundle--00000000-0000-4000-8000-000000000001', objects })
-      const first = { ...tool, aliases: ['a', 'b', 'c'], labels: ['x', 'y'], tool_refs: [other.id] }
+      const first = { ...tool, description: 'old', aliases: ['a', 'b', 'c'], labels: ['x', 'y'], tool_refs: [other.id] }
       const second = { ...tool, aliases: ['a'], labels: ['y'] }
-      await inFile(given(first, other), (path) => take(library, path, { source: 'feed' }))
+      await inFile(given(first, other, pattern('a.example.com')), (path) => take(library, path, { source: 'feed' }))
       await addObject(library, {
         ...{ object: 'tool', value: 'One', stix_id: tool.id, tags: ['mine'] },
         attributes: [{ name: 'Alias', value: 'b' }],
       })
-      await inFile(given(second, other), (path) => take(library, path, { source: 'feed' }))
+      await inFile(given(tool, other), (path) => take(library, path, { source: 'somebody else' }))
+      assert.equal((await showObject(library, tool.id))[0]?.description, 'old')
+      await inFile(given(second, other, pattern('b.example.com')), (path) => take(library, path, { source: 'feed' }))
       const [found] = await showObject(library, tool.id)
       assert.deepEqual(
         [found?.attributes.map(({ value }) => value), found?.tags, found?.links.length],
