@@ -33,6 +33,8 @@ export interface CsvQuery {
   readonly where: string
   /** Unique positive integer column by which the first table of `from` is ordered. */
   readonly key: string
+  /** Bounds of `key`, both included. */
+  readonly range?: { readonly first: number; readonly last: number }
 }
 
 export interface CsvBlock {
@@ -112,14 +114,16 @@ class SqliteSnapshot implements Snapshot {
     return this.attempt(() => this.database.prepare(text).all().map(withNumbers))
   }
 
-  async *csv({ columns, from, where, key }: CsvQuery): AsyncIterable<CsvBlock> {
+  async *csv({ columns, from, where, key, range }: CsvQuery): AsyncIterable<CsvBlock> {
     const fields = columns.map(({ expression, plain }) => (plain ? expression : quoted(expression)))
     const record = `concat(${fields.join(`, ',', `)}, char(10))`
-    const rows = `select ${key} as k, ${record} as r from ${from} where ${key} > ? and (${where}) order by ${key} limit ?`
+    // One lower bound only: SQLite would seek to either of two, and read all before the other one again for each block.
+    const end = range ? ` and ${key} <= ${range.last}` : ''
+    const rows = `select ${key} as k, ${record} as r from ${from} where ${key} > ?${end} and (${where}) order by ${key} limit ?`
     const statement = this.attempt(() =>
       this.database.prepare(`select cast(group_concat(r, '') as blob) b, count(*) n, max(k) k from (${rows})`),
     )
-    let last = 0n
+    let last = BigInt((range?.first ?? 1) - 1)
     for (let limit = BLOCK_ROWS; ; ) {
       const block = this.attempt(() => statement.get(last, limit)) as { b: Uint8Array | null; n: bigint; k: bigint }
       if (block.b === null) return
@@ -181,10 +185,11 @@ class PostgresSnapshot implements Snapshot {
     return (await this.client.query(text)).rows
   }
 
-  async *csv({ columns, from, where, key }: CsvQuery): AsyncIterable<CsvBlock> {
+  async *csv({ columns, from, where, key, range }: CsvQuery): AsyncIterable<CsvBlock> {
     const { to } = await import('pg-copy-streams')
     const fields = columns.map(({ expression }) => expression).join(', ')
-    const rows = `select ${fields} from ${from} where ${where} order by ${key}`
+    const bounds = range ? `${key} between ${range.first} and ${range.last} and ` : ''
+    const rows = `select ${fields} from ${from} where ${bounds}${where} order by ${key}`
     const stream = this.client.query(to(`copy (${rows}) to stdout (format csv)`))
     let rest: Buffer = Buffer.alloc(0)
     for await (const chunk of stream as AsyncIterable<Buffer>) {

@@ -48,14 +48,15 @@ export async function* dumpTombstones(
   withKeys: boolean,
   limits: DumpLimits,
 ): AsyncIterable<DumpFile> {
-  const where = gone.get(table)
-  if (where === undefined) return
+  const list = gone.get(table)
+  if (list === undefined) return
   const columns: readonly CsvColumn[] = [
     plain(uidText(snapshot, 't.uid')),
     plain(withKeys ? textFormSql(snapshot.dialect, { name: 'nk', type: 'hex' }, 't.nk') : 'null'),
     plain('coalesce(t.deleted_at, t.unpublished_at)'),
   ]
-  yield* dumpFiles(TOMBSTONE_COLUMNS, snapshot.csv({ columns, from: `${table.name} t`, where, key: 't.id' }), limits)
+  const from = `${list} s ${firstJoin(snapshot)} ${table.name} t on t.id = s.id`
+  yield* dumpFiles(TOMBSTONE_COLUMNS, snapshot.csv({ columns, from, where: 'true', key: 's.id' }), limits)
 }
 
 /** The statement behind `dumpRows`. */
@@ -75,13 +76,15 @@ export function rowsQuery(snapshot: Snapshot, chosen: ReadonlyMap<Table, Chosen>
       plain: isPlain,
     }
   })
-  const first = snapshot.dialect === 'sqlite' ? 'cross join' : 'join'
-  const from = isList ? `${own.list} s ${first} ${table.name} t on t.id = s.id` : `${table.name} t`
-  const where = isList ? 'true' : `t.id between ${own.first} and ${own.last}`
-  return { columns, from: [from, ...joins].join(' '), where, key: isList ? 's.id' : 't.id' }
+  const from = isList ? `${own.list} s ${firstJoin(snapshot)} ${table.name} t on t.id = s.id` : `${table.name} t`
+  const query = { columns, from: [from, ...joins].join(' '), where: 'true' }
+  return isList ? { ...query, key: 's.id' } : { ...query, key: 't.id', range: own }
 }
 
 // --- internal ---
+
+/** SQLite keeps the order of a cross join: from the list to the table. */
+const firstJoin = ({ dialect }: Snapshot): string => (dialect === 'sqlite' ? 'cross join' : 'join')
 
 const plain = (expression: string): CsvColumn => ({ expression, plain: true })
 

@@ -40,7 +40,7 @@ export interface ChosenList {
 
 export interface Selection {
   readonly chosen: ReadonlyMap<Table, Chosen>
-  /** Condition over alias `t` of the rows that went away, by table. */
+  /** Temporary tables `(id)` of the rows that went away, by table. */
   readonly gone: ReadonlyMap<Table, string>
   /** Attachments whose content goes along: digests in hex. */
   readonly blobs: readonly string[]
@@ -82,6 +82,8 @@ class Selector {
   private isFiltered = false
   /** Tables without any row: most of the 148, in most libraries. */
   private readonly empty = new Set<Table>()
+  /** Tables of which every row is live, found by the way. */
+  private readonly complete = new Set<Table>()
 
   constructor(snapshot: Snapshot, request: SelectionRequest) {
     this.snapshot = snapshot
@@ -111,7 +113,7 @@ class Selector {
     }
     return {
       chosen,
-      gone: this.gone(),
+      gone: await this.gone(),
       blobs,
       excluded: this.excluded,
       isWhole: !this.isFiltered && since === 0 && window === null && (this.excluded.investigations ?? 0) === 0,
@@ -182,6 +184,8 @@ class Selector {
         `select count(*) as n, min(t.id) as first, max(t.id) as last from ${table.name} t where ${where}`,
       )
       const { n: rows, first, last } = row as { n: number; first: number; last: number }
+      const [all] = await this.snapshot.all(`select count(*) as n from ${table.name}`)
+      if (rows === all!.n && !this.request.config.include_deleted) this.complete.add(table)
       if (rows === 0) continue
       if (rows === last - first + 1) {
         chosen.set(table, { kind: 'range', first, last, rows })
@@ -467,17 +471,21 @@ class Selector {
   // --- the rest ---
 
   /** Tombstones: by sequence number, in a window by the time of deletion. */
-  private gone(): Map<Table, string> {
+  private async gone(): Promise<Map<Table, string>> {
     const { since, window } = this.request
     const gone = new Map<Table, string>()
     for (const table of TABLES) {
-      if (this.empty.has(table) || this.isPrivate(table)) continue
+      if (this.empty.has(table) || this.complete.has(table) || this.isPrivate(table)) continue
       const at = 'coalesce(t.deleted_at, t.unpublished_at)'
-      const conditions = [`${at} is not null`, this.seen('t'), ...this.publicEnds(table, 't')]
+      const conditions = [
+        '(t.deleted_at is not null or t.unpublished_at is not null)',
+        this.seen('t'),
+        ...this.publicEnds(table, 't'),
+      ]
       if (since > 0) conditions.push(this.changed('t'))
       if (window?.start != null) conditions.push(`${at} >= ${window.start}`)
       if (window?.end != null) conditions.push(`${at} < ${window.end}`)
-      gone.set(table, conditions.join(' and '))
+      await this.keep(gone, 'g', table, `select t.id from ${table.name} t where ${conditions.join(' and ')}`)
     }
     return gone
   }
