@@ -125,7 +125,7 @@ async function bury(merge: MergeRun, on: unknown, table: Table, asked: string): 
       ? `not exists (select 1 from ${merge.sync(table)} o where o.existing_id = b.id and o.deleted_at is null)`
       : 'true'
   const from = `from (${asked}) t join ${merge.base(table)} b on b.id = t.row_id
-    where b.deleted_at is null and ${merge.seen()} and ${alive}`
+    where b.deleted_at is null and b.created_change <> ${staged.change} and ${merge.seen()} and ${alive}`
   const edited = merge.edited.has(table.name)
     ? `exists (select 1 from ${staged.own('edits')} e where e.table_name = '${table.name}' and e.row_id = b.id)`
     : 'false'
