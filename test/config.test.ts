@@ -90,6 +90,25 @@ test('paths are relative to the file, and --data-dir to the current directory', 
   }
 })
 
+test('keys of other sites are ids, or files relative to the configuration; a site is named as bundles name it', () => {
+  const home = mkdtempSync(join(tmpdir(), 'coldtrail-config-'))
+  try {
+    const file = join(home, 'coldtrail.yaml')
+    const id = '0123456789abcdef0123456789abcdef'
+    writeFileSync(file, `site: plant-a\nsync: {keys: {low: [${id}, keys/low.pub]}, identity: age.txt, threshold: 2}\n`)
+    const { site, sync } = loadConfig({ file })
+    assert.deepEqual(
+      [site, sync.keys, sync.identity, sync.threshold, sync.trust],
+      ['plant-a', { low: [id, join(home, 'keys/low.pub')] }, join(home, 'age.txt'), 2, 'first_use'],
+    )
+  } finally {
+    rmSync(home, { recursive: true, force: true })
+  }
+  refused('site: Plant A\n', 'E_CONFIG_VALUE', 'site', 'lower-case')
+  refused('sync: {keys: {Low: [x]}}\n', 'E_CONFIG_VALUE', 'sync.keys', 'lower-case')
+  refused('sync: {keys: {low: []}}\n', 'E_CONFIG_VALUE', 'sync.keys.low')
+})
+
 test('destinations are checked by the schema of their type, have names of their own, and keep their secrets', () => {
   const text = 'destinations:\n  - {name: out, type: file, path: out, where: "status == \'Failure\'"}\n'
   const [destination] = parse(text).destinations
