@@ -436,6 +436,46 @@ export const ERRORS = {
     'Look at the object; collect with --retry after a change of limits or of the program.',
     EXIT.partial,
   ),
+  E_PLUGIN_UNKNOWN: row(
+    'There is no plugin {name}.{suggestion}',
+    'There are {known}; `coldtrail analyze list` says what each does.',
+    EXIT.usage,
+  ),
+  E_PLUGIN_OPTION: row(
+    'Plugin {plugin}, option {option}: {reason}.',
+    '`coldtrail analyze list` gives the options of every plugin, with their defaults.',
+    EXIT.usage,
+  ),
+  E_PLUGIN_RULE: row(
+    'Plugin {plugin}, rule {rule}: {reason}.',
+    'docs/how-to/add-an-analysis.md says what labels, rules and columns may be.',
+    EXIT.usage,
+  ),
+  E_PLUGIN_MODULE: row(
+    '{path} is no plugin: {cause}.',
+    'docs/how-to/add-an-analysis.md has a whole one; analysis.plugins_dir names the folder.',
+    EXIT.usage,
+  ),
+  E_PLUGIN_LABEL: row(
+    'Plugin {plugin} gave the label "{label}"; labels have letters, digits and _ only.',
+    'This is a defect of the plugin: the event is skipped, and the run is partial.',
+    EXIT.partial,
+  ),
+  E_EXPRESSION_EMPTY: row(
+    'Nothing can match {expression}: {reason}.',
+    'Correct the expression or the times; nothing was analysed.',
+    EXIT.usage,
+  ),
+  E_TASK_FILE: row(
+    'Task file {path}: {cause}.',
+    'Resume the run: a piece of work whose file is not whole is done again.',
+    EXIT.store,
+  ),
+  E_RUN_CHANGED: row(
+    'Run {run} cannot go on: {reason}.',
+    'Begin a new run; `coldtrail analyze remove {run}` removes what this one left.',
+    EXIT.conflict,
+  ),
   E_WORKER_START: row(
     'Worker processes cannot be kept alive: {reason}.',
     'Check memory and process limits of this machine; --log-level debug shows what a worker wrote.',

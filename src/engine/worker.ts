@@ -89,7 +89,7 @@ const ORPHAN_WATCH = `const parent = process.ppid
 setInterval(() => process.ppid === parent || process.kill(process.pid, 'SIGKILL'), 1000)`
 
 /** What it holds already is not given back by a task that fails, so the worker ends. */
-function isRefusedMemory(error: unknown): boolean {
+export function isRefusedMemory(error: unknown): boolean {
   return (
     error instanceof Error &&
     ((error as NodeJS.ErrnoException).code === 'ERR_MEMORY_ALLOCATION_FAILED' ||
