@@ -110,5 +110,5 @@ export class Intake {
 
 // --- internal ---
 
-const FLUSH_ROWS = 100_000
+const FLUSH_ROWS = 20_000
 const LOOK_UP = 500
