@@ -46,6 +46,8 @@ export interface SyncExportRequest {
   readonly encryptTo?: readonly string[]
   /** Bytes. */
   readonly splitSize?: number
+  /** Digests in a full bundle, by which the target proves that it holds the same; default: up to 200,000 rows. */
+  readonly stateDigests?: boolean
   /** Time after which it is not to be imported any more. */
   readonly expires?: string
   readonly signal?: AbortSignal
@@ -209,6 +211,7 @@ async function exportRequest(library: Library, site: Site, target: string, reque
     signers: [site.signer, ...given.map(({ signer }) => signer)],
     recipients: requireDeliverable({ splitSize, recipients: request.encryptTo }),
     splitSize,
+    stateDigests: request.stateDigests,
     expires: request.expires === undefined ? undefined : new Date(milliseconds(request.expires, '--expires')),
     tool: `coldtrail/${VERSION}`,
     options: optionsOf(request, target),

@@ -39,6 +39,11 @@ const exportCommandOf = (name: string, summary: string, details: string): Comman
       sign: texts('FILE', 'Private Ed25519 key (PEM) that signs beside the key of the site; repeatable.'),
       encryptTo: texts('RECIPIENT', 'age recipient (age1…) or file of them; repeatable.'),
       splitSize: size('Size of the parts that the bundle is written in, for media that are smaller.'),
+      stateDigests: {
+        ...yesNo(true, ''),
+        description:
+          'State digests in a full bundle, by which the target proves that it holds the same. The default is Y up to 200,000 rows, else N: sync state compares too.',
+      },
       expires: text('TIME', 'It is not to be imported after that.'),
     },
     examples: [

@@ -3,7 +3,14 @@
  * place of local ids (docs/design.md §12, CSV).
  */
 import { isUidColumn, textFormSql } from '../../library/identity.ts'
-import { type Column, dumpColumns, OBJECT_TABLE_BY_CODE, TABLE_BY_NAME, type Table } from '../../library/model.ts'
+import {
+  type Column,
+  dumpColumns,
+  OBJECT_TABLE_BY_CODE,
+  TABLE_BY_NAME,
+  TABLES,
+  type Table,
+} from '../../library/model.ts'
 import {
   type CsvBlock,
   type CsvColumn,
@@ -90,6 +97,12 @@ const plain = (expression: string): CsvColumn => ({ expression, plain: true })
 
 const TIMES_OF_ALL = new Set(['created_at', 'updated_at', 'deleted_at'])
 
+/** Codes of objects are words of the registry. */
+const isObjectCode = ({ name }: Column): boolean => OBJECT_CODE_COLUMNS.has(name)
+const OBJECT_CODE_COLUMNS = new Set(
+  TABLES.flatMap(({ columns }) => columns.flatMap(({ typeColumn }) => (typeColumn === undefined ? [] : [typeColumn]))),
+)
+
 function columnValue(
   snapshot: Snapshot,
   chosen: ReadonlyMap<Table, Chosen>,
@@ -99,6 +112,8 @@ function columnValue(
   const value = `t."${column.name}"`
   if (column.type === 'reference') {
     const parent = chosen.get(TABLE_BY_NAME.get(column.references!)!)
+    // What a row cannot be without was asked of its parents when it was chosen.
+    if (parent?.kind === 'range' && column.required) return { expression: shifted(value, parent.first), isPlain: true }
     if (parent?.kind !== 'list') return { expression: numberSql(parent, value), isPlain: true }
     const alias = `j${joins.length}`
     joins.push(`left join ${parent.list} ${alias} on ${alias}.id = ${value}`)
@@ -107,13 +122,14 @@ function columnValue(
   if (column.type === 'anyReference') {
     const cases = [...OBJECT_TABLE_BY_CODE].flatMap(([code, object]) => {
       const taken = chosen.get(object)
-      return taken ? [`when '${code}' then ${numberSql(taken, value)}`] : []
+      const number = taken?.kind === 'range' ? shifted(value, taken.first) : numberSql(taken, value)
+      return taken ? [`when '${code}' then ${number}`] : []
     })
     const expression = cases.length === 0 ? 'null' : `case t.${column.typeColumn} ${cases.join(' ')} end`
     return { expression, isPlain: true }
   }
-  if (isUidColumn(column.name)) return { expression: uidText(snapshot, value), isPlain: true }
-  const isText = column.type === 'text' || column.type === 'json'
+  if (isUidColumn(column.name)) return { expression: uidText(snapshot, value, column.required), isPlain: true }
+  const isText = (column.type === 'text' && !isObjectCode(column)) || column.type === 'json'
   const expression = column.type === 'hex' ? textFormSql(snapshot.dialect, column, value) : value
   return { expression, isPlain: !isText }
 }
@@ -140,10 +156,11 @@ function stubValue(snapshot: Snapshot, { name, type, required }: Column, express
 }
 
 /** By SQL's own functions: one of JavaScript would cost more than the rest of the row. */
-function uidText({ dialect }: Snapshot, expr: string): string {
+function uidText({ dialect }: Snapshot, expr: string, isRequired = true): string {
   if (dialect === 'postgres') return `(encode(${expr}, 'hex')::uuid)::text`
   const parts = UID_PARTS.map(([from, length]) => `hex(substr(${expr}, ${from}, ${length}))`)
-  return `case when ${expr} is not null then lower(concat(${parts.join(`, '-', `)})) end`
+  const text = `lower(concat(${parts.join(`, '-', `)}))`
+  return isRequired ? text : `case when ${expr} is not null then ${text} end`
 }
 
 const UID_PARTS = [

@@ -45,6 +45,8 @@ export interface ExportRequest {
   /** age: `age1…` or files of them. */
   readonly recipients?: readonly string[]
   readonly splitSize?: number
+  /** Whether a full bundle states the digests of the library; default: up to DIGEST_ROWS rows. */
+  readonly stateDigests?: boolean
   /** When the bundle is not to be imported any more. */
   readonly expires?: Date
   readonly threads?: number
@@ -249,9 +251,18 @@ async function write(
   await writer.addReport('report.json', report.json)
 }
 
+/** More rows take longer to digest than to write; `sync state` compares then. */
+const DIGEST_ROWS = 200_000
+
 /** Of a full bundle without filters, so that the target can prove that it holds the same. */
-async function digests({ library, summary, clock }: Work, { isWhole }: Selection, place: StreamPlace, horizon: number) {
-  if (place.kind !== 'full' || !isWhole) return null
+async function digests(
+  { library, request, summary, clock }: Work,
+  { isWhole }: Selection,
+  place: StreamPlace,
+  horizon: number,
+) {
+  const isWanted = request.stateDigests ?? summary.totals.rows <= DIGEST_ROWS
+  if (place.kind !== 'full' || !isWhole || !isWanted) return null
   clock.step('digest')
   const { seq, tables } = await stateDigest(library)
   if (seq === horizon) return Object.fromEntries(Object.entries(tables).map(([name, { digest }]) => [name, digest]))

@@ -100,6 +100,15 @@ for (const dialect of DIALECTS)
       })
     })
 
+    test('a full bundle states digests unless it is told not to', async () => {
+      await withFreshLibrary(dialect, async (library) => {
+        await fill(library)
+        const config = { include_investigations: true }
+        assert.equal((await bundleOf(library, { config, stateDigests: false })).manifest.tables, null)
+        assert.ok((await bundleOf(library, { config, base: 'full', stateDigests: true })).manifest.tables)
+      })
+    })
+
     test('P10: investigations and tasks stay out with all that hangs on them, unless they are asked for', async () => {
       await withFreshLibrary(dialect, async (library) => {
         await fill(library)
