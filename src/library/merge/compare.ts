@@ -125,12 +125,11 @@ function broughtBefore({ staged, policy }: MergeRun, table: Table, column: Colum
 }
 
 /** SQL that the base row's status is protected; an edit by hand may change it all the same. */
-function protectedBy({ staged, base }: MergeRun, column: Column): string | undefined {
-  if (column.name !== 'status_id' || staged.kind === 'local') return undefined
+function protectedBy(merge: MergeRun, column: Column): string | undefined {
+  if (column.name !== 'status_id' || merge.staged.kind === 'local') return undefined
   const statuses = TABLE_BY_NAME.get(column.references!)!
   if (!statuses.columns.some(({ name }) => name === 'protected')) return undefined
-  const from = staged.dialect === 'sqlite' ? `main."${statuses.name}"` : `"${statuses.name}"`
-  return `exists (select 1 from ${from} q where q.id = b.status_id and q.protected = 'Y')`
+  return `exists (select 1 from ${merge.base(statuses)} q where q.id = b.status_id and q.protected = 'Y')`
 }
 
 /** SQL that a hidden row is shown again: the input has it, and nobody here has hidden it by hand. */

@@ -1,4 +1,5 @@
 /** What the steps of a merge share: names, expressions over a sync table `s`, and what is known of each table. */
+import type { DialectName } from '../../platform/database/database.ts'
 import { all, run } from '../../platform/database/session.ts'
 import { isReference, naturalKeyColumns, naturalKeySql, textFormSql } from '../identity.ts'
 import { type Column, dumpColumns, OBJECT_TABLE_BY_CODE, TABLE_BY_NAME, type Table } from '../model.ts'
@@ -119,16 +120,7 @@ export class MergeRun {
 
   /** Natural key of a row of a base table `b`, from its columns. */
   baseKey(table: Table): string {
-    return naturalKeySql(this.staged.dialect, table, (column) => {
-      const of = `b."${column.name}"`
-      if (!isReference(column)) return textFormSql(this.staged.dialect, column, of)
-      if (column.type === 'reference')
-        return `(select q.nk from ${this.base(TABLE_BY_NAME.get(column.references!)!)} q where q.id = ${of})`
-      const whens = [...OBJECT_TABLE_BY_CODE].map(
-        ([code, parent]) => `when ${literal(code)} then (select q.nk from ${this.base(parent)} q where q.id = ${of})`,
-      )
-      return `(case b."${column.typeColumn}" ${whens.join(' ')} end)`
-    })
+    return baseKeySql(this.staged.dialect, table, (parent) => this.base(parent))
   }
 
   /** SQL that a row of alias `b` is no unseen row of another run. */
@@ -180,6 +172,17 @@ export function isKeyColumn(table: Table, name: string): boolean {
   if (table.name === 'indicators') return name === 'value' || name === 'type_id'
   return naturalKeyColumns(table).some((column) => column.name === name)
 }
+
+/** Natural key of a row of a base table `b`, from its columns and the rows that they refer to. */
+export const baseKeySql = (dialect: DialectName, table: Table, base: (table: Table) => string): string =>
+  naturalKeySql(dialect, table, (column) => {
+    const of = `b."${column.name}"`
+    if (!isReference(column)) return textFormSql(dialect, column, of)
+    const find = (parent: Table) => `(select q.nk from ${base(parent)} q where q.id = ${of})`
+    if (column.type === 'reference') return find(TABLE_BY_NAME.get(column.references!)!)
+    const whens = [...OBJECT_TABLE_BY_CODE].map(([code, parent]) => `when ${literal(code)} then ${find(parent)}`)
+    return `(case b."${column.typeColumn}" ${whens.join(' ')} end)`
+  })
 
 /** Counts what the first column of a statement's only row says. */
 export async function count(on: unknown, text: string): Promise<number> {

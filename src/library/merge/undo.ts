@@ -4,30 +4,14 @@
  */
 import { all, run } from '../../platform/database/session.ts'
 import { drawIds, newChange, publish } from '../changes.ts'
-import {
-  eventHashSql,
-  fromTextSql,
-  isReference,
-  murmur3x86_128,
-  naturalKeySql,
-  syncHashSql,
-  textFormSql,
-} from '../identity.ts'
+import { eventHashSql, fromTextSql, murmur3x86_128, syncHashSql, textFormSql } from '../identity.ts'
 import type { Library } from '../library.ts'
-import {
-  type Column,
-  columnsOf,
-  OBJECT_TABLE_BY_CODE,
-  OBJECT_TABLES,
-  TABLE_BY_NAME,
-  TABLES,
-  type Table,
-} from '../model.ts'
+import { columnsOf, OBJECT_TABLES, TABLES, type Table } from '../model.ts'
 import { normalizeIndicator } from '../observables.ts'
 import type { LibraryTx } from '../schema.ts'
 import { rekey } from './apply.ts'
 import { applyGone, countBy } from './gone.ts'
-import { count, isKeyColumn } from './mergeRun.ts'
+import { baseKeySql, count, isKeyColumn } from './mergeRun.ts'
 import { literal } from './staging.ts'
 
 export interface UndoReport {
@@ -101,7 +85,12 @@ async function undoChange(tx: LibraryTx, isSqlite: boolean, undone: number, chan
     restored.set(table.name, counts.restored)
     kept.set(table.name, counts.kept)
   }
-  await rekey(tx, { isSqlite, list: REKEYED, base, key: (table) => keyOf(isSqlite, table, base) })
+  await rekey(tx, {
+    isSqlite,
+    list: REKEYED,
+    base,
+    key: (table) => baseKeySql(isSqlite ? 'sqlite' : 'postgres', table, base),
+  })
   // Children first: a row that holds another's is not taken away from under it.
   for (const table of TABLES.toReversed()) {
     const made = `b.created_change = ${undone} and b.deleted_at is null`
@@ -228,16 +217,4 @@ function holders(table: Table): string[] {
       ]
     }),
   )
-}
-
-function keyOf(isSqlite: boolean, table: Table, base: (table: Table) => string): string {
-  const dialect = isSqlite ? 'sqlite' : 'postgres'
-  return naturalKeySql(dialect, table, (column: Column) => {
-    const of = `b."${column.name}"`
-    if (!isReference(column)) return textFormSql(dialect, column, of)
-    const find = (parent: Table) => `(select q.nk from ${base(parent)} q where q.id = ${of})`
-    if (column.type === 'reference') return find(TABLE_BY_NAME.get(column.references!)!)
-    const whens = [...OBJECT_TABLE_BY_CODE].map(([code, parent]) => `when ${literal(code)} then ${find(parent)}`)
-    return `(case b."${column.typeColumn}" ${whens.join(' ')} end)`
-  })
 }
