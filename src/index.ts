@@ -42,7 +42,6 @@ import type { Catalog, RebuildReport } from './store/catalog.ts'
 import { historyCollections, type ManifestMatch, manifestQuery } from './store/history.ts'
 import type { Manifest } from './store/manifest.ts'
 import type { Answer, EventRow, Search, StoreReader, ValueCount } from './store/search.ts'
-import type { SessionRow } from './store/segment.ts'
 import type { VerifyOptions, VerifySummary } from './store/verify.ts'
 import { type Synchronization, synchronization } from './synchronization.ts'
 import { type ThreatLibrary, threatLibrary } from './threatLibrary.ts'
@@ -144,7 +143,7 @@ export interface Coldtrail {
   ): Promise<Answer & { readonly values: readonly ValueCount[]; readonly distinct: number }>
   timeline(request: QuestionRequest & { readonly intervalSecs: number }): Promise<Timeline>
   /** One event by id or uid. E_EVENT_UNKNOWN. */
-  show(id: string, request?: ShowRequest): Promise<{ readonly event: EventRow; readonly session: SessionRow }>
+  show(id: string, request?: ShowRequest): ReturnType<StoreReader['show']>
   /** The record's own bytes. */
   showRaw(id: string, request?: ShowRequest): Promise<Buffer>
   /** Records that a format refused, and objects that were refused whole or are not collected yet. */

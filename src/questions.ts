@@ -40,7 +40,8 @@ export async function questionOf({ expression = '', from, to, now, ...request }:
   const { text, named } = compiled.sql()!
   const { from: time1, to: time2 } = compiled.timeRange() ?? {}
   const pruning = { needles: compiled.needles(), needlesSuffice: compiled.needlesSuffice(), time1, time2 }
-  return { ...question, condition: { sql: text, parameters: named, ...pruning } }
+  const readsTags = compiled.columns()?.has('tag')
+  return { ...question, condition: { sql: text, parameters: named, readsTags, ...pruning } }
 }
 
 /** A search in the mode of the original: every event in range is read and tested, since it has no SQL. */
@@ -53,7 +54,8 @@ export async function plasoSearch(
   const compiled = compile(expression, { mode: 'plaso' })
   const found = await reader.search({ ...request, ...choices, time1: from, time2: to, columns: PLASO_COLUMNS })
   const shown = columns ?? found.columns
-  const test = (row: EventRow) => compiled.predicate({ get: (name) => row[name], data: () => String(row.data) })
+  const test = (row: EventRow) =>
+    compiled.predicate({ get: (name) => row[name] ?? (name === 'tag' ? [] : undefined), data: () => String(row.data) })
   let undecided = 0
   async function* matches(): AsyncGenerator<EventRow> {
     let count = 0
@@ -80,9 +82,9 @@ export async function plasoSearch(
   }
 }
 
-/** A column by its name, its dotted path or an alias; `uid` and `session.…` as they are. E_USAGE. */
+/** A column by its name, its dotted path or an alias; `uid`, `tag` and `session.…` as they are. E_USAGE. */
 export function columnNamed(given: string): string {
-  if (given === 'uid' || given.startsWith('session.')) return given
+  if (given === 'uid' || given === 'tag' || given.startsWith('session.')) return given
   const plain = given.replaceAll('.', '_')
   const column =
     COLUMN_BY_NAME.get(plain) ?? EVENT_COLUMNS.find(({ aliases }) => aliases.some((name) => name === given))
@@ -173,7 +175,7 @@ const ACT = new Script('action()')
 const EVENT_MS = 1_000
 const BATCH = 1_000
 
-const PLASO_COLUMNS = ['uid', ...EVENT_COLUMNS.map(({ name }) => name)]
+const PLASO_COLUMNS = ['uid', 'tag', ...EVENT_COLUMNS.map(({ name }) => name)]
 
 const UNITS = { s: 1, m: 60, h: 3_600, d: 86_400, w: 604_800 } as const
 const NAMED_INTERVALS: Readonly<Record<string, number>> = { minute: 60, hour: 3_600, day: 86_400, week: 604_800 }

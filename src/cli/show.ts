@@ -6,7 +6,7 @@ import { eventJson } from './eventOutput.ts'
 
 export const showCommand = defineCommand({
   name: 'show',
-  summary: 'Show one event with the object that it came from, or the record as it came',
+  summary: 'Show one event with its tags and the object that it came from, or the record as it came',
   arguments: [{ name: '<id>', description: 'id or uid of an event, as search gives them.' }],
   options: {
     raw: flag('Only the bytes of the record, exactly as they came.'),
@@ -14,7 +14,7 @@ export const showCommand = defineCommand({
     allVersions: flag('Events of objects that were replaced later, too.'),
   },
   examples: [
-    { line: 'show 1234', note: 'Every column, and where it came from' },
+    { line: 'show 1234', note: 'Every column, its tags, and where it came from' },
     { line: 'show 1234 --raw > record.json', note: "The record's own bytes" },
   ],
   exits: ['store', 'incomplete'],
@@ -28,9 +28,9 @@ export const showCommand = defineCommand({
       else io.write(bytes)
       return undefined
     }
-    const { event, session } = await coldtrail.show(id!, request)
+    const { event, session, tags } = await coldtrail.show(id!, request)
     if (io.json) {
-      io.emit({ ...eventJson(event), session })
+      io.emit({ ...eventJson(event), ...(tags.length > 0 && { tags }), session })
       return undefined
     }
     const line = (name: string, value: unknown): void =>
@@ -39,6 +39,8 @@ export const showCommand = defineCommand({
       if (value === null) continue
       line(name, COLUMN_BY_NAME.get(name)?.type === 'time' ? timeText(value as number) : value)
     }
+    for (const { label, plugin, rule, run } of tags)
+      line('tag', `${label}  (${plugin}${rule === '' ? '' : `, rule ${rule}`}, run ${run})`)
     io.print('')
     for (const [name, value] of Object.entries(session)) {
       if (value !== null)

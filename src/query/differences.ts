@@ -5,7 +5,7 @@ import { parse } from './parse.ts'
 import { isPlasoTime, PLASO_UNSUPPORTED, plasoPredicate } from './plaso.ts'
 import { type EventAccess, predicate } from './predicate.ts'
 import type { Comparison, Mode, Syntax } from './syntax.ts'
-import { columnNamed, EVENTS } from './vocabulary.ts'
+import { columnNamed, EVENTS, TAG_COLUMN } from './vocabulary.ts'
 
 export interface Difference {
   /** 1-based, in characters. */
@@ -53,6 +53,10 @@ function* ofComparison(comparison: Comparison, text: string, now: number): Gener
     const given = value?.kind === 'integer' || value?.kind === 'datetime' ? value.value : undefined
     if (typeof given === 'bigint' && epochMicroseconds(given) !== given)
       yield 'an integer time is microseconds in plaso mode; strict mode takes a small one for seconds or milliseconds'
+    return
+  }
+  if (field.text === TAG_COLUMN.name) {
+    yield 'a tag is a list in plaso mode: contains takes whole labels, case and all, and no list equals a text'
     return
   }
   if (operator === '!=') yield 'in plaso mode a value of zero or an empty text is never different from anything'

@@ -1,6 +1,7 @@
 /**
  * A condition as a DuckDB expression over the columns of `meta`: never NULL, never an error, every value a bound
  * parameter. A test of a column is `"c" IS NOT NULL AND …`, which is FALSE for NULL and still lets DuckDB skip row groups.
+ * `"tag"` is a list that the reader joins.
  */
 import type { Condition, Field, Test } from './condition.ts'
 import { escapeMark } from './escapedText.ts'
@@ -66,6 +67,8 @@ class SqlWriter {
     const column = `"${name}"`
     if (test.kind === 'blocks') return this.blocks(`"${name}_key"`, test)
     if (test.kind === 'exists') return `(${column} IS NOT NULL)`
+    if (field.column.several)
+      return `(${column} IS NOT NULL AND len(list_filter(${column}, lambda v: ${this.textual('v', test, true)})) > 0)`
     const body =
       type === 'int' || type === 'time' ? this.integer(column, test, type === 'time') : this.textual(column, test)
     return `(${column} IS NOT NULL AND ${body})`

@@ -10,6 +10,8 @@ export interface QueryColumn {
   readonly aliases: readonly string[]
   /** Its exact values can be looked up before anything is read. */
   readonly indexed: boolean
+  /** Texts in a list: a test holds when any of them passes. In SQL a VARCHAR[], NULL for none. */
+  readonly several?: true
 }
 
 export interface Vocabulary {
@@ -20,8 +22,11 @@ export interface Vocabulary {
   readonly elsewhere: Readonly<Record<string, string>>
 }
 
+/** Labels that analyses gave an event; not stored with it but joined from the tag files of its segment. */
+export const TAG_COLUMN: QueryColumn = { name: 'tag', type: 'text', aliases: [], indexed: true, several: true }
+
 export const EVENTS: Vocabulary = {
-  columns: EVENT_COLUMNS,
+  columns: [...EVENT_COLUMNS, TAG_COLUMN],
   elsewhere: {
     uid: 'uid is computed, not stored; `show` takes it',
     source: 'source belongs to the session of an event',

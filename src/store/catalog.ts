@@ -9,6 +9,7 @@ import type { DeadLetter, FeedState, Outbox } from './catalog/outbox.ts'
 import { SqlCatalog } from './catalog/sqlCatalog.ts'
 import type { SweepReport } from './catalog/sweep.ts'
 import type { ChainReport, Link } from './chain.ts'
+import type { Finding, FindingFilter } from './findings.ts'
 import type { HistoryFault, HistoryFilter, HistoryManifest, ManifestMatch, TimeRange } from './history.ts'
 import type { Manifest } from './manifest.ts'
 import type { RemovedRun, RunOutcome, RunRequest, RunRow, RunTask } from './runs.ts'
@@ -185,6 +186,8 @@ export interface Catalog {
   runs(filter?: { readonly collection?: string; readonly run?: number }): Promise<readonly RunRow[]>
   /** What `commitRun` was given. E_RUN_UNKNOWN, E_RUN_STATE without results, E_HISTORY_FILE when it is missing or damaged. */
   runReport(run: number): Promise<unknown>
+  /** In the order in which they were committed; at most `limit`, 1,000 by default. */
+  findings(filter: FindingFilter): Promise<readonly Finding[]>
   /** Ordered by segment number. */
   segments(filter?: { collection?: string; state?: 'live' | 'retired' }): Promise<readonly SegmentRow[]>
   pending(): Promise<readonly PendingObject[]>

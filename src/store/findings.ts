@@ -56,6 +56,33 @@ export interface FindingLine {
   readonly time: number | null
 }
 
+/** A finding as the catalog has it. `sequence`, `line`: the link and the line (from 1) that first said it. */
+export interface Finding extends FindingLine {
+  readonly sequence: number
+  readonly line: number
+  /** Runs that made it, ascending. */
+  readonly runs: readonly number[]
+}
+
+/** A place between findings in the order in which they were committed. */
+export interface FindingPosition {
+  readonly sequence: number
+  readonly line: number
+}
+
+export interface FindingFilter {
+  readonly collection: string
+  readonly run?: number
+  /** This severe or more. */
+  readonly severity?: Severity
+  /** Bounds of the event's time, both included; a finding without one is outside of any. */
+  readonly time1?: number
+  readonly time2?: number
+  readonly after?: FindingPosition
+  readonly upTo?: FindingPosition
+  readonly limit?: number
+}
+
 export const findingsName = (run: number): string => `finding-${runNumber(run)}.ndjson`
 
 /** 32 hex digits: the first half of SHA-256 over the canonical JSON of kind, rule, label and event uid. */

@@ -3,7 +3,7 @@
  * segment is dropped only on proof; whatever is unknown is kept. Stages, each on what the one before kept:
  *
  *     time      the segment's event times do not meet the time asked for
- *     columns   the manifest's exact bounds of a column exclude every value asked for
+ *     columns   the manifest's exact bounds of a column exclude every value asked for; no tag file lists the label
  *     index     the keyset's column section (or values.parquet) does not hold any value asked for
  */
 import { existsSync, readFileSync } from 'node:fs'
@@ -14,6 +14,7 @@ import { keysetCopyName } from './history.ts'
 import { type Keyset, openKeyset } from './keyset.ts'
 import { type KeysetKey, listKeysetKeys } from './keysetKeys.ts'
 import { segmentFileName } from './segment.ts'
+import { mayHaveLabel } from './tags.ts'
 
 /** Every match has one of `values` in `column`, byte for byte. */
 export interface Needle {
@@ -59,7 +60,8 @@ export async function prune(
 ): Promise<Pruned> {
   const inTime = all.filter((segment) => meetsTime(segment, bounds))
   const inColumns = inTime.filter((segment) => bounds.needles.every((needle) => meetsColumn(segment, needle)))
-  const { segments, pinned } = await meetingIndex(inColumns, bounds.needles, index)
+  const stored = bounds.needles.filter(({ column }) => column !== 'tag')
+  const { segments, pinned } = await meetingIndex(inColumns, stored, index)
   return {
     segments,
     pinned,
@@ -153,6 +155,7 @@ function meetsTime(segment: SegmentRow, { time1, time2 }: Bounds): boolean {
 }
 
 function meetsColumn(segment: SegmentRow, { column, values }: Needle): boolean {
+  if (column === 'tag') return mayHaveLabel(segment.tags, values.map(String))
   const summary = metaColumns(segment)?.[column]
   if (!summary) return true
   if (summary.nulls === segment.rows) return false

@@ -31,6 +31,7 @@ import {
 } from './prune.ts'
 import { type SessionRow, segmentFileName } from './segment.ts'
 import { type SessionCache, sessionPath } from './sessions.ts'
+import { type HeldTagFile, labelled, taggedRelation, tagPath } from './tags.ts'
 
 /** A compiled expression, as far as the store needs it. */
 export interface Condition {
@@ -40,6 +41,8 @@ export interface Condition {
   readonly needles: readonly Needle[]
   /** An event that has a value of every needle is a match. */
   readonly needlesSuffice?: boolean
+  /** It names the column `tag`, the list of an event's labels, which is then joined. */
+  readonly readsTags?: boolean
   /** Bounds of the times of all matches, microseconds. */
   readonly time1?: number
   readonly time2?: number
@@ -60,7 +63,10 @@ export interface Question {
 export type Order = 'time' | '-time' | 'id' | '-id'
 
 export interface SearchQuestion extends Question {
-  /** Names of event columns, `uid`, and session columns behind `session.`; default: every column that people read. */
+  /**
+   * Names of event columns, `tag` (a list), `uid`, and session columns behind `session.`; default: every column that
+   * people read.
+   */
   readonly columns?: readonly string[]
   /** Default `time`; ties by id, events without time last. */
   readonly order?: Order
@@ -89,8 +95,16 @@ export interface Answer {
   readonly explanation: Explanation
 }
 
-/** Columns by name; times in microseconds. Columns that are null are there with null. */
-export type EventRow = Readonly<Record<string, string | number | null>>
+/** Columns by name; times in microseconds, `tag` a list. Columns that are null are there with null. */
+export type EventRow = Readonly<Record<string, string | number | null | readonly string[]>>
+
+/** What a run said of an event. */
+export interface EventTag {
+  readonly label: string
+  readonly plugin: string
+  readonly rule: string
+  readonly run: number
+}
 
 export interface Search extends Answer {
   readonly columns: readonly string[]
@@ -145,8 +159,9 @@ export class StoreReader {
   /** Matches, in order, streamed. */
   async search(question: SearchQuestion): Promise<Search> {
     const columns = question.columns ?? DEFAULT_COLUMNS
-    for (const name of columns) if (name !== 'uid' && !name.startsWith('session.')) eventColumn(name)
+    for (const name of columns) if (name !== 'uid' && name !== TAG && !name.startsWith('session.')) eventColumn(name)
     return this.held(question, 'meta', async (plan) => {
+      plan.readsTags ||= columns.includes(TAG)
       const rows = await HeldRows.start(this.matches(plan, question, columns), plan)
       return { ...plan.answer, columns, rows }
     })
@@ -174,6 +189,7 @@ export class StoreReader {
   async values(
     question: Question & { readonly field: string; readonly limit?: number },
   ): Promise<Answer & { readonly values: readonly ValueCount[]; readonly distinct: number }> {
+    if (question.field === TAG) return this.answer(question, (plan) => labelCounts(plan, question.limit))
     const column = eventColumn(question.field)
     const name = sqlName(column.name)
     return this.answer(question, async (plan) => {
@@ -223,13 +239,39 @@ export class StoreReader {
     })
   }
 
-  /** One event by local id or uid, with its session. E_EVENT_UNKNOWN. */
+  /** One event by local id or uid, with its session and what runs said of it. E_EVENT_UNKNOWN. */
   async show(
     id: number | string,
     question: Pick<Question, 'collection' | 'allVersions' | 'signal'> = {},
-  ): Promise<{ readonly event: EventRow; readonly session: SessionRow }> {
-    const { event, session } = await this.find(id, question)
-    return { event, session }
+  ): Promise<{ readonly event: EventRow; readonly session: SessionRow; readonly tags: readonly EventTag[] }> {
+    const { event, session, tags } = await this.find(id, question)
+    return { event, session, tags }
+  }
+
+  /**
+   * Events by local id, as far as their segments are here and they match; `isSuperseded` where a later version of their
+   * object was collected.
+   */
+  async eventsById(
+    ids: readonly number[],
+    { columns = DEFAULT_COLUMNS, ...question }: SearchQuestion,
+  ): Promise<Map<number, { readonly row: EventRow; readonly isSuperseded: boolean }>> {
+    return this.held({ ...question, allVersions: true }, 'meta', async (plan) => {
+      plan.readsTags ||= columns.includes(TAG)
+      const found = new Map<number, { row: EventRow; isSuperseded: boolean }>()
+      const segments = plan.segments.filter((segment) => ids.some((id) => holdsId(segment, id)))
+      const superseded = new Set(segments.flatMap((segment) => segment.superseded))
+      if (segments.length > 0) {
+        const sql = `SELECT ${selection(columns, ['session_id', 'ordinal'])} FROM ${plan.eventsOf(segments)} AS meta
+          WHERE id BETWEEN ${Math.min(...ids)} AND ${Math.max(...ids)} AND id IN (${ids.join(', ')})`
+        for (const row of await plan.rows(sql)) {
+          const isSuperseded = superseded.has(row.session_id as number)
+          found.set(row.id as number, { row: await told(plan, row, columns), isSuperseded })
+        }
+      }
+      await plan.release()
+      return found
+    })
   }
 
   /** The record's own bytes: formats refuse records that are no UTF-8, so its text is them. */
@@ -271,26 +313,12 @@ export class StoreReader {
     columns: readonly string[],
   ): AsyncGenerator<EventRow> {
     if (plan.segments.length === 0) return
-    const needsSession = columns.some((name) => name === 'uid' || name.startsWith('session.'))
-    const wanted = columns.filter((name) => COLUMN_BY_NAME.has(name))
-    const selected = new Set(['id', ...(needsSession ? ['session_id', 'ordinal'] : []), ...wanted])
-    const list = [...selected].map((name) => AS_READ[name] ?? sqlName(name)).join(', ')
+    const list = selection(columns, columns.some(isOfSession) ? ['session_id', 'ordinal'] : [])
     const from = distinct === undefined ? plan.from : `${plan.distinctEvents(eventColumn(distinct).name)} AS meta`
-    // The join behind `distinct` keeps no order of files.
-    const orderBy = orderClause(order, distinct === undefined ? plan.segments : undefined)
+    // A join keeps no order of files.
+    const orderBy = orderClause(order, distinct === undefined && !plan.readsTags ? plan.segments : undefined)
     const sql = `SELECT ${list} FROM ${from} ${orderBy} ${limitClause(limit)}`
-    for await (const chunk of plan.stream(sql))
-      for (const row of chunk) {
-        if (row.data instanceof Uint8Array) row.data = Buffer.from(row.data).toString()
-        const session = needsSession ? await plan.sessionOf(row) : undefined
-        yield Object.fromEntries(
-          columns.map((name) => {
-            if (name === 'uid') return [name, session!.uid]
-            if (name.startsWith('session.')) return [name, session!.session[name.slice(8) as keyof SessionRow] ?? null]
-            return [name, row[name] as string | number | null]
-          }),
-        )
-      }
+    for await (const chunk of plan.stream(sql)) for (const row of chunk) yield told(plan, row, columns)
   }
 
   private async *rejectedRecords(plan: Plan, { allVersions }: Question): AsyncGenerator<RejectedRecord> {
@@ -318,7 +346,7 @@ export class StoreReader {
   private async find(
     id: number | string,
     question: Pick<Question, 'collection' | 'allVersions' | 'signal'>,
-  ): Promise<{ event: EventRow; session: SessionRow; record: Buffer }> {
+  ): Promise<{ event: EventRow; session: SessionRow; record: Buffer; tags: EventTag[] }> {
     const unknown = () => new ColdtrailError('E_EVENT_UNKNOWN', { id })
     const uid = typeof id === 'string' ? parseEventUid(id) : undefined
     const local = typeof id === 'string' && /^\d{1,15}$/.test(id) ? Number(id) : id
@@ -342,7 +370,8 @@ export class StoreReader {
         const session = sessions.get(row.session_id as number)!
         const known = eventUid(sessions.uidPrefix(session.session_id), row.ordinal as number)
         const event = { ...row, data: record.toString(), uid: known }
-        return { event: event as EventRow, session, record }
+        const tags = await plan.tagsOf(segment, row.id as number)
+        return { event: event as EventRow, session, record, tags }
       }
       const offline = plan.answer.why.find(({ reason }) => reason === 'offline')
       throw offline ? new ColdtrailError('E_EVENT_OFFLINE', { id, detail: offline.detail }) : unknown()
@@ -441,10 +470,14 @@ function eventColumn(name: string): EventColumn {
 
 /** Columns that are not read as they are. A record's text would lose a byte order mark on the way, so it comes as bytes. */
 const AS_READ: Readonly<Record<string, string>> = { time: 'epoch_us(time) AS time', data: 'encode(data) AS data' }
+/** Not a column of `meta`, but joined from tag files. */
+const TAG = 'tag'
+const TAG_AS_READ = `array_to_string(tag, ',') AS tag`
 
 const SQL_TYPES = { text: 'VARCHAR', ip: 'VARCHAR', int: 'BIGINT', time: 'TIMESTAMPTZ' } as const
 /** A relation with the columns of events and no rows. */
-const NO_EVENTS = `(SELECT ${EVENT_COLUMNS.map(({ name, type }) => `NULL::${SQL_TYPES[type]} AS ${name}`)} LIMIT 0)`
+const NO_EVENTS = `(SELECT ${EVENT_COLUMNS.map(({ name, type }) => `NULL::${SQL_TYPES[type]} AS ${name}`)},
+  NULL::VARCHAR[] AS tag LIMIT 0)`
 
 /** Segments to read, and how: relations over them with everything hidden that the question does not ask for. */
 class Plan {
@@ -453,6 +486,8 @@ class Plan {
   readonly duckdb: DuckDb
   readonly sessions: SessionCache
   readonly release: () => Promise<void>
+  /** The relations have the column `tag`. */
+  readsTags: boolean
   private readonly question: Question
   private readonly pinned: Pruned['pinned']
   /** What is pinned is the whole condition. A statement without parameters is planned once, one with them twice. */
@@ -468,6 +503,7 @@ class Plan {
     release: () => Promise<void>
   }) {
     this.question = parts.question
+    this.readsTags = parts.question.condition?.readsTags ?? false
     this.segments = parts.segments
     this.pinned = parts.pinned.filter(({ value }) => !value.includes('\0'))
     const { needles = [], needlesSuffice } = parts.question.condition ?? {}
@@ -504,14 +540,35 @@ class Plan {
   /** The same behind FROM, named `meta`: a relation in brackets takes longer to plan than the needle to find. */
   get from(): string {
     const filter = this.filterOf(this.segments)
-    return `${parquetFiles(this.segments.map(metaPath))} AS meta${filter && ` WHERE ${filter}`}`
+    return `${this.filesOf(this.segments)} AS meta${filter && ` WHERE ${filter}`}`
   }
 
   eventsOf(segments: readonly SegmentRow[]): string {
-    const filter = this.filterOf(segments)
-    const files = parquetFiles(segments.map(metaPath))
     if (segments.length === 0) return NO_EVENTS
+    const filter = this.filterOf(segments)
+    const files = this.filesOf(segments)
     return filter ? `(FROM ${files} WHERE ${filter})` : files
+  }
+
+  private filesOf(segments: readonly SegmentRow[]): string {
+    const files = parquetFiles(segments.map(metaPath))
+    if (!this.readsTags) return files
+    const tags = tagsOf(segments)
+    const needles = this.question.condition?.needles.filter(({ column }) => column === TAG) ?? []
+    // What has none of the labels asked for is passed over before the join.
+    const having = needles.map(({ values }) => `id IN (SELECT id FROM ${labelled(tags, values)})`).join(' AND ')
+    return taggedRelation(having ? `(FROM ${files} WHERE ${having})` : files, tags)
+  }
+
+  async tagsOf(segment: SegmentRow, id: number): Promise<EventTag[]> {
+    const tags: EventTag[] = []
+    for (const file of segment.tags) {
+      const path = tagPath(file)
+      const sql = `SELECT label, plugin, rule FROM ${parquetFiles([path])} WHERE id = ${id} ORDER BY ALL`
+      for (const row of await this.duckdb.rows({ sql, files: [path], signal: this.signal }))
+        tags.push({ ...(row as unknown as Omit<EventTag, 'run'>), run: file.run })
+    }
+    return tags
   }
 
   /** Only the first match of each value of a column. */
@@ -544,7 +601,8 @@ class Plan {
   private query(sql: string, others: readonly string[] = [], readsEvents = true) {
     const { condition, signal } = this.question
     const parameters = readsEvents && this.segments.length > 0 && !this.isPinned ? condition?.parameters : undefined
-    return { sql, parameters, files: [...this.segments.map(metaPath), ...others], signal }
+    const tags = this.readsTags ? tagsOf(this.segments).map(tagPath) : []
+    return { sql, parameters, files: [...this.segments.map(metaPath), ...tags, ...others], signal }
   }
 
   private filterOf(segments: readonly SegmentRow[]): string {
@@ -603,6 +661,45 @@ class HeldRows<T> implements AsyncIterableIterator<T> {
   [Symbol.asyncIterator](): this {
     return this
   }
+}
+
+const isOfSession = (name: string): boolean => name === 'uid' || name.startsWith('session.')
+
+/** What is read for columns asked for. */
+function selection(columns: readonly string[], others: readonly string[]): string {
+  const wanted = columns.filter((name) => COLUMN_BY_NAME.has(name) || name === TAG)
+  const selected = [...new Set(['id', ...others, ...wanted])]
+  return selected.map((name) => (name === TAG ? TAG_AS_READ : (AS_READ[name] ?? sqlName(name)))).join(', ')
+}
+
+/** A row as it was read, in the columns asked for. */
+async function told(plan: Plan, row: Row, columns: readonly string[]): Promise<EventRow> {
+  if (row.data instanceof Uint8Array) row.data = Buffer.from(row.data).toString()
+  // Labels hold no comma.
+  const tag = typeof row.tag === 'string' ? row.tag.split(',') : null
+  const session = columns.some(isOfSession) ? await plan.sessionOf(row) : undefined
+  return Object.fromEntries(
+    columns.map((name) => {
+      if (name === 'uid') return [name, session!.uid]
+      if (name === TAG) return [name, tag]
+      if (name.startsWith('session.')) return [name, session!.session[name.slice(8) as keyof SessionRow] ?? null]
+      return [name, row[name] as string | number | null]
+    }),
+  )
+}
+
+const tagsOf = (segments: readonly SegmentRow[]): HeldTagFile[] => segments.flatMap(({ tags }) => tags)
+
+/** Matches per label, each event once a label. */
+async function labelCounts(plan: Plan, limit: number | undefined) {
+  plan.readsTags = true
+  const rows = await plan.rows(
+    `SELECT label AS value, count(*) AS count, min(t) AS time1, max(t) AS time2, count(*) OVER () AS values
+      FROM (SELECT unnest(tag) AS label, epoch_us(time) AS t FROM ${plan.events} WHERE tag IS NOT NULL)
+      GROUP BY label ORDER BY count DESC, label ${limitClause(limit)}`,
+  )
+  const values = rows.map(({ value, count, time1, time2 }) => ({ value, count, time1, time2 }) as ValueCount)
+  return { values, distinct: (rows[0]?.values as number | undefined) ?? 0 }
 }
 
 const metaPath = ({ directory, segment }: SegmentRow): string => join(directory, segmentFileName('meta', segment))

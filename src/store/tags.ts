@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { Interner } from '../core/interner.ts'
 import { syncDirectory, writeDurably } from '../platform/files.ts'
 import type { SegmentRow } from './catalog.ts'
-import { parquetFiles } from './duckdb.ts'
+import { parquetFiles, sqlText } from './duckdb.ts'
 import { HashedFile } from './hashedFile.ts'
 import { MANIFEST_FORMAT, type Manifest, serializeManifest } from './manifest.ts'
 import { type ParquetColumn, ParquetFileWriter } from './parquet/fileWriter.ts'
@@ -169,6 +169,13 @@ export function mayHaveLabel(files: readonly TagFile[], labels: readonly string[
 export function labelLists(files: readonly HeldTagFile[]): string {
   if (files.length === 0) return '(SELECT NULL::BIGINT AS id, NULL::VARCHAR[] AS tag LIMIT 0)'
   return `(SELECT id, list(DISTINCT label ORDER BY label) AS tag FROM ${parquetFiles(files.map(tagPath))} GROUP BY id)`
+}
+
+/** A relation (id) of the tags with one of the labels. */
+export function labelled(files: readonly HeldTagFile[], labels: readonly (string | number)[]): string {
+  const holding = files.filter((file) => mayHaveLabel([file], labels.map(String)))
+  if (holding.length === 0) return '(SELECT NULL::BIGINT AS id LIMIT 0)'
+  return `(FROM ${parquetFiles(holding.map(tagPath))} WHERE label IN (${labels.map((label) => sqlText(String(label))).join(', ')}))`
 }
 
 /** A relation over `events` (one with a column `id`) with `tag` beside its columns: a list of labels, NULL without any. */

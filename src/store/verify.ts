@@ -389,8 +389,8 @@ class Verification {
         const relation = parquetFiles([path], 'file_row_number = true')
         const sql = `SELECT count(*) AS n, count(*) FILTER (WHERE meta.id IS NULL) AS strange,
             count(*) FILTER (WHERE NOT isSorted) AS unsorted
-          FROM (SELECT id, coalesce((lag(id) OVER w, lag(label) OVER w, lag(plugin) OVER w, lag(rule) OVER w)
-              < (id, label, plugin, rule), true) AS isSorted FROM ${relation} WINDOW w AS (ORDER BY file_row_number)) AS tag
+          FROM (SELECT id, lag(id) OVER w IS NULL OR (lag(id) OVER w, lag(label) OVER w, lag(plugin) OVER w, lag(rule) OVER w)
+              < (id, label, plugin, rule) AS isSorted FROM ${relation} WINDOW w AS (ORDER BY file_row_number)) AS tag
           LEFT JOIN (SELECT id FROM ${parquetFiles([meta])}) AS meta ON tag.id = meta.id`
         const [row] = await duckdb.rows({ sql, files: [path, meta] })
         const found = [row!.n!, row!.strange!, row!.unsorted!]

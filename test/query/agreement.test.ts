@@ -10,7 +10,7 @@ import { compile, type EventAccess, type Expression } from '../../src/query/expr
 import { parseJson } from '../../src/query/jsonText.ts'
 import { RegexFault, sharedRegex } from '../../src/query/regex.ts'
 
-type Row = Readonly<Record<string, string | number | null>>
+type Row = Readonly<Record<string, string | number | null | readonly string[]>>
 
 const instance = await DuckDBInstance.create(':memory:', {
   threads: '1',
@@ -29,20 +29,22 @@ const columns = EVENT_COLUMNS as readonly EventColumn[]
 const SQL_TYPE = { text: 'VARCHAR', ip: 'VARCHAR', int: 'BIGINT', time: 'TIMESTAMPTZ' } as const
 
 async function store(rows: readonly Row[]): Promise<void> {
-  const names = ['row', ...columns.map(({ name }) => name)]
-  const types = ['INTEGER', ...columns.map(({ type }) => SQL_TYPE[type])]
+  const names = ['row', 'tag', ...columns.map(({ name }) => name)]
+  const types = ['INTEGER', 'VARCHAR[]', ...columns.map(({ type }) => SQL_TYPE[type])]
   await duckdb.run(`CREATE OR REPLACE TABLE events (${names.map((name, i) => `"${name}" ${types[i]}`).join(', ')})`)
   for (const [i, row] of rows.entries()) {
     const set = columns.filter(({ name }) => row[name] !== null && row[name] !== undefined)
     const values = set.map(({ type }, at) => (type === 'time' ? `make_timestamptz($${at + 1}::BIGINT)` : `$${at + 1}`))
     const bound = set.map(({ name }): DuckDBValue => {
       const value = row[name]!
-      return typeof value === 'number' ? BigInt(value) : value
+      return typeof value === 'number' ? BigInt(value) : String(value)
     })
+    // No list is empty: an event without labels has none.
+    const labels = JSON.stringify(row.tag ?? null)
     await duckdb.run(
-      `INSERT INTO events ("row"${set.map(({ name }) => `, "${name}"`).join('')})
-       VALUES (${i}${values.map((value) => `, ${value}`).join('')})`,
-      bound,
+      `INSERT INTO events ("row", tag${set.map(({ name }) => `, "${name}"`).join('')})
+       VALUES (${i}, CAST($${bound.length + 1}::JSON AS VARCHAR[])${values.map((value) => `, ${value}`).join('')})`,
+      [...bound, labels],
     )
   }
 }
@@ -64,11 +66,14 @@ const byPredicate = (expression: Expression, rows: readonly Row[]): boolean[] =>
   rows.map((row) => expression.predicate(access(row)))
 
 const holdsNeedles = (expression: Expression, row: Row): boolean =>
-  expression.needles().every(({ column, values }) => values.some((value) => value === row[column]))
+  expression.needles().every(({ column, values }) => values.some((value) => [row[column]].flat().includes(value)))
 
 function checkPruning(expression: Expression, row: Row): void {
   for (const { column, values } of expression.needles())
-    assert.ok(values.includes(String(row[column])), `${expression.text}: needle in ${column}`)
+    assert.ok(
+      [row[column]].flat().some((value) => values.includes(String(value))),
+      `${expression.text}: needle in ${column}`,
+    )
   const range = expression.timeRange()
   if (!range) return
   assert.equal(typeof row.time, 'number', `${expression.text}: a match without time lies in no range`)
@@ -170,6 +175,7 @@ const row: fc.Arbitrary<Row> = fc
     actor_user_name: maybe(text),
     api_operation: maybe(text),
     message: maybe(text),
+    tag: maybe(fc.uniqueArray(text, { minLength: 1, maxLength: 3 })),
     src_endpoint_ip: maybe(fc.constantFrom(...IPS)),
     src_endpoint_port: maybe(fc.constantFrom(...INTS)),
     time: maybe(fc.constantFrom(...TIMES)),
@@ -211,7 +217,7 @@ const oneOf = (values: fc.Arbitrary<string>) =>
 const negation = fc.constantFrom('', 'not')
 const sign = fc.constantFrom('==', '!=', '<', '<=', '>', '>=')
 
-const textField = fc.constantFrom('actor.user.name', 'user', 'api_operation', 'message', 'data')
+const textField = fc.constantFrom('actor.user.name', 'user', 'api_operation', 'message', 'data', 'tag')
 const jsonField = fc
   .array(fc.constantFrom('a', 'b', 'A', '""', '"a.b"', 'é', '0', '1', '"x\\"y"', '"p/q"', '"~"', 'type'), {
     minLength: 1,

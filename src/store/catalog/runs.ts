@@ -10,7 +10,7 @@ import { faultPoint } from '../../platform/faults.ts'
 import { namesIfThere, readIfThere, syncDirectory, writeDurably } from '../../platform/files.ts'
 import type { Owner } from '../catalog.ts'
 import { type HistoryFileFacts, linkFileName, parseLink, sha256, type TagFileFacts } from '../chain.ts'
-import { type FindingLine, readFindings, SEVERITIES } from '../findings.ts'
+import { type Finding, type FindingFilter, type FindingLine, readFindings, SEVERITIES } from '../findings.ts'
 import { serializeManifest } from '../manifest.ts'
 import {
   type RemovedRun,
@@ -238,6 +238,66 @@ export async function runReport(context: CatalogContext, run: number): Promise<u
   const bytes = readIfThere(path)
   if (!bytes || sha256(bytes) !== report) throw new ColdtrailError('E_HISTORY_FILE', { path })
   return JSON.parse(bytes.toString())
+}
+
+/** In the order in which they were committed; at most `limit`, 1,000 by default. */
+export async function findings(
+  { db }: CatalogContext,
+  { collection, run, severity, time1, time2, after, upTo, limit = 1_000 }: FindingFilter,
+): Promise<Finding[]> {
+  const rows = await db
+    .selectFrom('findings')
+    .selectAll()
+    .where('collection', '=', collection)
+    .$if(run !== undefined, (query) =>
+      query.where((where) =>
+        where.exists(
+          where
+            .selectFrom('finding_runs')
+            .select('finding_runs.uid')
+            .where('finding_runs.run', '=', run!)
+            .whereRef('finding_runs.collection', '=', 'findings.collection')
+            .whereRef('finding_runs.uid', '=', 'findings.uid'),
+        ),
+      ),
+    )
+    .$if(severity !== undefined, (query) => query.where('severity', '>=', SEVERITIES.indexOf(severity!)))
+    .$if(time1 !== undefined, (query) => query.where('time', '>=', time1!))
+    .$if(time2 !== undefined, (query) => query.where('time', '<=', time2!))
+    .$if(after !== undefined, (query) =>
+      query.where(
+        sql<boolean>`(sequence > ${after!.sequence} or (sequence = ${after!.sequence} and line > ${after!.line}))`,
+      ),
+    )
+    .$if(upTo !== undefined, (query) =>
+      query.where(
+        sql<boolean>`(sequence < ${upTo!.sequence} or (sequence = ${upTo!.sequence} and line <= ${upTo!.line}))`,
+      ),
+    )
+    .orderBy('sequence')
+    .orderBy('line')
+    .limit(limit)
+    .execute()
+  const runs = new Map<string, number[]>()
+  for (const batch of batches(rows))
+    for (const { uid, run } of await db
+      .selectFrom('finding_runs')
+      .select(['uid', 'run'])
+      .where('collection', '=', collection)
+      .where(
+        'uid',
+        'in',
+        batch.map(({ uid }) => uid),
+      )
+      .orderBy('run')
+      .execute()) {
+      const list = runs.get(uid)
+      if (list) list.push(run)
+      else runs.set(uid, [run])
+    }
+  return rows.map(({ collection: _, severity, ...row }) => {
+    return { ...row, severity: SEVERITIES[severity]!, runs: runs.get(row.uid) ?? [] }
+  })
 }
 
 // --- what a rebuild does too ---

@@ -18,6 +18,7 @@ import type {
   SegmentRow,
 } from '../catalog.ts'
 import { type ChainReport, linkFileName, parseLink, verifyChain } from '../chain.ts'
+import type { Finding, FindingFilter } from '../findings.ts'
 import {
   type HistoryFault,
   type HistoryFilter,
@@ -218,6 +219,10 @@ export class SqlCatalog implements Catalog {
 
   runs(filter?: { readonly collection?: string; readonly run?: number }): Promise<RunRow[]> {
     return runs.runs(this.context, filter)
+  }
+
+  findings(filter: FindingFilter): Promise<Finding[]> {
+    return runs.findings(this.context, filter)
   }
 
   runReport(run: number): Promise<unknown> {

@@ -1,7 +1,7 @@
 /** Events of an answer as one Parquet file, with the columns' types and field ids; others as text. */
 import { COLUMN_BY_NAME } from '../../core/columns.ts'
 import { createDurableFile } from '../../platform/files.ts'
-import type { Search } from '../search.ts'
+import type { EventRow, Search } from '../search.ts'
 import { type ParquetColumn, ParquetFileWriter } from './fileWriter.ts'
 import { RowTable } from './rowTable.ts'
 
@@ -38,6 +38,7 @@ export async function exportEvents({ columns, rows }: Pick<Search, 'columns' | '
 /** Ids of columns that are not events' own; beyond those of any event column. */
 const OTHER_FIELD_IDS = 10_000
 
-function cell(value: string | number | null, type: ParquetColumn['type']): string | number | null {
-  return value === null || type !== 'text' ? value : String(value)
+/** A list is text, its values joined by commas. */
+function cell(value: EventRow[string], type: ParquetColumn['type']): string | number | null {
+  return value === null || (type !== 'text' && typeof value === 'number') ? value : String(value)
 }
