@@ -773,6 +773,16 @@ export const ERRORS = {
     'Fields are separated by commas, lines end in LF, and text with a comma, quote or newline stands in double quotes.',
     EXIT.refused,
   ),
+  E_RULE_FILE: row(
+    '{file}, line {line}, column {column}: {reason}.{after}\n  {excerpt}\n  {caret}',
+    'docs/how-to/write-rules.md explains rule files; nothing was analysed.',
+    EXIT.usage,
+  ),
+  E_RULE_SET: row(
+    'There are no rules in {path}: {cause}.',
+    'Name a rule file, a folder of Sigma rules, or a shipped set: aws, linux, windows, macos.',
+    EXIT.usage,
+  ),
 } as const satisfies Record<string, ErrorRow>
 
 export type ErrorCode = keyof typeof ERRORS
