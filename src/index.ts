@@ -39,9 +39,10 @@ import {
 } from './sources.ts'
 import type { DeadLetter } from './store/catalog/outbox.ts'
 import type { Catalog, RebuildReport } from './store/catalog.ts'
+import type { FindingQuestion, FindingSearch } from './store/findingSearch.ts'
 import { historyCollections, type ManifestMatch, manifestQuery } from './store/history.ts'
 import type { Manifest } from './store/manifest.ts'
-import type { Answer, EventRow, Search, StoreReader, ValueCount } from './store/search.ts'
+import type { Answer, Search, StoreReader, ValueCount } from './store/search.ts'
 import type { VerifyOptions, VerifySummary } from './store/verify.ts'
 import { type Synchronization, synchronization } from './synchronization.ts'
 import { type ThreatLibrary, threatLibrary } from './threatLibrary.ts'
@@ -68,6 +69,8 @@ export type { HeldRow, QuarantineFilter } from './library/quarantine.ts'
 export type { LibraryObject, LibraryStats, ObjectDetails } from './library/read.ts'
 export { parseInterval, type QuestionRequest, type Rejects, type SearchChoices, type Timeline } from './questions.ts'
 export type { SourceRequest, SourceSettings } from './sources.ts'
+export type { FindingSearch, FoundFinding } from './store/findingSearch.ts'
+export type { Finding, Severity } from './store/findings.ts'
 export { printManifest } from './store/manifestText.ts'
 export type { Answer, EventRow, Search, ValueCount } from './store/search.ts'
 export type { Fault, VerifyProgress, VerifySummary } from './store/verify.ts'
@@ -144,6 +147,10 @@ export interface Coldtrail {
   timeline(request: QuestionRequest & { readonly intervalSecs: number }): Promise<Timeline>
   /** One event by id or uid. E_EVENT_UNKNOWN. */
   show(id: string, request?: ShowRequest): ReturnType<StoreReader['show']>
+  /** What analyses found worth telling, in the order in which runs brought it, with the events. E_RUN_UNKNOWN. */
+  findings(
+    request?: QuestionRequest & Pick<FindingQuestion, 'run' | 'severity' | 'columns' | 'limit'>,
+  ): Promise<FindingSearch>
   /** The record's own bytes. */
   showRaw(id: string, request?: ShowRequest): Promise<Buffer>
   /** Records that a format refused, and objects that were refused whole or are not collected yet. */
@@ -261,6 +268,15 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     timeline: async ({ intervalSecs, ...request }) =>
       (await reader(request)).timeline({ ...(await questionOf(request)), intervalSecs }),
     show: async (id, request) => (await reader(request)).show(id, request),
+    async findings({ run, severity, columns, limit, ...request } = {}) {
+      const answering = await reader(request)
+      const open = await catalog()
+      if (run !== undefined && (await open.runs({ run })).length === 0)
+        throw new ColdtrailError('E_RUN_UNKNOWN', { run })
+      const { searchFindings } = await import('./store/findingSearch.ts')
+      const choices = { run, severity, columns: columns?.map(columnNamed), limit }
+      return searchFindings({ catalog: open, reader: answering }, { ...(await questionOf(request)), ...choices })
+    },
     showRaw: async (id, request) => (await reader(request)).showRaw(id, request),
     rejects: async (request = {}) => (await reader(request)).rejects(await questionOf(request)),
     forward: async (request = {}) => (await forwarding()).forwardTo(await forwardParts(request.destinations), request),

@@ -5,6 +5,7 @@ import type { Command } from './command.ts'
 import { demoCommand } from './demo.ts'
 import { doctorCommand } from './doctor.ts'
 import { filesExportCommand } from './filesExport.ts'
+import { findingsCommand } from './findings.ts'
 import { forwardCommand } from './forward.ts'
 import { FORWARD_COMMANDS } from './forwardCommands.ts'
 import { initCommand } from './init.ts'
@@ -39,6 +40,7 @@ export const COMMANDS: readonly Command[] = [
   valuesCommand,
   timelineCommand,
   showCommand,
+  findingsCommand,
   rejectsCommand,
   forwardCommand,
   ...FORWARD_COMMANDS,

@@ -90,7 +90,7 @@ test('what strict mode says', () => {
 const REFUSED: readonly (readonly [string, string, number, RegExp])[] = [
   ["api.operatoin == 'x'", 'E_EXPRESSION_FIELD', 1, /Did you mean api\.operation\?/],
   ["user == 'é' and Operation == 'x'", 'E_EXPRESSION_FIELD', 17, /Did you mean operation\?/],
-  ["tag == 'x'", 'E_EXPRESSION_FIELD', 1, /no field tag/],
+  ["verdict == 'x'", 'E_EXPRESSION_FIELD', 1, /no field verdict/],
   ["uid == 'x'", 'E_EXPRESSION_FIELD', 1, /computed/],
   ["operation = 'x'", 'E_EXPRESSION', 11, /==/],
   ["operation contians 'x'", 'E_EXPRESSION', 11, /contains/],
