@@ -46,7 +46,7 @@ export interface Appender {
 }
 
 /** Bounds memory: pages of the database and of the tables of the work. */
-const MAIN_CACHE_KIB = 160 * 1024
+const MAIN_CACHE_KIB = 112 * 1024
 const PLACE_CACHE_KIB = 32 * 1024
 /** Of 4 KiB: the log may grow to 128 MiB before it is written back, since scattered pages change again and again. */
 const CHECKPOINT_PAGES = 32_768
