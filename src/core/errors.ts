@@ -471,6 +471,11 @@ export const ERRORS = {
     'Resume the run: a piece of work whose file is not whole is done again.',
     EXIT.store,
   ),
+  E_ANALYSIS_MEMORY: row(
+    'The foreman of the run uses {used} bytes of memory, and {limit} are allowed.',
+    'Give a higher --process-memory-limit (0 for none) and resume the run; fewer plugins at a time need less.',
+    EXIT.fault,
+  ),
   E_RUN_CHANGED: row(
     'Run {run} cannot go on: {reason}.',
     'Begin a new run; `coldtrail analyze remove {run}` removes what this one left.',
@@ -523,6 +528,11 @@ export const ERRORS = {
   E_RUN_STATE: row(
     'Run {run} is {state}; this takes a run {wanted}.',
     '`coldtrail analyze runs` tells the state of each run.',
+    EXIT.usage,
+  ),
+  E_RUN_FINDINGS: row(
+    'The run has more than {limit} findings.',
+    'A rule that matches so much is worth a tag, not a finding; narrow it, or the time.',
     EXIT.usage,
   ),
   E_HISTORY_FILE: row(
@@ -618,6 +628,11 @@ export const ERRORS = {
     'Another process forwards to destination {destination}: process {pid} on {host}.',
     'Wait until it has ended, or end it; each destination has one forwarder at a time.',
     EXIT.conflict,
+  ),
+  E_FORWARD_STREAM: row(
+    'Destination {destination} takes no {stream}.',
+    'Give it a table that does: `takes` of a table says what is sent to it, and Coldtrail_CL has columns of findings.',
+    EXIT.usage,
   ),
   E_FORWARD_OFFLINE: row(
     'Events to forward are offline: segments {segments} of collection {collection}.',
@@ -765,7 +780,7 @@ export const ERRORS = {
   ),
   E_LIBRARY_FORMAT: row(
     '{path}: {cause}.',
-    'Name the format with --format stix, misp, csv or list; docs/reference/library-formats.md has an example of each.',
+    'Name the format with --format stix, misp, threatq, csv or list; docs/reference/library-formats.md has an example of each.',
     EXIT.usage,
   ),
   E_CSV: row(

@@ -1,0 +1,110 @@
+/** What a run is about: segments with what workers must know of them, and the pieces of work. */
+import { existsSync } from 'node:fs'
+import { ColdtrailError } from '../core/errors.ts'
+import { compile } from '../query/expression.ts'
+import type { Catalog, SegmentRow } from '../store/catalog.ts'
+import { rangePath } from '../store/columnBatches.ts'
+import { type DuckDb, parquetFiles } from '../store/duckdb.ts'
+import { keysetFilters, listsEveryValue, prune, valuesPath } from '../store/prune.ts'
+import { newPiece } from './pieces.ts'
+import type { Piece, SegmentPlan, Selection } from './tasks.ts'
+
+export interface Scope {
+  /** Here, and perhaps with a match; in order. */
+  readonly segments: readonly SegmentRow[]
+  /** Rows of segments that cannot have a match. */
+  readonly passedOver: number
+  /** Segments that may have a match, and whose files are not here. */
+  readonly offline: readonly SegmentRow[]
+}
+
+/** E_EXPRESSION_EMPTY when nothing can match. */
+export function checkSelection({ expression, mode, now, time1, time2 }: Selection): void {
+  if (expression.trim() === '') return
+  const compiled = compile(expression, { mode, now })
+  const range = compiled.timeRange()
+  const outside =
+    range && ((range.from ?? -Infinity) > (time2 ?? Infinity) || (range.to ?? Infinity) < (time1 ?? -Infinity))
+  const reason = compiled.contradiction() ?? (outside ? 'its times lie outside of --from and --to' : undefined)
+  if (reason !== undefined) throw new ColdtrailError('E_EXPRESSION_EMPTY', { expression, reason })
+}
+
+export async function scopeOf(
+  parts: { readonly catalog: Catalog; readonly dataDir: string; readonly duckdb: DuckDb },
+  live: readonly SegmentRow[],
+  { expression, mode, now, time1, time2, lastId }: Selection,
+): Promise<Scope> {
+  const compiled = expression.trim() === '' || mode === 'plaso' ? undefined : compile(expression, { now })
+  const range = compiled?.timeRange()
+  const [from, to] = [
+    Math.max(time1 ?? -Infinity, range?.from ?? -Infinity),
+    Math.min(time2 ?? Infinity, range?.to ?? Infinity),
+  ]
+  const bounds = {
+    needles: compiled?.needles() ?? [],
+    ...(from > -Infinity && { time1: from }),
+    ...(to < Infinity && { time2: to }),
+  }
+  const { segments } = await prune(live, bounds, { duckdb: parts.duckdb, filters: keysetFilters(parts) })
+  const wanted = segments.filter(({ rows, id1 }) => rows > 0 && (lastId === null || (id1 ?? 0) <= lastId))
+  const offline = wanted.filter((segment) => !existsSync(rangePath(segment)))
+  const all = live.reduce((sum, { rows }) => sum + rows, 0)
+  return {
+    segments: wanted.filter((segment) => !offline.includes(segment)),
+    passedOver: all - wanted.reduce((sum, { rows }) => sum + rows, 0),
+    offline,
+  }
+}
+
+/** `before`: labels of runs with a lower number are seen. */
+export async function segmentPlans(
+  segments: readonly SegmentRow[],
+  duckdb: DuckDb,
+  before: number,
+): Promise<SegmentPlan[]> {
+  const plans: SegmentPlan[] = []
+  for (const segment of segments) {
+    const { segment: number, directory, rows, superseded, tags } = segment
+    const dataTypes = await dataTypesOf(segment, duckdb)
+    const seen = tags.filter(({ run }) => run < before)
+    plans.push({ segment: number, directory, rows, hidden: superseded, tags: seen, dataTypes })
+  }
+  return plans
+}
+
+/** Data types of a segment's events; undefined when its index does not list them. */
+export async function dataTypesOf(segment: SegmentRow, duckdb: DuckDb): Promise<string[] | undefined> {
+  const { min, max, ndv } = segment.files.find(({ kind }) => kind === 'meta')?.manifest.columns?.data_type ?? {}
+  if (ndv !== undefined && ndv <= 2 && min !== undefined && max !== undefined)
+    return [...new Set([String(min), String(max)])]
+  const path = valuesPath(segment)
+  if (!listsEveryValue(segment, 'data_type') || !existsSync(path)) return undefined
+  const sql = `SELECT value FROM ${parquetFiles([path])} WHERE column_name = 'data_type' ORDER BY value`
+  return (await duckdb.rows({ sql, files: [path] })).map(({ value }) => String(value))
+}
+
+/** Pieces of a pass, in order, without what is done. */
+export function piecesOf(
+  pass: 1 | 2,
+  segments: readonly { readonly segment: number; readonly rows: number }[],
+  taskRows: number,
+  done: readonly Pick<Piece, 'pass' | 'segment' | 'first' | 'rows'>[],
+): Piece[] {
+  return segments.flatMap(({ segment, rows }) => {
+    const covered = done
+      .filter((piece) => piece.pass === pass && piece.segment === segment)
+      .sort((a, b) => a.first - b.first)
+    const pieces: Piece[] = []
+    const add = (from: number, to: number): void => {
+      for (let first = from; first < to; first += taskRows)
+        pieces.push(newPiece(pass, segment, first, Math.min(taskRows, to - first)))
+    }
+    let at = 0
+    for (const { first, rows: done } of covered) {
+      add(at, first)
+      at = Math.max(at, first + done)
+    }
+    add(at, rows)
+    return pieces
+  })
+}
