@@ -4,7 +4,7 @@
  * skipped with its reason; what it did before it threw is undone.
  */
 import { join } from 'node:path'
-import type { FoldPlugin, MapPlugin, Plugin, Rule } from '../components/plugin.ts'
+import type { EmitLabel, FoldPlugin, Hit, MapPlugin, Plugin, Rule } from '../components/plugin.ts'
 import { type ColumnBatch, NULL_TEXT, type NumberColumn, type TextColumn } from '../core/columnBatch.ts'
 import { COLUMN_BY_NAME, EVENT_COLUMNS } from '../core/columns.ts'
 import { asColdtrailError, ColdtrailError, printable } from '../core/errors.ts'
@@ -57,7 +57,9 @@ export class PieceWorker {
   private readonly segments: ReadonlyMap<number, SegmentPlan>
   private readonly selection: CompiledSelection
   private readonly rules: readonly CompiledRule[]
-  private second: { readonly rules: readonly CompiledRule[]; readonly intervals: SecondPass['intervals'] } | undefined
+  private second: (Omit<SecondPass, 'rules'> & { readonly rules: readonly CompiledRule[] }) | undefined
+  /** Of the second pass, by plugin and column: what each value means. */
+  private values: ValueTable[] = []
   private readonly statements = new Map<string, RuleStatement | undefined>()
 
   constructor(
@@ -80,8 +82,9 @@ export class PieceWorker {
   }
 
   /** What folds found, once it is known. */
-  beginSecondPass({ rules, intervals }: SecondPass): void {
+  beginSecondPass({ rules, intervals, values = [] }: SecondPass): void {
     this.second = { rules: rules.map((rule) => compileRule(rule, this.init.selection.now)), intervals }
+    this.values = valueTables(values)
     this.statements.clear()
   }
 
@@ -105,6 +108,8 @@ export class PieceWorker {
       await steps('predicates', () => this.runPredicates(work, wanted, present, filter))
       for (const one of intervals)
         if (!piece.without.includes(one.plugin)) await steps('intervals', () => this.runIntervals(work, one, filter))
+      for (const one of piece.pass === 2 ? this.values : [])
+        if (!piece.without.includes(one.plugin)) await steps('values', () => this.runValues(work, one, filter))
       if (piece.pass === 1)
         for (const { name: plugin, plugin: what } of this.plugins) {
           if (what.shape === 'rules' || piece.without.includes(plugin)) continue
@@ -359,27 +364,51 @@ export class PieceWorker {
     }
   }
 
+  private async runValues(
+    work: OnePiece,
+    { plugin, column, hits: known }: ValueTable,
+    filter: RowFilter | undefined,
+  ): Promise<void> {
+    const { hits, range, piece } = work
+    /** Kinds of each distinct value of the column, found once. */
+    const found = new WeakMap<readonly string[], (readonly number[] | undefined)[]>()
+    const options = { filter, batchRows: piece.batchRows }
+    for await (const { batch, first, last } of columnBatches(this.duckdb, range, [column], options)) {
+      work.at(plugin, first, last)
+      const { values, indexes } = batch.columns[column] as TextColumn
+      let kinds = found.get(values)
+      if (!kinds) {
+        kinds = values.map((value) => known.get(value)?.map((hit) => hits.kind(plugin, hit)))
+        found.set(values, kinds)
+      }
+      if (!kinds.some((one) => one)) continue
+      for (let row = 0; row < batch.rows; row++)
+        for (const kind of kinds[indexes[row]!] ?? []) hits.add(batch.ids[row]!, kind)
+    }
+  }
+
   // --- plugins that look at batches ---
 
   private async runMap(work: OnePiece, name: string, plugin: MapPlugin, filter: RowFilter | undefined): Promise<void> {
-    const { hits } = work
-    const label = (batch: ColumnBatch): void => {
-      plugin.label(batch, (row, hit) => {
+    await this.runBatches(work, name, plugin.columns, filter, (batch) =>
+      this.labelling(work, name, batch, (emit) => plugin.label(batch, emit)),
+    )
+  }
+
+  /** Labels that an action gives, and none of them if it throws. */
+  private labelling<T>({ hits }: OnePiece, name: string, batch: ColumnBatch, action: (emit: EmitLabel) => T): T {
+    const reached = hits.length
+    try {
+      return action((row, hit) => {
         if (!isLabel(hit.label)) throw new ColdtrailError('E_PLUGIN_LABEL', { plugin: name, label: hit.label })
         const id = batch.ids[row]
         if (id === undefined) throw new RangeError(`row ${row} of a batch of ${batch.rows}`)
         hits.add(id, hits.kind(name, hit))
       })
+    } catch (error) {
+      hits.truncate(reached)
+      throw error
     }
-    await this.runBatches(work, name, plugin.columns, filter, (batch) => {
-      const reached = hits.length
-      try {
-        label(batch)
-      } catch (error) {
-        hits.truncate(reached)
-        throw error
-      }
-    })
   }
 
   private async runFold(
@@ -391,7 +420,7 @@ export class PieceWorker {
     let state = plugin.empty()
     await this.runBatches(work, name, plugin.columns, filter, (batch) => {
       // A state of its own for each batch: what a batch that fails did to it is forgotten.
-      const own = plugin.add(plugin.empty(), batch)
+      const own = this.labelling(work, name, batch, (emit) => plugin.add(plugin.empty(), batch, emit))
       state = plugin.merge(state, own)
     })
     work.states[name] = state
@@ -486,6 +515,28 @@ class OnePiece {
 }
 
 const BEAT_MILLISECONDS = 200
+
+interface ValueTable {
+  readonly plugin: string
+  readonly column: string
+  readonly hits: ReadonlyMap<string, readonly Hit[]>
+}
+
+function valueTables(given: NonNullable<SecondPass['values']>): ValueTable[] {
+  const tables = new Map<string, Omit<ValueTable, 'hits'> & { readonly hits: Map<string, Hit[]> }>()
+  for (const { plugin, column, values, label, rule, finding } of given) {
+    const key = JSON.stringify([plugin, column])
+    const table = tables.get(key) ?? { plugin, column, hits: new Map<string, Hit[]>() }
+    tables.set(key, table)
+    const hit = { label, rule, ...(finding && { finding }) }
+    for (const value of values) {
+      const held = table.hits.get(value)
+      if (held) held.push(hit)
+      else table.hits.set(value, [hit])
+    }
+  }
+  return [...tables.values()]
+}
 
 const WHOLE = EVENT_COLUMNS.map(({ name }) => name).filter((name) => name !== 'id')
 

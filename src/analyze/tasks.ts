@@ -1,5 +1,5 @@
 /** What foreman and workers of an analysis say to each other. Plain data. */
-import type { Rule } from '../components/plugin.ts'
+import type { Rule, ValueHits } from '../components/plugin.ts'
 import type { HeldTagFile } from '../store/tags.ts'
 import type { ProfileOptions } from './profile.ts'
 
@@ -62,6 +62,7 @@ export interface Selection {
 /** What the second pass looks for; written once into the run's folder. */
 export interface SecondPass {
   readonly rules: readonly (Rule & { readonly plugin: string })[]
+  readonly values?: readonly (ValueHits & { readonly plugin: string })[]
   readonly intervals: readonly {
     readonly plugin: string
     /** Sorted, disjoint, both ends included. */

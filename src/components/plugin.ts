@@ -53,30 +53,48 @@ export interface MapPlugin {
   readonly columns: readonly string[]
   /** Only events that match; strict mode. */
   readonly where?: string
-  /** `row` counts within the batch. */
-  label(batch: ColumnBatch, emit: (row: number, hit: Omit<Rule, 'expression' | 'mode'>) => void): void
+  label(batch: ColumnBatch, emit: EmitLabel): void
   report?(labels: ReadonlyMap<string, number>): PluginReport
 }
 
-/** Gathers a state that merges: any split of the events gives the same result. */
+export type Hit = Omit<Rule, 'expression' | 'mode'>
+/** `row` counts within the batch. */
+export type EmitLabel = (row: number, hit: Hit) => void
+
+/** Gathers a state that merges: any split of the events gives the same result. May label rows as it goes. */
 export interface FoldPlugin<State = unknown> {
   readonly shape: 'fold'
   readonly columns: readonly string[]
   readonly where?: string
   /** Plain data (maps, sets and typed arrays too), bounded by distinct values and not by events. */
   empty(): State
-  add(state: State, batch: ColumnBatch): State
+  add(state: State, batch: ColumnBatch, emit: EmitLabel): State
   /** Associative; `empty()` is neutral. Called in task order; may change and return `one`. */
   merge(one: State, other: State): State
-  finish(state: State): FoldResult | Promise<FoldResult>
+  /** In the foreman. What it throws ends the run, which can be resumed. */
+  finish(state: State, foreman: Foreman): FoldResult | Promise<FoldResult>
+}
+
+export interface Foreman<Options = Readonly<Record<string, unknown>>> {
+  /** As validated, secrets too: they never go to workers. */
+  readonly options: Options
+  readonly context: PluginContext
 }
 
 export interface FoldResult {
   readonly report: PluginReport
   /** A second pass over the run's events. */
   readonly rules?: readonly Rule[]
+  /** Likewise: every event whose column holds one of the values gets the label. */
+  readonly values?: readonly ValueHits[]
   /** Sorted, disjoint, both ends included, microseconds: every event within gets the label. */
   readonly intervals?: readonly { readonly time1: number; readonly time2: number; readonly label: string }[]
+}
+
+export interface ValueHits extends Hit {
+  /** Of texts, or `data.<path>`. */
+  readonly column: string
+  readonly values: readonly string[]
 }
 
 export interface PluginReport {
@@ -96,10 +114,28 @@ export interface PluginContext {
   readonly signal?: AbortSignal
   readonly environment: Readonly<Record<string, string | undefined>>
   warn(message: string): void
+  /** Caches of look-ups lie here. */
+  readonly dataDir: string
   /** Data types present in what is analysed, with their formats. */
   readonly dataTypes: readonly string[]
+  /** Where the run's times begin; null: with the first event. */
+  readonly time1: number | null
   /** A file of plain data for workers, made once: a table too large for a message. */
   scratchFile(name: string): string
   /** Active indicators of the library: type, normalised value, uid; streamed. */
   indicators(): AsyncIterable<{ readonly type: string; readonly value: string; readonly uid: string }>
+  /** Of the timelines in what is analysed. */
+  userAccounts(): Promise<readonly UserAccount[]>
+  /** Of all events with a time in [time1, time2): the last of each value of a column; streamed. */
+  lastTimes(
+    column: string,
+    time1: number,
+    time2: number,
+  ): AsyncIterable<{ readonly value: string; readonly time: number }>
+}
+
+export interface UserAccount {
+  readonly username: string
+  /** Home directory, as its system writes it. */
+  readonly directory: string
 }
