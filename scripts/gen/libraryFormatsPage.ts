@@ -1,4 +1,4 @@
-import { CSV_COLUMNS } from '../../src/library/formats/csvRows.ts'
+import { CSV_COLUMNS, THREATQ_HEADINGS } from '../../src/library/formats/csvRows.ts'
 import { CODE_OF_TYPE } from '../../src/library/formats/stixObject.ts'
 import { code, GENERATED, page, table } from './page.ts'
 
@@ -21,6 +21,7 @@ export function libraryFormatsPage(): string {
     ),
     STIX_OUT,
     MISP,
+    THREATQ,
     CSV,
     table(
       ['column', 'what it is'],
@@ -67,6 +68,19 @@ signature (\`yara\`, \`snort\`, \`stix2-pattern\`, …), an adversary or a campa
 attributes; a cluster of a galaxy the adversary, malware, tool or technique that it describes; a report a \`report\`. Tags are tags, \`tlp:\` tags the TLP. Sightings give
 \`last_detected_at\` and attributes, expirations \`expires_at\`. What has no counterpart is quarantined: other attribute types, galaxies such as sectors, proposals.
 Deleted attributes are passed over.`
+
+const THREATQ = `## ThreatQ (in)
+
+Pages of its API as JSON, \`{"total": …, "data": […]}\`, several of them as several files of one import, and the CSV of its tables with \`--format threatq\`. The
+collection is told by \`object_code\`, by what only one collection has, or by the file's name (\`campaigns.json\`, \`indicators-12.json\`). Types and statuses come by
+name; ids of theirs are looked up in dictionary pages of the same import (\`indicator_types.json\`, \`signature_statuses.json\`), and never guessed. Contents of
+files lie in the folder \`files\` beside the pages, under any name: they are found by the MD5 that the page tells. Objects within an object
+(\`with=adversaries\`) become links. [What becomes of each field](../how-to/move-from-threatq.md).
+
+Of its CSV \`Indicator\`, \`Type\`, \`Status\` and the names below are read, other columns are attributes, and lists may be separated by \`|\`, \`;\` or a comma:
+${Object.entries(THREATQ_HEADINGS)
+  .map(([heading, column]) => `${code(heading.replaceAll('_', ' '))} is ${code(column)}`)
+  .join(', ')}.`
 
 const CSV = `## CSV (in and out)
 

@@ -8,13 +8,13 @@ import { openBar } from './progress.ts'
 
 export const libraryImportCommand = defineCommand({
   name: 'library import',
-  summary: 'Take STIX 2.1 bundles, MISP events, CSV and plain lists into the threat library',
+  summary: 'Take STIX 2.1 bundles, MISP events, ThreatQ exports, CSV and plain lists into the threat library',
   details:
     'A file is taken in whole or not at all, and becomes visible at once. Rows that cannot be taken are quarantined with ' +
     'their reason: library quarantine. A second import of the same file changes nothing.',
   arguments: [{ name: '<file…>', description: 'Files; - is standard input.' }],
   options: {
-    format: choiceOr(['auto', 'stix', 'misp', 'csv', 'list'], 'auto', 'Form of the files.'),
+    format: choiceOr(['auto', 'stix', 'misp', 'threatq', 'csv', 'list'], 'auto', 'Form of the files.'),
     source: text('NAME', 'Who told it; by default what the file says of itself, else its name.'),
     tlp: text('TLP', 'How far rows may go whose file does not say so: white (clear), green, amber, amber+strict, red.'),
     mirror: flag('Delete what the same source brought earlier and has no longer, unless another brought it too.'),
@@ -24,6 +24,7 @@ export const libraryImportCommand = defineCommand({
     { line: 'library import threats.stix.json --source example-feed --tlp green', note: 'A STIX bundle' },
     { line: 'library import ics-attack-18.1.json --mirror', note: 'The next release of ATT&CK, removals included' },
     { line: 'library import indicators.txt --source helpdesk --dry-run', note: 'What a list would bring' },
+    { line: 'library import export/*.json --format threatq --source threatq', note: 'Pages of ThreatQ’s API' },
     { line: 'library import - --format csv --source partner', note: 'CSV on standard input' },
   ],
   exits: ['partial', 'conflict', 'store', 'refused'],

@@ -34,8 +34,17 @@ export function isCsvHeader(line: string): boolean {
   return names.length > 1 ? names.includes('value') : names[0] === 'value'
 }
 
-export async function stageCsv(bytes: Buffer, name: string, library: Library, intake: Intake): Promise<void> {
-  const vocabulary = await readVocabulary(library)
+/** `threatq`: with the headers of ThreatQ's exports; every other column is an attribute, and its own types are taken. */
+export type CsvDialect = 'own' | 'threatq'
+
+export async function stageCsv(
+  bytes: Buffer,
+  name: string,
+  library: Library,
+  intake: Intake,
+  dialect: CsvDialect = 'own',
+): Promise<void> {
+  const vocabulary = { ...(await readVocabulary(library)), open: dialect === 'threatq' }
   const reader = createCsvReader({ name, loose: true, maxFieldBytes: MAX_FIELD })
   reader.feed(bytes, true)
   let columns: (string | undefined)[] | undefined
@@ -43,29 +52,35 @@ export async function stageCsv(bytes: Buffer, name: string, library: Library, in
     const { line } = reader
     const record = reader.read()
     if (!record) break
-    columns ??= headerOf(reader.header!, name)
+    columns ??= headerOf(reader.header!, name, dialect)
     if (record.length === 1 && record[0] === null) continue
     const given = Object.fromEntries(reader.header!.map((column, i) => [column, record[i] ?? null]))
     stageRecord(columns, record, given, `${name} line ${line}`, vocabulary, intake)
     await intake.breathe()
   }
-  if (reader.header) headerOf(reader.header, name)
+  if (reader.header) headerOf(reader.header, name, dialect)
 }
 
 /** A record that was in quarantine: an object of header names and texts. */
-export function stageCsvRecord(given: Json, place: string, vocabulary: Vocabulary, intake: Intake): void {
+export function stageCsvRecord(
+  given: Json,
+  place: string,
+  vocabulary: Vocabulary,
+  intake: Intake,
+  dialect: CsvDialect = 'own',
+): void {
   if (!isObject(given)) {
     intake.refuse(place, 'form', 'it is no record', given)
     return
   }
   const names = Object.keys(given)
-  const columns = headerOf(names, place)
+  const columns = headerOf(names, place, dialect)
   stageRecord(
     columns,
     names.map((column) => textOf(given[column]) ?? null),
     given as never,
     place,
-    vocabulary,
+    { ...vocabulary, open: dialect === 'threatq' },
     intake,
   )
 }
@@ -119,8 +134,30 @@ const SYNONYMS: Readonly<Record<string, CsvColumn>> = {
   manual_score: 'score',
 }
 
+/** Headings of ThreatQ's tables and of its own CSV parser, besides those above. */
+export const THREATQ_HEADINGS: Readonly<Record<string, CsvColumn>> = {
+  indicator_value: 'value',
+  adversary: 'value',
+  type_name: 'type',
+  indicator_status: 'status',
+  status_name: 'status',
+  descriptions: 'description',
+  author: 'sources',
+  source_name: 'sources',
+  tlp_label: 'tlp',
+  expiration_date: 'expires_at',
+  expires: 'expires_at',
+  published: 'published_at',
+  published_date: 'published_at',
+  date_created: 'published_at',
+  created: 'published_at',
+  happened_date: 'happened_at',
+  date_of_occurrence: 'happened_at',
+}
+const THREATQ_PASSED_OVER = new Set(['last_modified', 'date_modified', 'modified', 'updated', 'hash', 'sync_hash'])
+
 /** Undefined: passed over. Throws nothing: an unknown name is null. */
-function columnNamed(given: string): string | null | undefined {
+function columnNamed(given: string, dialect: CsvDialect = 'own'): string | null | undefined {
   const attribute = /^attribute:\s*(.+)$/i.exec(given.trim())
   if (attribute) return `attribute:${attribute[1]!.trim()}`
   const name = given
@@ -129,12 +166,17 @@ function columnNamed(given: string): string | null | undefined {
     .replace(/[\s-]+/g, '_')
   if (Object.hasOwn(CSV_COLUMNS, name)) return name
   if (PASSED_OVER.has(name)) return undefined
+  if (dialect === 'threatq' && !Object.hasOwn(SYNONYMS, name)) {
+    if (Object.hasOwn(THREATQ_HEADINGS, name)) return THREATQ_HEADINGS[name]
+    if (THREATQ_PASSED_OVER.has(name) || name === '') return undefined
+    return `attribute:${given.trim()}`
+  }
   return Object.hasOwn(SYNONYMS, name) ? SYNONYMS[name] : null
 }
 
-function headerOf(header: readonly string[], file: string): (string | undefined)[] {
+function headerOf(header: readonly string[], file: string, dialect: CsvDialect): (string | undefined)[] {
   const columns = header.map((given, i) => {
-    const column = columnNamed(given)
+    const column = columnNamed(given, dialect)
     if (column !== null) return column
     const known = Object.keys(CSV_COLUMNS).join(', ')
     throw fileFault(
@@ -170,12 +212,12 @@ function stageRecord(
     for (const text of record)
       if (text !== null && !text.isWellFormed()) throw new RangeError('a field holds half a character')
     const { attributes: json, tags, sources, ...plain } = fields
-    const own = list(sources)
+    const own = list(sources, vocabulary.open)
     intake.staged.add(
       claimOf(
         {
           ...(plain as ObjectFields),
-          tags: list(tags),
+          tags: list(tags, vocabulary.open),
           sources: own.length === 0 ? [intake.claim()] : own.map((name) => ({ ...intake.claim(), name })),
           attributes: [...attributes, ...attributesOf(json)],
         },
@@ -188,10 +230,11 @@ function stageRecord(
   }
 }
 
-function list(text: string | undefined): string[] {
+/** `loose`: of a file whose separator nobody wrote down. */
+function list(text: string | undefined, loose = false): string[] {
   if (text === undefined) return []
   const given = text.trim()
-  const parts = given.startsWith('[') ? jsonList(given) : given.split('|')
+  const parts = given.startsWith('[') ? jsonList(given) : given.split(loose ? /[|;,\n]/ : '|')
   return [...new Set(parts.map((part) => part.trim()).filter((part) => part !== ''))]
 }
 

@@ -32,6 +32,8 @@ export interface ObjectFields {
 
 /** Names that the library has. */
 export interface Vocabulary {
+  /** Types and statuses that are not among them are taken as they are, as a system that defines its own gives them. */
+  readonly open?: boolean
   readonly codes: readonly (readonly [code: string, ...names: string[]])[]
   readonly indicatorTypes: readonly string[]
   readonly eventTypes: readonly string[]
@@ -92,10 +94,10 @@ export function claimOf(fields: ObjectFields, vocabulary: Vocabulary): ObjectCla
       const known = fields.type === undefined ? indicatorTypeOf(value) : undefined
       if (fields.type === undefined && !known)
         throw new RangeError(`"${value.slice(0, 80)}" has the form of no indicator type; name one`)
-      const type = known?.type ?? named('indicator type', fields.type!, vocabulary.indicatorTypes)
+      const type = known?.type ?? named('indicator type', fields.type!, vocabulary.indicatorTypes, vocabulary)
       columns.value = known?.value ?? (DEFANGED.test(value) ? normalizeIndicator(type, value) : value)
       columns.expires_at = time('expires_at', fields.expires_at)
-      const status = statusOf(fields.status, vocabulary.indicatorStatuses)
+      const status = statusOf(fields.status, vocabulary.indicatorStatuses, vocabulary)
       return { ...base, type, status, manualScore: score }
     }
     case 'event': {
@@ -104,7 +106,8 @@ export function claimOf(fields: ObjectFields, vocabulary: Vocabulary): ObjectCla
       if (columns.happened_at === null) throw new RangeError('an event needs happened_at')
       return {
         ...base,
-        type: fields.type === undefined ? undefined : named('event type', fields.type, vocabulary.eventTypes),
+        type:
+          fields.type === undefined ? undefined : named('event type', fields.type, vocabulary.eventTypes, vocabulary),
       }
     }
     case 'signature':
@@ -112,12 +115,12 @@ export function claimOf(fields: ObjectFields, vocabulary: Vocabulary): ObjectCla
       if (fields.type === undefined) throw new RangeError('a signature needs a type')
       return {
         ...base,
-        type: named('signature type', fields.type, vocabulary.signatureTypes),
-        status: statusOf(fields.status, vocabulary.signatureStatuses),
+        type: named('signature type', fields.type, vocabulary.signatureTypes, vocabulary),
+        status: statusOf(fields.status, vocabulary.signatureStatuses, vocabulary),
       }
     case 'task':
       columns.name = value
-      return { ...base, status: statusOf(fields.status, vocabulary.taskStatuses) }
+      return { ...base, status: statusOf(fields.status, vocabulary.taskStatuses, vocabulary) }
     case 'attachment':
       throw new RangeError('a file needs its content')
     case 'adversary':
@@ -131,10 +134,11 @@ export function claimOf(fields: ObjectFields, vocabulary: Vocabulary): ObjectCla
 }
 
 /** Object code of a code or a name, whatever its case. Throws a RangeError. */
-export function codeNamed(given: string, { codes }: Vocabulary): string {
+export function codeNamed(given: string, { codes, open = false }: Vocabulary): string {
   const wanted = plain(given)
   const found = codes.find((names) => names.some((name) => plain(name) === wanted))
   if (found && (OBJECT_TABLE_BY_CODE.has(found[0]) || tableOfCode(found[0]).name === 'custom_objects')) return found[0]
+  if (open && /^[a-z][a-z0-9_]{0,99}$/.test(wanted)) return wanted
   throw new RangeError(
     unknown(
       'object type',
@@ -173,11 +177,11 @@ const plain = (text: string): string =>
     .toLowerCase()
     .replace(/[\s-]+/g, '_')
 
-const statusOf = (given: string | undefined, known: readonly string[]): string | undefined =>
-  given === undefined ? undefined : named('status', given, known)
+const statusOf = (given: string | undefined, known: readonly string[], open: Vocabulary): string | undefined =>
+  given === undefined ? undefined : named('status', given, known, open)
 
-function named(kind: string, given: string, known: readonly string[]): string {
-  const found = known.find((name) => plain(name) === plain(given))
+function named(kind: string, given: string, known: readonly string[], { open = false }: Vocabulary): string {
+  const found = known.find((name) => plain(name) === plain(given)) ?? (open ? given.trim() : undefined)
   if (found === undefined) throw new RangeError(unknown(kind, given, known))
   return found
 }

@@ -12,7 +12,7 @@ import { type HeldRow, listQuarantine, quarantine, settle } from '../quarantine.
 import type { StagedObjects } from '../stagedObjects.ts'
 import { isCsvHeader, stageCsv, stageCsvRecord } from './csvRows.ts'
 import { readVocabulary } from './fields.ts'
-import { type FormatName, Intake, type Refusal } from './intake.ts'
+import { FORMATS, type FormatName, Intake, type Refusal } from './intake.ts'
 import {
   decodeText,
   isObject,
@@ -26,6 +26,8 @@ import {
 import { mispEvents, sourceOfMisp, stageMisp, stageMispRecord } from './misp.ts'
 import { recognised, stageLine, stageList } from './plainList.ts'
 import { isStix, sourceOfBundle, stageObjects, stageStix } from './stixImport.ts'
+import { heldPage, isDictionaryName, isThreatq, ThreatqPages, threatqRows } from './threatq.ts'
+import { fileContents } from './threatqFiles.ts'
 
 export interface ImportRequest {
   /** Paths; `-` is standard input. */
@@ -145,8 +147,10 @@ async function importSource(
   library: Library,
   request: ImportRequest,
   given: string | undefined,
-  files: readonly string[],
+  paths: readonly string[],
 ): Promise<ImportSummary> {
+  // What gives ids their names comes before the pages that have them.
+  const files = paths.toSorted((a, b) => Number(isDictionaryName(basename(b))) - Number(isDictionaryName(basename(a))))
   const { mirror = false, dryRun = false, signal, onProgress, onConflict } = request
   const run = newRun()
   let file: ReadFile | undefined = readFile(files[0]!, request.format)
@@ -156,6 +160,8 @@ async function importSource(
   try {
     const flush = (staged: StagedObjects): Promise<void> => staged.flush(staging)
     const intake = new Intake({ library, now: Date.now() * 1_000, format, source, tlp: request.tlp, flush })
+    const contents = fileContents(files, library.blobs, dryRun)
+    const pages = format === 'threatq' ? await ThreatqPages.open(library, intake, contents) : undefined
     for (let i = 0; i < files.length; i++) {
       signal?.throwIfAborted()
       file ??= readFile(files[i]!, request.format)
@@ -164,10 +170,11 @@ async function importSource(
           path: file.path,
           cause: `it is ${file.format}, and ${files[0]!} is ${format}; import them one by one`,
         })
-      await stage(file, library, intake)
+      await stage(file, library, intake, pages)
       file = undefined
       onProgress?.({ step: 'read', done: i + 1, total: files.length })
     }
+    await pages?.finish()
     const { staged, refusals } = intake
     if (mirror && staged.objects === 0)
       throw new ColdtrailError('E_LIBRARY_FORMAT', {
@@ -241,11 +248,16 @@ function summaryOf(
   }
 }
 
-async function stage(file: ReadFile, library: Library, intake: Intake): Promise<void> {
+async function stage(file: ReadFile, library: Library, intake: Intake, pages: ThreatqPages | undefined): Promise<void> {
   const { format, name } = file
   if (format === 'csv') return stageCsv(file.bytes, name, library, intake)
   if (format === 'list') return stageList(file.text!, name, intake)
+  if (format === 'threatq' && !file.json) return stageCsv(file.bytes, name, library, intake, 'threatq')
   const json = file.json!
+  if (format === 'threatq') {
+    if (!threatqRows(json.value)) throw wrongForm(file.path, 'no answer of ThreatQ: it has no "data"')
+    return pages!.page(json, name)
+  }
   if (format === 'stix') {
     if (!isStix(json.value)) throw wrongForm(file.path, 'no STIX bundle: it has no list "objects"')
     return stageStix(json, name, intake)
@@ -271,12 +283,15 @@ function readFile(path: string, wanted: ImportRequest['format'] = 'auto'): ReadF
       })
     return { path, name, format: 'list', bytes, text }
   }
+  if (wanted === 'threatq' && !/^\s*[[{]/.test(text)) return { path, name, format: 'threatq', bytes }
   const json = parseJson(text, path)
   if (wanted !== 'auto') return { path, name, format: wanted, bytes, json }
   // A bundle within MISP's answer is none; a list of events has no "objects".
   if (isStix(json.value)) return { path, name, format: 'stix', bytes, json }
   if (mispEvents(json.value)) return { path, name, format: 'misp', bytes, json }
-  throw new ColdtrailError('E_LIBRARY_FORMAT', { path, cause: 'JSON, but neither a STIX bundle nor an event of MISP' })
+  if (isThreatq(json.value)) return { path, name, format: 'threatq', bytes, json }
+  const cause = 'JSON, but neither a STIX bundle, nor an event of MISP, nor a page of ThreatQ'
+  throw new ColdtrailError('E_LIBRARY_FORMAT', { path, cause })
 }
 
 function bytesOf(path: string): Buffer {
@@ -323,11 +338,11 @@ function payloadOf({ payload }: HeldRow): Payload | undefined {
     return undefined
   }
   if (!isObject(value)) return undefined
-  const format = textOf(property(value, 'format'))
+  const said = textOf(property(value, 'format'))
+  const format = FORMATS.find((name) => name === said)
   const source = textOf(property(value, 'source'))
   const record = property(value, 'record')
-  if (source === undefined || record === undefined) return undefined
-  if (format !== 'stix' && format !== 'misp' && format !== 'csv' && format !== 'list') return undefined
+  if (format === undefined || source === undefined || record === undefined) return undefined
   return { format, source, tlp: textOf(property(value, 'tlp')), record }
 }
 
@@ -352,12 +367,18 @@ async function applyGroup(
       await stageObjects(objects, (object) => places.get(object) ?? '', intake)
     } else {
       const vocabulary = await readVocabulary(library)
+      const pages = format === 'threatq' ? await ThreatqPages.open(library, intake) : undefined
       for (const { held, payload } of rows) {
         const place = String(held.id)
         if (format === 'csv') stageCsvRecord(payload.record, place, vocabulary, intake)
         else if (format === 'list') stageLine(textOf(payload.record) ?? '', place, intake)
-        else await stageMispRecord(payload.record, place, intake)
+        else if (pages) {
+          const held = heldPage(payload.record)
+          if (held) await pages.row(held.row, place, held.code)
+          else stageCsvRecord(payload.record, place, vocabulary, intake, 'threatq')
+        } else await stageMispRecord(payload.record, place, intake)
       }
+      await pages?.finish()
     }
     const refused = new Set(intake.refusals.map(({ place }) => place))
     const taken = rows.map(({ held }) => held.id).filter((id) => !refused.has(String(id)))

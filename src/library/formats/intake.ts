@@ -13,7 +13,8 @@ import { canonicalJson, type Json } from './jsonFile.ts'
 import type { StaleRow } from './staleContext.ts'
 import { codeOfType } from './stixObject.ts'
 
-export type FormatName = 'stix' | 'misp' | 'csv' | 'list'
+export const FORMATS = ['stix', 'misp', 'threatq', 'csv', 'list'] as const
+export type FormatName = (typeof FORMATS)[number]
 
 /** A row that was not taken, in the words of its file. */
 export interface Refusal {
