@@ -1,5 +1,5 @@
 /** From configured destinations and what a person asks to runs of the forward job. */
-import type { DestinationCheck, Feed } from './components/destination.ts'
+import { type DestinationCheck, type Feed, type Stream, streamOf } from './components/destination.ts'
 import type { Table } from './components/rows/table.ts'
 import { tableText } from './components/rows/tableText.ts'
 import { TABLES } from './components/tables/all.ts'
@@ -25,6 +25,8 @@ export interface ForwardRequest {
   readonly from?: number
   readonly dryRun?: boolean
   readonly follow?: boolean
+  /** Findings in place of events; each has feeds of its own. */
+  readonly stream?: Stream
   /** Pass over events whose files are not here. */
   readonly skipOffline?: boolean
   readonly signal?: AbortSignal
@@ -51,7 +53,7 @@ export interface ForwardParts {
 
 /** One summary per destination, in the order asked for. */
 export async function forwardTo(parts: ForwardParts, request: ForwardRequest): Promise<ForwardSummary[]> {
-  return eachDestination(parts, request, async (options) => {
+  return eachDestination(parts, request, [request.stream ?? 'events'], async (options) => {
     await sayUntaken(parts, options)
     await sayBeginnings(parts, options)
     return forward(options)
@@ -62,7 +64,7 @@ export async function forwardRetry(
   parts: ForwardParts,
   request: Pick<ForwardRequest, 'destinations' | 'signal' | 'onProgress'>,
 ): Promise<ForwardSummary[]> {
-  return eachDestination(parts, request, async (options) => {
+  return eachDestination(parts, request, ['events', 'findings'], async (options) => {
     const states = await parts.catalog.feeds(options.name)
     const feeds: SelectedFeed[] = []
     for (const { feed: name, expression, collection, deadLetters } of states) {
@@ -108,7 +110,8 @@ export async function forwardStatus(
       let oldestCommit: number | null = null
       for (const { begun, from, to } of [...open, { from: position, to: undefined, begun: Date.now() * 1_000 }]) {
         const { condition } = await questionOf({ expression, now: begun })
-        const ahead = await source.count({ collection, condition, startTime: startTime ?? undefined, from, to })
+        const stream = streamOf(state.feed)
+        const ahead = await source.count({ collection, stream, condition, startTime: startTime ?? undefined, from, to })
         lagEvents += ahead.events
         if (ahead.oldestCommit !== null) oldestCommit = Math.min(oldestCommit ?? Infinity, ahead.oldestCommit)
       }
@@ -177,6 +180,7 @@ function tableNamed(name: string): Table {
 async function eachDestination(
   { config, catalog, log }: ForwardParts,
   request: ForwardRequest,
+  streams: readonly Stream[],
   run: (options: ForwardOptions) => Promise<ForwardSummary>,
 ): Promise<ForwardSummary[]> {
   const settings = resolveDestinations(config, request.destinations)
@@ -190,9 +194,11 @@ async function eachDestination(
       opened(setting, config, log, async (destination) => {
         for (const notice of destination.notices) log('warn', notice, { destination: setting.name })
         const options = jobOptions({ config, catalog, log }, source, setting, request)
-        const feeds = await Promise.all(
-          destination.feeds.map((feed) => selectedFeed(feed, [setting.where, request.where])),
-        )
+        const taken = destination.feeds.filter(({ name }) => streams.includes(streamOf(name)))
+        // Of all destinations those that take none have nothing to do; one that was named should.
+        if (taken.length === 0 && (settings.length === 1 || request.destinations?.length))
+          throw new ColdtrailError('E_FORWARD_STREAM', { destination: setting.name, stream: streams.join(' and ') })
+        const feeds = await Promise.all(taken.map((feed) => selectedFeed(feed, [setting.where, request.where])))
         return run({ ...options, destination, feeds })
       })
         .catch((error: unknown) => {
@@ -338,7 +344,8 @@ async function sayBeginnings({ catalog, log }: ForwardParts, options: ForwardOpt
 
 /** Events that no feed of the destination takes would go nowhere without a word. */
 async function sayUntaken({ reader, log }: ForwardParts, { feeds, collection, name, signal }: ForwardOptions) {
-  if (feeds.some(({ feed }) => feed.where === undefined)) return
+  const takesAll = feeds.some(({ feed }) => feed.where === undefined || streamOf(feed.name) === 'findings')
+  if (feeds.length === 0 || takesAll) return
   const expression = `not (${feeds.map(({ feed }) => `(${feed.where})`).join(' or ')})`
   const question = await questionOf({ expression, collection, signal })
   const { values } = await reader.values({ ...question, field: 'data_type' })

@@ -82,6 +82,7 @@ const EVENT = {
 function sourceText(source: ColumnSource): string {
   if ('data' in source) return code(`data.${source.data}`)
   if ('field' in source) return `field ${code(source.field)}`
+  if ('finding' in source) return `of the finding: ${code(source.finding)}`
   if ('column' in source) return `column ${code(source.column)}`
   if ('constant' in source) return `always ${code(String(source.constant))}`
   return EVENT[source.event]

@@ -2,7 +2,7 @@ import { ColdtrailError, EXIT, printable } from '../core/errors.ts'
 import { parseGivenTime } from '../core/givenTime.ts'
 import { bytesText, countText } from '../core/terminalText.ts'
 import type { FeedSummary, ForwardProgress, ForwardSummary } from '../index.ts'
-import { defineCommand, flag, text, texts } from './command.ts'
+import { choiceOr, defineCommand, flag, text, texts } from './command.ts'
 import type { Io } from './io.ts'
 import { openBar } from './progress.ts'
 
@@ -24,12 +24,18 @@ export const forwardCommand = defineCommand({
     once: flag('Send what there is and end, as without --follow.'),
     follow: flag('Keep on sending until interrupted.'),
     dryRun: flag('Say how many requests and bytes it would be, and send nothing.'),
+    stream: choiceOr(
+      ['events', 'findings'],
+      'events',
+      'findings: what analyses found, with the events, also where these were sent long ago.',
+    ),
     skipOffline: flag('Pass over events whose files are offline, and count them.'),
   },
   examples: [
     { line: 'forward --dry-run', note: 'Requests, bytes, and what each table would ingest a day' },
     { line: 'forward --destination sentinel-prod', note: 'To one destination' },
     { line: 'forward --follow', note: 'To all destinations, from now on' },
+    { line: 'forward --stream findings --destination soc-webhook', note: 'What analyses found since the last time' },
     {
       line: `forward --destination soc-webhook --where "status == 'Failure'" --from -7d`,
       note: 'Failures of the last week and all that come, as a feed of their own',
@@ -51,6 +57,7 @@ export const forwardCommand = defineCommand({
         dryRun: options.dryRun,
         follow: options.follow,
         skipOffline: options.skipOffline,
+        stream: options.stream,
         signal: io.signal,
         onProgress,
       }),

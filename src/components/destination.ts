@@ -28,8 +28,17 @@ export interface DestinationCheck {
   readonly hint?: string
 }
 
+/** What a feed sends. A receiver gets findings only when it is asked to. */
+export type Stream = 'events' | 'findings'
+
+/** Told by the name, which is all that is kept of a feed: those of findings are named by `findingFeed`. */
+export const streamOf = (feed: string): Stream => (/(^| )findings$/.test(feed) ? 'findings' : 'events')
+
+/** Beside a feed of events the same of findings; that of `events` is `findings`. */
+export const findingFeed = (feed: string): string => (feed === 'events' ? 'findings' : `${feed} findings`)
+
 export interface Feed {
-  /** Unique in its destination; part of what identifies a position: `AWSCloudTrail`, `events`. */
+  /** Unique in its destination; part of what identifies a position: `AWSCloudTrail`, `events`, `findings`. */
   readonly name: string
   /** Which events it takes, as an expression of the one language; undefined: all. */
   readonly where?: string

@@ -3,7 +3,7 @@
  * a position of its own; all of them pass one gate. Order of the steps and failure table: docs/design.md §10.
  */
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Destination, Feed } from '../components/destination.ts'
+import { type Destination, type Feed, streamOf } from '../components/destination.ts'
 import { asColdtrailError, type ColdtrailError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import {
@@ -162,6 +162,8 @@ class ForwardRun {
       const state = await outbox.openFeed({ feed: feed.name, collection: summary.collection, expression })
       const letters = await catalog.deadLetters(state.feedId)
       this.total += letters.length
+      const { signal } = this.options
+      const question = { collection: summary.collection, stream: streamOf(feed.name), columns: feed.columns, signal }
       for (let at = 0; at < letters.length; at += LETTERS_AT_ONCE) {
         const some = letters.slice(at, at + LETTERS_AT_ONCE)
         const packer = new Packer(feed.limits, feed.encode)
@@ -178,7 +180,7 @@ class ForwardRun {
             addSettlement(summary, settlement)
           }
         }
-        for await (const event of source.readEvents(summary.collection, ids, feed.columns, this.options.signal)) {
+        for await (const event of source.readEvents(question, ids)) {
           found += 1
           await packer.add(event, { sequence: 0, id: event.id })
           await send()
@@ -309,7 +311,8 @@ class ForwardRun {
   ): Promise<FeedQuestion> {
     const { collection, skipOffline, signal } = this.options
     const condition = await conditionAt?.(begun)
-    return { collection, condition, startTime, columns: feed.columns, from, to, skipOffline, signal }
+    const stream = streamOf(feed.name)
+    return { collection, stream, condition, startTime, columns: feed.columns, from, to, skipOffline, signal }
   }
 
   /** How much there is to send, for the progress bar; and the warning that much of it is old. */

@@ -18,13 +18,17 @@ import { segmentOf } from './chain.ts'
 import type { ColumnChunk } from './columnChunk.ts'
 import { type DuckDb, type Parameters, parquetFiles, sqlName, sqlText, throwIfAborted } from './duckdb.ts'
 import { type Engine, type EngineOptions, Engines } from './engines.ts'
+import { type EventsQuestion, FindingFeed, type FoundEvent } from './findingFeed.ts'
 import { type ColumnFilters, keysetFilters, prune } from './prune.ts'
 import type { Condition } from './search.ts'
 import { segmentFileName } from './segment.ts'
 import { type SegmentSessions, type SessionCache, sessionPath } from './sessions.ts'
+import { taggedRelation, tagPath } from './tags.ts'
 
 export interface FeedQuestion {
   readonly collection: string
+  /** Default `events`. Of findings, positions are (commit sequence, number of the finding). */
+  readonly stream?: 'events' | 'findings'
   readonly condition?: Condition
   /** Microseconds: events before it are not taken; those without a time are when their commit is not before it. */
   readonly startTime?: number
@@ -65,12 +69,10 @@ export interface FeedCount {
 export interface FeedSource {
   /** Chunks may hold no event: then only the position moves. */
   read(question: FeedQuestion): AsyncGenerator<FeedChunk>
-  /** Events by id, as far as they are here, of superseded sessions too; `ids` and events ascending. */
+  /** By id, as far as they are here, of superseded sessions too; `ids` and what comes ascending. */
   readEvents(
-    collection: string,
+    question: Pick<FeedQuestion, 'collection' | 'stream' | 'columns' | 'signal'>,
     ids: readonly number[],
-    columns: readonly EventColumnName[],
-    signal?: AbortSignal,
   ): AsyncGenerator<OutgoingEvent>
   /** How many events a feed has not read yet; told from the catalog where that is possible. Never E_FORWARD_OFFLINE. */
   count(question: Omit<FeedQuestion, 'columns'> & { readonly olderThan?: number }): Promise<FeedCount>
@@ -102,16 +104,22 @@ class FeedReader implements FeedSource {
   private readonly engines: Engines
   private readonly commits = new Map<string, KnownCommits>()
   private readonly leases = new Set<Lease>()
+  private readonly findings: FindingFeed
 
   constructor(options: FeedSourceOptions) {
     this.options = options
     this.filters = keysetFilters(options)
     this.engines = new Engines(options)
+    this.findings = new FindingFeed(options.catalog, (question, ids) => this.eventsById(question, ids))
   }
 
   async *read(question: FeedQuestion): AsyncGenerator<FeedChunk> {
     const { restMs = REST_MS } = this.options
     const { signal } = question
+    if (question.stream === 'findings') {
+      yield* this.findings.read({ ...question, to: await this.endOf(question) })
+      return
+    }
     const to = await this.endOf(question)
     let position = question.from
     let gone: unknown
@@ -140,36 +148,57 @@ class FeedReader implements FeedSource {
   }
 
   async *readEvents(
-    collection: string,
+    question: Pick<FeedQuestion, 'collection' | 'stream' | 'columns' | 'signal'>,
     ids: readonly number[],
-    columns: readonly EventColumnName[],
-    signal?: AbortSignal,
   ): AsyncGenerator<OutgoingEvent> {
-    for (let at = 0; at < ids.length; at += IDS_AT_ONCE) {
-      const some = ids.slice(at, at + IDS_AT_ONCE)
-      const found: OutgoingEvent[] = []
-      const hold = await this.options.catalog.registerReader()
-      try {
-        const live = await this.options.catalog.segments({ collection, state: 'live' })
-        const engine = await this.engines.for(live)
-        for (const segment of live) {
-          const inside = some.filter((id) => segment.id1 !== null && segment.id1 <= id && id <= segment.id2!)
-          if (inside.length === 0 || !isHere(segment)) continue
-          const sessions = await engine.sessions.of(segment, signal)
-          const sql = `SELECT ${selectList(columns)} FROM ${parquetFiles([metaPath(segment)])} WHERE id IN (${inside})`
-          for await (const chunk of engine.duckdb.columns({ sql, files: [metaPath(segment)], signal }))
-            found.push(...eventsOf(chunk, 0, chunk.rows, sessions))
-        }
-      } finally {
-        await hold.release()
-      }
-      yield* found.sort((a, b) => a.id - b.id)
+    if (question.stream === 'findings') {
+      yield* this.findings.byNumber(question, ids)
+      return
     }
+    for (let at = 0; at < ids.length; at += IDS_AT_ONCE) {
+      const found = await this.eventsById(question, ids.slice(at, at + IDS_AT_ONCE))
+      yield* found.map(({ event }) => event).sort((a, b) => a.id - b.id)
+    }
+  }
+
+  /** Those that are here, also where they do not match. */
+  private async eventsById(
+    { collection, columns, condition, signal }: EventsQuestion,
+    ids: readonly number[],
+  ): Promise<FoundEvent[]> {
+    const found: FoundEvent[] = []
+    const hold = await this.options.catalog.registerReader()
+    try {
+      const live = await this.options.catalog.segments({ collection, state: 'live' })
+      const engine = await this.engines.for(live)
+      for (const segment of live) {
+        const inside = ids.filter((id) => segment.id1 !== null && segment.id1 <= id && id <= segment.id2!)
+        if (inside.length === 0 || !isHere(segment)) continue
+        const sessions = await engine.sessions.of(segment, signal)
+        const superseded = new Set(segment.superseded)
+        const { relation, files } = eventsIn(segment, condition)
+        const within = `id BETWEEN ${Math.min(...inside)} AND ${Math.max(...inside)} AND id IN (${inside})`
+        // In a relation of its own, for a name means the column there and not what is selected under it.
+        const sql = `SELECT ${selectList(columns)}, is_match
+          FROM (SELECT *, (${condition?.sql ?? 'TRUE'})::DOUBLE AS is_match FROM ${relation} WHERE ${within})`
+        for await (const chunk of engine.duckdb.columns({ sql, parameters: condition?.parameters, files, signal })) {
+          const matches = chunk.numbers('is_match')
+          const hidden = chunk.numbers('session_id')
+          eventsOf(chunk, 0, chunk.rows, sessions).forEach((event, i) => {
+            found.push({ event, isMatch: matches[i] === 1, isSuperseded: superseded.has(hidden[i]!) })
+          })
+        }
+      }
+    } finally {
+      await hold.release()
+    }
+    return found
   }
 
   async count(question: Omit<FeedQuestion, 'columns'> & { readonly olderThan?: number }): Promise<FeedCount> {
     const { from, olderThan, signal } = question
     const to = await this.endOf(question)
+    if (question.stream === 'findings') return this.findings.count({ ...question, to })
     const lease = await this.lease({ ...question, columns: [], from, to })
     try {
       let [events, older, offline] = [0, 0, 0]
@@ -308,6 +337,16 @@ const metaPath = ({ directory, segment }: SegmentRow): string => join(directory,
 
 const isHere = (segment: SegmentRow): boolean => existsSync(metaPath(segment)) && existsSync(sessionPath(segment))
 
+/** The events of a segment, in order of id; with their labels where the condition asks for them. */
+function eventsIn(segment: SegmentRow, condition: Condition | undefined): { relation: string; files: string[] } {
+  const path = metaPath(segment)
+  const events = parquetFiles([path])
+  if (!condition?.readsTags) return { relation: events, files: [path] }
+  // A join keeps no order.
+  const relation = `(FROM ${taggedRelation(events, segment.tags)} ORDER BY id)`
+  return { relation, files: [path, ...segment.tags.map(tagPath)] }
+}
+
 type LeaseQuestion = FeedQuestion & { readonly to: Position }
 
 /** What is to be read, where it lies now, and the hold on those files. */
@@ -428,10 +467,10 @@ class Lease {
     const { columns, to, signal } = this.question
     const ranges = run.map((each) => (each === seal ? range : rangeIn(each, { sequence: 0, id: 0 }, to)))
     const where = this.where(segment, run, ranges)
-    const path = metaPath(segment)
+    const { relation, files } = eventsIn(segment, this.question.condition)
     // In a relation of its own, for a name means the column there and not what is selected under it.
-    const sql = `SELECT ${selectList(columns)} FROM (FROM ${parquetFiles([path])} WHERE ${where})`
-    const query = { sql, parameters: this.parameters, files: [path], signal }
+    const sql = `SELECT ${selectList(columns)} FROM (FROM ${relation} WHERE ${where})`
+    const query = { sql, parameters: this.parameters, files, signal }
     const sessions = await this.sessions.of(segment, signal)
     const cursor = new Cursor(new Set(run), sessions, this.duckdb.columns(query))
     this.cursors.set(segment, cursor)
@@ -458,16 +497,16 @@ class Lease {
         return { seal, events, older: isOld ? events : 0 }
       })
     }
-    const path = metaPath(segment)
+    const { relation, files } = eventsIn(segment, this.question.condition)
     const found: { seal: Seal; events: number; older: number }[] = []
     for (let at = 0; at < seals.length; at += SEALS_AT_ONCE) {
       const some = seals.slice(at, at + SEALS_AT_ONCE)
       const values = some.map((_, i) => `(${i}, ${ranges[at + i]!.id1}, ${ranges[at + i]!.id2})`)
       const older = olderThan === undefined ? '0' : `count(*) FILTER (time < ${timestamp(olderThan)})`
       const sql = `SELECT i, count(*) AS events, ${older} AS older
-        FROM (SELECT id, time FROM ${parquetFiles([path])} WHERE ${this.where(segment, some, ranges.slice(at, at + SEALS_AT_ONCE))})
+        FROM (SELECT id, time FROM ${relation} WHERE ${this.where(segment, some, ranges.slice(at, at + SEALS_AT_ONCE))})
         JOIN (VALUES ${values}) AS seals(i, id1, id2) ON id BETWEEN id1 AND id2 GROUP BY i`
-      for (const row of await this.duckdb.rows({ sql, parameters: this.parameters, files: [path], signal }))
+      for (const row of await this.duckdb.rows({ sql, parameters: this.parameters, files, signal }))
         found.push({ seal: some[row.i as number]!, events: row.events as number, older: row.older as number })
     }
     return found

@@ -112,6 +112,7 @@ export async function sealFindings(options: {
     const lines = await linesOf(batch, events)
     makeDirectory(directory)
     file ??= new HashedFile(join(directory, name))
+    if (rows + lines.length >= MAX_LINES) throw new ColdtrailError('E_RUN_FINDINGS', { limit: MAX_LINES })
     file.write(Buffer.from(lines.map((line) => `${canonicalize(line)}\n`).join('')))
     rows += lines.length
   }
@@ -157,6 +158,8 @@ export function* readFindings(path: string, sha256: string): Generator<FindingLi
 // --- internal ---
 
 const BATCH = 10_000
+/** A finding's number in a feed has 24 bits for its line (findingFeed.ts). */
+const MAX_LINES = 2 ** 24
 const PIECE = 2 ** 20
 
 function* pieces(path: string): Generator<Buffer> {

@@ -342,7 +342,10 @@ test('events by id, for what is sent again', async () => {
   await compact(store, [1, 3])
   const ids = store.events.filter((_, i) => i % 3 === 0).map(({ id }) => id)
   const found: unknown[] = []
-  for await (const { id, data, uid } of source(store).readEvents('main', [...ids, 999_999], []))
+  for await (const { id, data, uid } of source(store).readEvents({ collection: 'main', columns: [] }, [
+    ...ids,
+    999_999,
+  ]))
     found.push([id, data.toString(), uid.length])
   assert.deepEqual(
     found,

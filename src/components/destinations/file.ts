@@ -6,7 +6,7 @@ import { asColdtrailError, ColdtrailError } from '../../core/errors.ts'
 import { bytesText } from '../../core/terminalText.ts'
 import { fileSystemOf, nearestExisting } from '../../platform/fileSystem.ts'
 import type { DestinationComponent, DestinationContext } from '../component.ts'
-import type { BatchLimits, Destination, DestinationCheck, Outcome } from '../destination.ts'
+import { type BatchLimits, type Destination, type DestinationCheck, findingFeed, type Outcome } from '../destination.ts'
 import { DATA_FIELD, ELEMENT_COLUMNS, eventElements } from '../rows/eventElement.ts'
 import { RotatedFiles } from './file/rotatedFiles.ts'
 
@@ -67,25 +67,23 @@ function fileDestination(options: z.output<typeof config>, context: DestinationC
     inFlight: 1,
   }
   return {
-    feeds: [
-      {
-        name: 'events',
-        columns: ELEMENT_COLUMNS,
-        limits,
-        encode: eventElements({ data: options.data }),
-        async send({ body }, signal): Promise<Outcome> {
-          if (signal.aborted) return { kind: 'failed', reason: 'aborted before anything was written' }
-          try {
-            await files.append(body)
-            return { kind: 'accepted' }
-          } catch (error) {
-            const fault = asColdtrailError(error)
-            if (fault.code === 'E_INTERNAL') throw error
-            return { kind: 'denied', error: fault }
-          }
-        },
+    feeds: ['events', findingFeed('events')].map((name) => ({
+      name,
+      columns: ELEMENT_COLUMNS,
+      limits,
+      encode: eventElements({ data: options.data }),
+      async send({ body }, signal): Promise<Outcome> {
+        if (signal.aborted) return { kind: 'failed', reason: 'aborted before anything was written' }
+        try {
+          await files.append(body)
+          return { kind: 'accepted' }
+        } catch (error) {
+          const fault = asColdtrailError(error)
+          if (fault.code === 'E_INTERNAL') throw error
+          return { kind: 'denied', error: fault }
+        }
       },
-    ],
+    })),
     notices: [],
     async *check() {
       yield folderCheck(place.folder)

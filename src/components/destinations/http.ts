@@ -3,7 +3,13 @@ import { resolve } from 'node:path'
 import { z } from 'zod'
 import { createHttpClient, type HttpClient, isLoopback } from '../../platform/httpClient.ts'
 import type { DestinationComponent, DestinationContext } from '../component.ts'
-import type { Destination, DestinationCheck, Outcome, OutgoingBatch } from '../destination.ts'
+import {
+  type Destination,
+  type DestinationCheck,
+  findingFeed,
+  type Outcome,
+  type OutgoingBatch,
+} from '../destination.ts'
 import { DATA_FIELD, ELEMENT_COLUMNS, eventElements } from '../rows/eventElement.ts'
 import { type Asking, faultOutcome, hiding, refusalOutcome } from './http/answers.ts'
 import { filledHeaders, isTemplate, signature, TEMPLATE_NAMES } from './http/batchHeaders.ts'
@@ -117,22 +123,20 @@ function httpDestination(options: HttpConfig, context: DestinationContext): Dest
   const secrets = [...urlSecrets(url), ...Object.values(options.headers).flatMap(headerSecrets), options.hmac?.secret]
   const asking: Asking = { destination: context.name, host: url.host, hide: hiding(secrets), now: context.now }
   return {
-    feeds: [
-      {
-        name: 'events',
-        columns: ELEMENT_COLUMNS,
-        limits: {
-          framing: options.framing === 'ndjson' ? 'lines' : 'array',
-          compression: { kind: options.compression },
-          wireBytes: options.max_bytes,
-          decodedBytes: options.max_decoded_bytes,
-          records: options.max_records,
-          inFlight: options.max_in_flight,
-        },
-        encode: eventElements({ data: options.data }),
-        send: (batch, signal) => post(batch, signal, { url, options, client, asking }),
+    feeds: ['events', findingFeed('events')].map((name) => ({
+      name,
+      columns: ELEMENT_COLUMNS,
+      limits: {
+        framing: options.framing === 'ndjson' ? 'lines' : 'array',
+        compression: { kind: options.compression },
+        wireBytes: options.max_bytes,
+        decodedBytes: options.max_decoded_bytes,
+        records: options.max_records,
+        inFlight: options.max_in_flight,
       },
-    ],
+      encode: eventElements({ data: options.data }),
+      send: (batch, signal) => post(batch, signal, { url, options, client, asking }),
+    })),
     notices:
       url.protocol === 'http:' && !isLoopback(url.hostname)
         ? [`Destination ${context.name} sends to ${url.host} by plain http: whoever is between can read every event.`]

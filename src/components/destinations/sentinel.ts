@@ -88,6 +88,10 @@ const columnSource = z
       })
       .optional()
       .describe('Column of the event.'),
+    finding: z
+      .enum(['kind', 'rule', 'label', 'plugin', 'severity', 'title', 'event_uid'])
+      .optional()
+      .describe('Of the finding, where findings are sent.'),
     event: z
       .enum(['time', 'uid', 'raw', 'dataType', 'source', 'bucket', 'key'])
       .optional()
@@ -95,7 +99,7 @@ const columnSource = z
     constant: scalar.optional().describe('Always this.'),
   })
   .refine((source) => Object.values(source).filter((value) => value !== undefined).length === 1, {
-    message: 'exactly one of data, field, column, event and constant gives the value',
+    message: 'exactly one of data, field, column, finding, event and constant gives the value',
   })
   .transform((source) => source as ColumnSource)
 
@@ -123,6 +127,13 @@ const table = z.strictObject({
     .string()
     .optional()
     .describe('Events that it takes, as an expression; by default those that it is made for.'),
+  takes: z
+    .enum(['both', 'events', 'findings'])
+    .default('both')
+    .describe(
+      'What `forward` sends to it; findings, with --stream findings, go only to tables that have columns of them ' +
+        '(Coldtrail_CL, or one of your own).',
+    ),
   plan: z
     .enum(['analytics', 'auxiliary'])
     .default('analytics')
@@ -160,8 +171,8 @@ const config = z.strictObject({
     .array(table)
     .min(1)
     .default([
-      { table: 'AWSCloudTrail', plan: 'analytics' },
-      { table: 'AWSVPCFlow', plan: 'analytics' },
+      { table: 'AWSCloudTrail', plan: 'analytics', takes: 'both' },
+      { table: 'AWSVPCFlow', plan: 'analytics', takes: 'both' },
     ])
     .refine((tables) => new Set(tables.map(({ table }) => table)).size === tables.length, {
       message: 'a table stands here twice',

@@ -6,7 +6,14 @@ import { isoTimeText } from '../../core/isoTime.ts'
 import type { OutgoingEvent } from '../../core/outgoingEvent.ts'
 import { createHttpClient, type HttpClient, type HttpResponse, isLoopback } from '../../platform/httpClient.ts'
 import type { DestinationComponent, DestinationContext } from '../component.ts'
-import type { Destination, DestinationCheck, ElementWriter, Encoded, Outcome } from '../destination.ts'
+import {
+  type Destination,
+  type DestinationCheck,
+  type ElementWriter,
+  type Encoded,
+  findingFeed,
+  type Outcome,
+} from '../destination.ts'
 import { ELEMENT_COLUMNS, isJsonNumber, wellFormedRecord, wellFormedText } from '../rows/eventElement.ts'
 import { RowWriter } from '../rows/rowWriter.ts'
 import { trimText } from '../rows/trimming.ts'
@@ -114,27 +121,25 @@ function legacyDestination(options: LegacyConfig, context: DestinationContext): 
   }
   const workspace: Workspace = { url, options, client, asking }
   return {
-    feeds: [
-      {
-        name: 'events',
-        columns: ELEMENT_COLUMNS,
-        // Fixed: the service documents no size that it likes better.
-        limits: {
-          framing: 'array',
-          compression: { kind: 'none' },
-          wireBytes: POST_BYTES,
-          decodedBytes: POST_BYTES,
-          records: 10_000,
-          inFlight: 2,
-        },
-        lateAfter: {
-          microseconds: TWO_DAYS,
-          notice: 'events older than two days are filed under the time of their arrival; their own is in EventTime',
-        },
-        encode: rows(options),
-        send: ({ body, records }, signal) => post(workspace, body, records, signal),
+    feeds: ['events', findingFeed('events')].map((name) => ({
+      name,
+      columns: ELEMENT_COLUMNS,
+      // Fixed: the service documents no size that it likes better.
+      limits: {
+        framing: 'array',
+        compression: { kind: 'none' },
+        wireBytes: POST_BYTES,
+        decodedBytes: POST_BYTES,
+        records: 10_000,
+        inFlight: 2,
       },
-    ],
+      lateAfter: {
+        microseconds: TWO_DAYS,
+        notice: 'events older than two days are filed under the time of their arrival; their own is in EventTime',
+      },
+      encode: rows(options),
+      send: ({ body, records }, signal) => post(workspace, body, records, signal),
+    })),
     notices: [
       `Destination ${context.name} uses the HTTP Data Collector API, which Microsoft retired on 2026-09-14: requests may ` +
         'be refused at any time. Use a destination of type sentinel instead.',
@@ -163,7 +168,13 @@ function rows({ data: sent, too_long }: LegacyConfig): (event: OutgoingEvent, ou
     }
     writer.at = 0
     const time = event.time === null ? '' : `"EventTime":"${isoTimeText(event.time)}",`
-    writer.ascii(`{${time}"uid":${JSON.stringify(event.uid)},"id":${event.id}`)
+    writer.ascii(`{${time}"uid":${JSON.stringify(event.uid)},"id":${event.finding?.event ?? event.id}`)
+    const { finding } = event
+    if (finding) {
+      for (const name of ['title', 'severity', 'label', 'rule', 'plugin'] as const)
+        text(`finding_${name}`, finding[name])
+      text('event_uid', finding.event_uid)
+    }
     text('data_type', event.dataType)
     for (const name of ELEMENT_COLUMNS) {
       const value = event.column(name)

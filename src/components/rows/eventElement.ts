@@ -78,7 +78,17 @@ const MEMBERS = READABLE_COLUMNS.filter((name) => name !== 'id' && name !== 'dat
 
 /** The object up to its record, not closed. */
 function columnsText(event: OutgoingEvent, notes: string[]): string {
-  let text = `{"id":${event.id},"uid":${JSON.stringify(event.uid)}`
+  const { finding } = event
+  let text = `{"id":${finding?.event ?? event.id},"uid":${JSON.stringify(event.uid)}`
+  if (finding) {
+    const { event: _, event_uid, title, rule, ...facts } = finding
+    const written = {
+      ...facts,
+      rule: wellFormedText(rule, 'rule', notes),
+      title: wellFormedText(title, 'title', notes),
+    }
+    text += `,"event_uid":"${event_uid}","finding":${JSON.stringify(written)}`
+  }
   for (const { name, key, isTime } of MEMBERS) {
     const value = name === 'time' ? event.time : name === 'data_type' ? event.dataType : event.column(name)
     if (value === null) continue

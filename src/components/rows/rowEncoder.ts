@@ -569,6 +569,10 @@ function compileSource(
   if ('data' in source) return { ...base, from: FROM.slot, slot: paths.indexOf(source.data) }
   if ('field' in source) return { ...base, from: FROM.field, slot: fields.indexOf(source.field) }
   if ('constant' in source) return { ...base, from: FROM.constant, constant: constantFor(source.constant) }
+  if ('finding' in source) {
+    const part = source.finding
+    return { ...base, from: FROM.text, read: ({ finding }) => finding?.[part] ?? '' }
+  }
   if ('column' in source) {
     const isTime = COLUMN_BY_NAME.get(source.column)!.type === 'time'
     return { ...base, from: isTime ? FROM.columnTime : FROM.column, column: source.column }

@@ -14,6 +14,8 @@ export type ColumnSource =
   | { readonly data: string }
   /** A field of the record by the name that its object's header line gives it (flow logs). */
   | { readonly field: string }
+  /** Of the finding, in feeds of findings. */
+  | { readonly finding: 'kind' | 'rule' | 'label' | 'plugin' | 'severity' | 'title' | 'event_uid' }
   /** A column of the event. */
   | { readonly column: EventColumnName }
   /** What every event has: `time` as ISO 8601, `uid`, `raw` (the record's own text), or where its object came from. */

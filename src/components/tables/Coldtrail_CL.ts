@@ -1,11 +1,11 @@
 import type { EventColumnName } from '../../core/columns.ts'
 import type { ColumnType, Table, TableColumn } from '../rows/table.ts'
 
-/** A table of one's own for every event of every format: OCSF columns, and the record as it came. */
+/** A table of one's own for every event of every format, and for findings: OCSF columns, and the record as it came. */
 export const Coldtrail_CL: Table = {
   kind: 'table',
   name: 'Coldtrail_CL',
-  summary: 'Every event: its OCSF columns, where it came from, and the record itself as text',
+  summary: 'Every event, or finding with its event: OCSF columns, where it came from, and the record itself as text',
   where: '',
   columns: [
     { name: 'TimeGenerated', type: 'datetime', from: [{ event: 'time' }] },
@@ -46,6 +46,12 @@ export const Coldtrail_CL: Table = {
     { name: 'Source', type: 'string', from: [{ event: 'source' }] },
     { name: 'Bucket', type: 'string', from: [{ event: 'bucket' }] },
     { name: 'ObjectKey', type: 'string', from: [{ event: 'key' }] },
+    { name: 'FindingTitle', type: 'string', from: [{ finding: 'title' }] },
+    { name: 'FindingSeverity', type: 'string', from: [{ finding: 'severity' }] },
+    { name: 'FindingLabel', type: 'string', from: [{ finding: 'label' }] },
+    { name: 'FindingRule', type: 'string', from: [{ finding: 'rule' }] },
+    { name: 'FindingPlugin', type: 'string', from: [{ finding: 'plugin' }] },
+    { name: 'FindingEventUid', type: 'string', from: [{ finding: 'event_uid' }] },
     { name: 'RawData', type: 'string', from: [{ event: 'raw' }] },
   ].map((declared) => ({ ...declared, added: true }) as TableColumn),
 }

@@ -7,7 +7,13 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import fc from 'fast-check'
-import type { BatchLimits, Destination, DestinationCheck, Feed } from '../../../src/components/destination.ts'
+import {
+  type BatchLimits,
+  type Destination,
+  type DestinationCheck,
+  type Feed,
+  streamOf,
+} from '../../../src/components/destination.ts'
 import { DESTINATIONS } from '../../../src/components/destinations/all.ts'
 import type { DestinationConfig } from '../../../src/config.ts'
 import { EVENT_COLUMNS } from '../../../src/core/columns.ts'
@@ -255,7 +261,8 @@ async function checkLines({ check }: Destination): Promise<DestinationCheck[]> {
 async function meet(place: DestinationPlace, config: DestinationConfig, exchange: Exchange): Promise<void> {
   await using opened = await place.open(config)
   let expected = 0
-  for (const feed of opened.destination.feeds) {
+  // Findings go the same way.
+  for (const feed of opened.destination.feeds.filter(({ name }) => streamOf(name) === 'events')) {
     const [batch] = await packed(feed, eventsOf(feed, EVENTS))
     const prepared = await place.prepare(config, exchange.fault, feed, batch!)
     const outcome = await sendBatch(feed, batch!)

@@ -152,8 +152,18 @@ test('the feeds are the tables, with the limits of the service', async (t) => {
   })
   assert.deepEqual(
     feeds.map(({ name }) => name),
-    ['AWSCloudTrail', 'AWSVPCFlow', 'Coldtrail_CL'],
+    ['AWSCloudTrail', 'AWSVPCFlow', 'Coldtrail_CL', 'Coldtrail_CL findings'],
   )
+  for (const [takes, names] of [
+    ['events', ['Coldtrail_CL']],
+    ['findings', ['Coldtrail_CL findings']],
+  ] as const) {
+    const only = await open(t, server, { tables: [{ table: 'Coldtrail_CL', takes }] })
+    assert.deepEqual(
+      only.feeds.map(({ name }) => name),
+      names,
+    )
+  }
   assert.equal(feeds[0]!.where, "region == 'x'")
   assert.match(feeds[1]!.where!, /vpcflow/)
   assert.equal(feeds[2]!.where, undefined, 'all events')

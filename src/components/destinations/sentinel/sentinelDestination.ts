@@ -7,7 +7,15 @@ import { ColdtrailError } from '../../../core/errors.ts'
 import { nearest } from '../../../core/nearest.ts'
 import { createHttpClient, type HttpClient, HttpFault, type HttpResponse } from '../../../platform/httpClient.ts'
 import type { DestinationContext } from '../../component.ts'
-import type { BatchLimits, Destination, DestinationCheck, Feed, Outcome, OutgoingBatch } from '../../destination.ts'
+import {
+  type BatchLimits,
+  type Destination,
+  type DestinationCheck,
+  type Feed,
+  findingFeed,
+  type Outcome,
+  type OutgoingBatch,
+} from '../../destination.ts'
 import { compileRow, type RowEncoder, type RowOptions } from '../../rows/rowEncoder.ts'
 import type { ColumnSource, Table } from '../../rows/table.ts'
 import { declaredColumns } from '../../rows/tableText.ts'
@@ -62,7 +70,15 @@ export async function createSentinelDestination(
   }
   const service: Service = { config, context, http, tokens, scope, asking }
   return {
-    feeds: tables.map((one) => sentinelFeed(service, one)),
+    feeds: tables.flatMap((one) => {
+      const feed = sentinelFeed(service, one)
+      const { takes } = one.entry
+      const hasFindings = takes !== 'events' && one.table.columns.some(({ from }) => from.some(isOfFinding))
+      return [
+        ...(takes === 'findings' ? [] : [feed]),
+        ...(hasFindings ? [{ ...feed, name: findingFeed(feed.name) }] : []),
+      ]
+    }),
     notices: tables.flatMap(({ table, encoder }) => droppedNotice(table, encoder)),
     tables: tables.map(({ table }) => table),
     check: (signal) => check(service, tables, rule !== undefined, signal),
@@ -105,6 +121,8 @@ interface SentinelTable {
   readonly stream: string
   readonly encoder: RowEncoder
 }
+
+const isOfFinding = (source: ColumnSource): boolean => 'finding' in source
 
 function sentinelFeed(service: Service, target: SentinelTable): Feed {
   const { config } = service
