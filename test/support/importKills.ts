@@ -50,8 +50,8 @@ export interface ImportKillTotals {
 
 const INDICATORS = 2_000
 const KILLS_A_ROUND = 4
-/** About one undisturbed run, its start included. */
-const RUN_MILLISECONDS = 1_500
+/** Less than an undisturbed run, its start included. */
+const RUN_MILLISECONDS = 900
 
 /** Two bundles: a first one, and one that adds, changes and takes away. */
 async function twoBundles(place: string): Promise<{ first: string; second: string }> {
@@ -116,6 +116,7 @@ export async function importKills(options: ImportKillOptions): Promise<ImportKil
   const totals: ImportKillTotals = { kills: 0, rounds: 0, resumed: 0, reloaded: 0, differences: [] }
   const place = mkdtempSync(join(tmpdir(), 'coldtrail-import-kills-'))
   const started = Date.now()
+  let tries = 0
   try {
     const { first, second } = await twoBundles(place)
     const target = async (name: string): Promise<Target> => {
@@ -146,25 +147,25 @@ export async function importKills(options: ImportKillOptions): Promise<ImportKil
       const random = seededRandom(seed * 1_009 + totals.rounds)
       const made = await prepared(`round-${totals.rounds}`)
       const story: string[] = []
-      for (let kill = 0; kill < KILLS_A_ROUND; kill++) {
-        // Points come in turn, so that a short sample has them all.
-        const point = IMPORT_POINTS[totals.kills % IMPORT_POINTS.length]!
-        const fault = (totals.kills + totals.rounds) % 2 === 0 ? point : undefined
+      for (let run = 0; run < KILLS_A_ROUND && totals.kills < kills; run++) {
+        // Points come in turn, so that a short sample has them all; every other kill is at a random time.
+        const point = IMPORT_POINTS[Math.floor(tries / 2) % IMPORT_POINTS.length]!
+        const fault = tries++ % 2 === 0 ? point : undefined
         const child = importing(place, made, second, fault)
         const wait = fault ?? `${200 + random(RUN_MILLISECONDS)} ms`
         if (fault === undefined) {
           await Promise.race([sleep(Number.parseInt(wait, 10)), child.ended])
           child.process.kill('SIGKILL')
         }
-        const { signal } = await child.ended
+        const { signal, stdout } = await child.ended
+        if (signal === 'SIGKILL') totals.kills += 1
         story.push(`${wait}${signal === 'SIGKILL' ? '' : ' (over)'}`)
-        totals.kills += 1
+        if (signal === 'SIGKILL') continue
+        // What comes now is known, and would be killed for nothing.
+        countRun(totals, stdout)
+        break
       }
-      const { summaries } = await finish(place, made, second)
-      for (const summary of summaries) {
-        if (summary.resumed_run !== undefined) totals.resumed += 1
-        totals.reloaded += summary.shards.loaded
-      }
+      countRun(totals, await finish(place, made, second))
       const found = await everyRow(made)
       const difference = firstDifference(expected, found)
       if (difference !== undefined)
@@ -192,7 +193,7 @@ interface Summary {
 function importing(place: string, { config }: Target, file: string, fault?: string) {
   const child: ChildProcess = spawn(
     LAUNCHER,
-    ['sync', 'import', `--file=${file}`, '--config', config, '--object-limit', '150', '--json'],
+    ['sync', 'import', `--file=${file}`, '--config', config, '--object-limit', '10', '--json'],
     {
       cwd: place,
       env: { HOME: place, PATH: process.env.PATH ?? '', ...(fault !== undefined && { COLDTRAIL_FAULT: fault }) },
@@ -211,14 +212,18 @@ function importing(place: string, { config }: Target, file: string, fault?: stri
   return { process: child, ended }
 }
 
-async function finish(place: string, target: Target, file: string): Promise<{ summaries: Summary[] }> {
+/** The output of a run that came to its end. */
+async function finish(place: string, target: Target, file: string): Promise<string> {
   const { status, stdout, stderr } = await importing(place, target, file).ended
   if (status !== 0) throw new Error(`sync import ended with ${status}: ${stdout}${stderr}`)
-  return {
-    summaries: stdout
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line) as Summary),
+  return stdout
+}
+
+function countRun(totals: ImportKillTotals, stdout: string): void {
+  for (const line of stdout.trim().split('\n').filter(Boolean)) {
+    const summary = JSON.parse(line) as Summary
+    if (summary.resumed_run !== undefined) totals.resumed += 1
+    totals.reloaded += summary.shards?.loaded ?? 0
   }
 }
 

@@ -7,6 +7,13 @@ import type { LibraryTx } from '../schema.ts'
 import { count, type MergeRun } from './mergeRun.ts'
 import { refuseRows, rememberState, UNIQUE_VIOLATION } from './resolve.ts'
 
+/**
+ * So many statements of `objectLimit` rows share a transaction, and begin within so long. Natural keys fall anywhere into
+ * their index, so a commit writes about a page a row; and whoever else writes waits no longer than this.
+ */
+const STATEMENTS = 20
+const TRANSACTION_MILLISECONDS = 200
+
 export async function insertTable(merge: MergeRun, table: Table, onRows: (rows: number) => void): Promise<number> {
   const { staged, policy } = merge
   const { change } = staged
@@ -22,24 +29,34 @@ export async function insertTable(merge: MergeRun, table: Table, onRows: (rows: 
     after === 0 ? 0 : await count(merge.db, `select count(*) from ${sync} s where ${isNew} and s.id <= ${after}`)
   onRows(done)
   if (wanted === 0) return 0
+  let reached = after
   while (done < wanted) {
     staged.requireOwner()
-    const [last] = await all(
-      merge.db,
-      `select max(id) as id, count(*) as rows from (select s.id from ${sync} s where ${isNew} and s.id > ${after} order by s.id limit ${policy.objectLimit}) x`,
-    )
-    const rows = Number(last!.rows)
-    if (rows === 0) break
-    const to = Number(last!.id)
+    const begun = performance.now()
+    let rows = 0
     await staged.session.database.write(async (tx) => {
-      await insertRows(merge, tx, table, `${isNew} and s.id > ${after} and s.id <= ${to}`)
+      rows = 0
+      let from = after
+      do {
+        const [last] = await all(
+          tx,
+          `select max(id) as id, count(*) as rows from (select s.id from ${sync} s where ${isNew} and s.id > ${from} order by s.id limit ${policy.objectLimit}) x`,
+        )
+        if (Number(last!.rows) === 0) break
+        const to = Number(last!.id)
+        await insertRows(merge, tx, table, `${isNew} and s.id > ${from} and s.id <= ${to}`)
+        rows += Number(last!.rows)
+        from = to
+      } while (rows < STATEMENTS * policy.objectLimit && performance.now() - begun < TRANSACTION_MILLISECONDS)
       await run(
         tx,
-        `insert into merge_checkpoints ("change", table_name, next) values (${change}, '${table.name}', ${to})
+        `insert into merge_checkpoints ("change", table_name, next) values (${change}, '${table.name}', ${from})
          on conflict ("change", table_name) do update set next = excluded.next`,
       )
+      reached = from
     })
-    after = to
+    if (rows === 0) break
+    after = reached
     done += rows
     onRows(rows)
     faultPoint('merge.inserted')
