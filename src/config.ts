@@ -18,6 +18,7 @@ import {
 } from 'yaml'
 import { z } from 'zod'
 import { DESTINATIONS } from './components/destinations/all.ts'
+import { PLUGINS } from './components/plugins/all.ts'
 import { SOURCES } from './components/sources/all.ts'
 import { ColdtrailError, printable } from './core/errors.ts'
 import { nearest } from './core/nearest.ts'
@@ -106,6 +107,45 @@ const syncSchema = z
   .prefault({})
   .describe('How the threat library is kept in step with other sites.')
 
+/** Options of each plugin; what is absent here may come from the command line. */
+const pluginSchemas: Readonly<Record<string, z.ZodOptional>> = Object.fromEntries(
+  PLUGINS.filter((plugin) => !('hidden' in plugin)).map(({ name, summary, options }) => [
+    name,
+    z.strictObject(withoutDefaults(options)).optional().describe(summary),
+  ]),
+)
+
+const analysisSchema = z
+  .object({
+    workers: z.int().min(1).max(256).optional().describe('Worker processes; by default one per core.'),
+    task_rows: z.int().min(1).default(500_000).describe('Events of a task.'),
+    worker_memory_bytes: z
+      .int()
+      .min(0)
+      .default(2048 * MIB)
+      .describe('Resident memory at which a worker is replaced, and its task cut; 0 for no limit.'),
+    worker_timeout_mins: z
+      .number()
+      .min(0)
+      .default(15)
+      .describe('Minutes without a sign of life after which a working worker is replaced; 0 for no limit.'),
+    process_memory_bytes: z
+      .int()
+      .min(0)
+      .default(4096 * MIB)
+      .describe('Resident memory of the foreman at which a run ends, to be resumed; 0 for no limit.'),
+    plugins_dir: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("Folder of plugins of one's own; docs/how-to/add-an-analysis.md."),
+    ...pluginSchemas,
+  })
+  // Sections of plugins from plugins_dir, which are checked when they are used.
+  .catchall(z.record(z.string(), z.unknown()))
+  .prefault({})
+  .describe('How events are analysed, and the options of plugins, each in a section of its name.')
+
 const sourceSchemas = SOURCES.map((component) =>
   (component.config as z.ZodObject).safeExtend({
     name: componentName.describe('How `coldtrail collect NAME` calls it.'),
@@ -169,6 +209,7 @@ export const configSchema = z.strictObject({
   segment: segmentSchema,
   forward: forwardSchema,
   sync: syncSchema,
+  analysis: analysisSchema,
   keep_log: z.boolean().default(true).describe('Keep every object as received, for proof (the log database).'),
   keyset: z.boolean().default(true).describe('Write keysets, so that segments can be hunted after they left.'),
 })
@@ -206,8 +247,9 @@ export function loadConfig({ file, dataDir, environment = {} }: ConfigPlace = {}
   return {
     ...parsed,
     data_dir: dataDir === undefined ? resolve(base, parsed.data_dir) : resolve(dataDir),
-    sources: parsed.sources.map((source) => atBase(source, base)),
+    sources: parsed.sources.map((source) => atBase(source, base, 'path')),
     ...(parsed.manifest_dir === undefined ? {} : { manifest_dir: resolve(base, parsed.manifest_dir) }),
+    analysis: atBase(parsed.analysis, base, 'plugins_dir'),
     sync: {
       ...parsed.sync,
       ...(parsed.sync.transfer_dir !== undefined && { transfer_dir: resolve(base, parsed.sync.transfer_dir) }),
@@ -319,6 +361,17 @@ export function redacted(value: unknown): unknown {
 
 // --- internal ---
 
+/** A default here would look as if it were given, and an option that the command line gives would be missed. */
+function withoutDefaults({ shape }: z.ZodObject): Record<string, z.ZodOptional> {
+  return Object.fromEntries(
+    Object.entries(shape).map(([key, field]) => {
+      const inner = field instanceof z.ZodDefault ? (field.unwrap() as z.ZodType) : (field as z.ZodType)
+      const described = field.description === undefined ? inner : inner.describe(field.description)
+      return [key, described.meta({ ...field.meta(), ...inner.meta() }).optional()]
+    }),
+  )
+}
+
 /** Aliases are resolved here: one without its anchor, or more of them than any person writes, is a fault of the file. */
 function plainValue(document: Document, where: string): unknown {
   try {
@@ -359,10 +412,9 @@ function secretKeys(node: SchemaNode): string[] {
 }
 
 /** A folder named in a file is relative to that file, wherever the command is run. */
-function atBase(source: SourceConfig, base: string): SourceConfig {
-  return typeof source.path === 'string' && source.path !== '-'
-    ? { ...source, path: resolve(base, source.path) }
-    : source
+function atBase<T extends Readonly<Record<string, unknown>>>(section: T, base: string, key: string): T {
+  const path = section[key]
+  return typeof path === 'string' && path !== '-' ? { ...section, [key]: resolve(base, path) } : section
 }
 
 function readConfig(path: string): string {

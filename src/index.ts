@@ -5,6 +5,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
+import { type Analysis, analysis } from './analysis.ts'
 import type { CollectProgress, CollectSummary } from './collect/summary.ts'
 import type { DestinationCheck } from './components/destination.ts'
 import type { ListStatistics } from './components/source.ts'
@@ -48,6 +49,20 @@ import { type Synchronization, synchronization } from './synchronization.ts'
 import { type ThreatLibrary, threatLibrary } from './threatLibrary.ts'
 import { VERSION } from './version.ts'
 
+export {
+  type Analysis,
+  type AnalyzeRequest,
+  type AnalyzeStatus,
+  type AnalyzeSummary,
+  type PluginInfo,
+  type PluginSummary,
+  PROFILER_NAMES,
+  PROFILERS,
+  type ProcessStatus,
+  type Profiler,
+  type RunReport,
+  type Warning,
+} from './analysis.ts'
 export type { KnownKey, VerifyBundleRequest } from './bundleTrust.ts'
 export type { CollectProgress, CollectSummary } from './collect/summary.ts'
 export type { DestinationCheck } from './components/destination.ts'
@@ -170,6 +185,8 @@ export interface Coldtrail {
   forwardCheck(destination: string, signal?: AbortSignal): AsyncIterable<DestinationCheck>
   /** Data collection rule, tables and role for a destination, as a template of ARM or Bicep. */
   forwardTable(request: TableRequest): Promise<string>
+  /** Plugins over events: runs, their tags and reports. */
+  readonly analysis: Analysis
   readonly keys: KeyRing
   /** The threat objects: in, out, and what was refused. */
   readonly library: ThreatLibrary
@@ -294,6 +311,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
       yield* (await forwarding()).forwardCheck({ config, log }, destination, signal)
     },
     forwardTable: async (request) => (await forwarding()).forwardTable({ config, log }, request),
+    analysis: analysis(config, { catalog, library, requireData, log }),
     keys: keyRing(dataDir, requireData),
     library: threatLibrary(library, requireData, log),
     sync: synchronization(config, library, requireData),

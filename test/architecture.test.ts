@@ -24,6 +24,7 @@ const FLOORS: readonly (readonly string[])[] = [
     'keys.ts',
     'destinations.ts',
     'forwarding.ts',
+    'analysis.ts',
     'threatLibrary.ts',
     'synchronization.ts',
     'bundleTrust.ts',

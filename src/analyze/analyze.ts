@@ -3,7 +3,7 @@
  * workers read their rows, run every plugin on them and write task files. Nothing of a run exists before its commit, and
  * what is done by then serves the one that resumes it. Design: docs/design.md §13.
  */
-import { rmSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { deserialize, serialize } from 'node:v8'
@@ -13,9 +13,10 @@ import type { Log } from '../core/log.ts'
 import { type Death, Foreman } from '../engine/foreman.ts'
 import { makeDirectory, readIfThere, writeDurably } from '../platform/files.ts'
 import type { Catalog, Owner, RunRow, SegmentRow } from '../store/catalog.ts'
+import { isBatchColumn, rangePath } from '../store/columnBatches.ts'
 import { DuckDb } from '../store/duckdb.ts'
 import { sealFindings } from '../store/findings.ts'
-import { runNumber } from '../store/runs.ts'
+import { isLabel } from '../store/tags.ts'
 import {
   type DonePiece,
   type FindingPart,
@@ -26,7 +27,7 @@ import {
   mergeStates,
 } from './merge.ts'
 import { type Failure, Pieces } from './pieces.ts'
-import { checkSelection, dataTypesOf, piecesOf, scopeOf, segmentPlans } from './plan.ts'
+import { checkSelection, dataTypesOf, lastTimesOf, piecesOf, scopeOf, segmentPlans } from './plan.ts'
 import { findPlugins, pluginNamed } from './plugins.ts'
 import {
   type ChosenPlugin,
@@ -40,6 +41,7 @@ import {
 import { Profile, type ProfileOptions } from './profile.ts'
 import { bySkippedPlace, labelCounts, pluginSummary, type RunReport, skippedWarnings, type Warning } from './report.ts'
 import { compileRule } from './ruleStatement.ts'
+import { removeRunFolder, runFolder } from './runFolder.ts'
 import { type AnalyzeStatus, addCounts, type Indicator, indicatorOf, NO_WORK, WorkerTally } from './status.ts'
 import {
   MAX_FAILURES,
@@ -86,7 +88,7 @@ export interface AnalyzeOptions {
   readonly profile?: ProfileOptions
   readonly commandLine: string
   readonly producer: string
-  readonly context: Pick<PluginContext, 'base' | 'environment' | 'indicators'>
+  readonly context: Pick<PluginContext, 'base' | 'environment' | 'indicators' | 'userAccounts'>
   readonly log?: Log
   readonly signal?: AbortSignal
   /** At once, then each `statusMilliseconds` (500), and at the end. */
@@ -249,7 +251,7 @@ class AnalyzeRun {
     }
     const row = await this.catalog.resumeRun(owner, options.resume)
     this.run = row.run
-    this.directory = this.directoryOf(row.run)
+    this.directory = runFolder(this.options.dataDir, row.run)
     const refuse = (reason: string) => new ColdtrailError('E_RUN_CHANGED', { run: row.run, reason })
     const bytes = readIfThere(join(this.directory, PLAN_FILE))
     if (!bytes) throw refuse('its plan was never written, so that nothing of it is done')
@@ -300,7 +302,16 @@ class AnalyzeRun {
     const offline = resumed ? resumed.stored.offline : scope.offline.map(({ segment }) => segment)
     this.notRead = scope.passedOver
     const types = await Promise.all(scope.segments.map((segment) => dataTypesOf(segment, duckdb)))
-    await this.prepare(chosen, [...new Set(types.flatMap((found) => found ?? []))].sort(), selection.now)
+    const dataTypes = [...new Set(types.flatMap((found) => found ?? []))].sort()
+    const lastTimes: PluginContext['lastTimes'] = (column, time1, time2) =>
+      lastTimesOf(
+        live.filter((segment) => existsSync(rangePath(segment))),
+        duckdb,
+        column,
+        time1,
+        time2,
+      )
+    await this.prepare(chosen, { dataTypes, time1: selection.time1, lastTimes }, selection.now)
     this.throwIfFailed()
     const digests = Object.fromEntries(this.plugins.map(({ name, digest }) => [name, digest]))
     if (resumed) {
@@ -318,7 +329,7 @@ class AnalyzeRun {
         segments: scope.segments.map(({ segment, rows }) => ({ segment, rows })),
         ...{ commandLine: options.commandLine, producer: options.producer },
       })
-      this.directory = this.directoryOf(this.run)
+      this.directory = runFolder(options.dataDir, this.run)
       makeDirectory(this.directory)
       const { now, lastId } = selection
       const stored: StoredPlan = { now, limit, lastId, digests, passedOver: scope.passedOver, offline }
@@ -356,13 +367,17 @@ class AnalyzeRun {
     }
   }
 
-  private async prepare(chosen: readonly ChosenPlugin[], dataTypes: readonly string[], now: number): Promise<void> {
-    const { context } = this.options
+  private async prepare(
+    chosen: readonly ChosenPlugin[],
+    surroundings: Pick<PluginContext, 'dataTypes' | 'time1' | 'lastTimes'>,
+    now: number,
+  ): Promise<void> {
+    const { context, dataDir } = this.options
     for (const plugin of chosen) {
       this.throwIfFailed()
       this.plugins.push(
         await preparePlugin(plugin, {
-          context: { ...context, dataTypes, signal: this.halt.signal },
+          context: { ...context, ...surroundings, dataDir, signal: this.halt.signal },
           ...{ scratch: this.scratch, now, log: this.log },
         }),
       )
@@ -376,7 +391,7 @@ class AnalyzeRun {
     await this.pass(1, plan)
     this.indicator = 'merging'
     const results = await this.finishFolds(plan)
-    if (results.second.rules.length + results.second.intervals.length > 0) await this.pass(2, plan)
+    if (Object.values(results.second).some(({ length }) => length > 0)) await this.pass(2, plan)
     await this.foreman?.stop(ABORT)
     this.throwIfFailed()
     this.indicator = 'merging'
@@ -534,16 +549,26 @@ class AnalyzeRun {
     const reports: Record<string, PluginReport> = {}
     const rules: SecondPass['rules'][number][] = []
     const intervals: SecondPass['intervals'][number][] = []
-    for (const { name, plugin } of folds) {
+    const values: SecondPass['values'][number][] = []
+    for (const { name, plugin, foreman } of folds) {
       if (plugin.shape !== 'fold') continue
       this.throwIfFailed()
       this.task = name
-      const result = await plugin.finish(states.get(name))
+      const result = await plugin.finish(states.get(name), foreman)
       reports[name] = result.report
       this.reports += 1
       for (const rule of result.rules ?? []) {
         compileRule({ ...rule, plugin: name }, Date.now() * 1_000)
         rules.push({ ...rule, plugin: name })
+      }
+      for (const hit of result.values ?? []) {
+        if (!isLabel(hit.label) || !isBatchColumn(hit.column))
+          throw new ColdtrailError('E_PLUGIN_RULE', {
+            plugin: name,
+            rule: hit.rule || hit.label,
+            reason: `"${hit.label}" is no label, or ${hit.column} no column`,
+          })
+        values.push({ ...hit, plugin: name })
       }
       if (result.intervals && result.intervals.length > 0)
         intervals.push({
@@ -554,7 +579,7 @@ class AnalyzeRun {
         })
     }
     this.task = null
-    const second = { rules, intervals }
+    const second = { rules, intervals, values }
     writeDurably(join(this.directory, SECOND_PASS_FILE), serialize(second))
     writeDurably(path, serialize({ reports, second }))
     return { reports, second }
@@ -622,7 +647,7 @@ class AnalyzeRun {
     })
     if (historyError) this.log('warn', 'the history will be written by the next run', { reason: historyError.message })
     try {
-      rmSync(this.directory, { recursive: true, force: true })
+      removeRunFolder(this.options.dataDir, run)
     } catch (error) {
       // Nothing is lost with it: the next run's sweep removes it.
       this.log('warn', 'task files could not be removed', { path: this.directory, reason: (error as Error).message })
@@ -757,10 +782,6 @@ class AnalyzeRun {
   }
 
   // --- small ---
-
-  private directoryOf(run: number): string {
-    return join(this.options.dataDir, 'analyze', runNumber(run))
-  }
 
   private tallyOf(worker: number): WorkerTally {
     this.tallies[worker] ??= new WorkerTally()

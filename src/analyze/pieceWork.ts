@@ -57,9 +57,14 @@ export class PieceWorker {
   private readonly segments: ReadonlyMap<number, SegmentPlan>
   private readonly selection: CompiledSelection
   private readonly rules: readonly CompiledRule[]
-  private second: (Omit<SecondPass, 'rules'> & { readonly rules: readonly CompiledRule[] }) | undefined
-  /** Of the second pass, by plugin and column: what each value means. */
-  private values: ValueTable[] = []
+  private second:
+    | {
+        readonly rules: readonly CompiledRule[]
+        readonly intervals: SecondPass['intervals']
+        /** By plugin and column: what each value means. */
+        readonly values: readonly ValueTable[]
+      }
+    | undefined
   private readonly statements = new Map<string, RuleStatement | undefined>()
 
   constructor(
@@ -82,9 +87,9 @@ export class PieceWorker {
   }
 
   /** What folds found, once it is known. */
-  beginSecondPass({ rules, intervals, values = [] }: SecondPass): void {
-    this.second = { rules: rules.map((rule) => compileRule(rule, this.init.selection.now)), intervals }
-    this.values = valueTables(values)
+  beginSecondPass({ rules, intervals, values }: SecondPass): void {
+    const compiled = rules.map((rule) => compileRule(rule, this.init.selection.now))
+    this.second = { rules: compiled, intervals, values: valueTables(values) }
     this.statements.clear()
   }
 
@@ -101,14 +106,14 @@ export class PieceWorker {
     const filter = await steps('select', () => this.select(work))
     const present = common(segment.dataTypes, this.selection.dataTypes)
     if (work.counts.events > 0) {
-      const { rules, intervals } =
-        piece.pass === 1 ? { rules: this.rules, intervals: [] } : (this.second ?? { rules: [], intervals: [] })
+      const { rules, intervals, values } =
+        piece.pass === 2 && this.second ? this.second : { rules: this.rules, intervals: [], values: [] }
       const wanted = rules.filter(({ plugin }) => !piece.without.includes(plugin))
       await steps('rules', () => this.runRules(work, wanted, present, filter))
       await steps('predicates', () => this.runPredicates(work, wanted, present, filter))
       for (const one of intervals)
         if (!piece.without.includes(one.plugin)) await steps('intervals', () => this.runIntervals(work, one, filter))
-      for (const one of piece.pass === 2 ? this.values : [])
+      for (const one of values)
         if (!piece.without.includes(one.plugin)) await steps('values', () => this.runValues(work, one, filter))
       if (piece.pass === 1)
         for (const { name: plugin, plugin: what } of this.plugins) {
@@ -390,25 +395,7 @@ export class PieceWorker {
   // --- plugins that look at batches ---
 
   private async runMap(work: OnePiece, name: string, plugin: MapPlugin, filter: RowFilter | undefined): Promise<void> {
-    await this.runBatches(work, name, plugin.columns, filter, (batch) =>
-      this.labelling(work, name, batch, (emit) => plugin.label(batch, emit)),
-    )
-  }
-
-  /** Labels that an action gives, and none of them if it throws. */
-  private labelling<T>({ hits }: OnePiece, name: string, batch: ColumnBatch, action: (emit: EmitLabel) => T): T {
-    const reached = hits.length
-    try {
-      return action((row, hit) => {
-        if (!isLabel(hit.label)) throw new ColdtrailError('E_PLUGIN_LABEL', { plugin: name, label: hit.label })
-        const id = batch.ids[row]
-        if (id === undefined) throw new RangeError(`row ${row} of a batch of ${batch.rows}`)
-        hits.add(id, hits.kind(name, hit))
-      })
-    } catch (error) {
-      hits.truncate(reached)
-      throw error
-    }
+    await this.runBatches(work, name, plugin.columns, filter, (batch, emit) => plugin.label(batch, emit))
   }
 
   private async runFold(
@@ -418,9 +405,9 @@ export class PieceWorker {
     filter: RowFilter | undefined,
   ): Promise<void> {
     let state = plugin.empty()
-    await this.runBatches(work, name, plugin.columns, filter, (batch) => {
+    await this.runBatches(work, name, plugin.columns, filter, (batch, emit) => {
       // A state of its own for each batch: what a batch that fails did to it is forgotten.
-      const own = this.labelling(work, name, batch, (emit) => plugin.add(plugin.empty(), batch, emit))
+      const own = plugin.add(plugin.empty(), batch, emit)
       state = plugin.merge(state, own)
     })
     work.states[name] = state
@@ -431,14 +418,28 @@ export class PieceWorker {
     plugin: string,
     columns: readonly string[],
     filter: RowFilter | undefined,
-    action: (batch: ColumnBatch) => void,
+    action: (batch: ColumnBatch, emit: EmitLabel) => void,
   ): Promise<void> {
-    const { piece, range } = work
+    const { piece, range, hits } = work
+    const emitted = (batch: ColumnBatch): void => {
+      const reached = hits.length
+      try {
+        action(batch, (row, hit) => {
+          if (!isLabel(hit.label)) throw new ColdtrailError('E_PLUGIN_LABEL', { plugin, label: hit.label })
+          const id = batch.ids[row]
+          if (id === undefined) throw new RangeError(`row ${row} of a batch of ${batch.rows}`)
+          hits.add(id, hits.kind(plugin, hit))
+        })
+      } catch (error) {
+        hits.truncate(reached)
+        throw error
+      }
+    }
     const carriesRecords = columns.some((name) => COLUMN_BY_NAME.get(name)?.encoding === 'bytes')
     const batchRows = carriesRecords ? Math.min(piece.batchRows, RECORD_BATCH_ROWS) : piece.batchRows
     for await (const { batch, first, last } of columnBatches(this.duckdb, range, columns, { filter, batchRows })) {
       work.at(plugin, first, last)
-      isolate(batch, action, (event, error) => {
+      isolate(batch, emitted, (event, error) => {
         work.fail(plugin, { event, first, rows: last - first + 1 }, error)
         return !work.isGivenUp(plugin)
       })
@@ -522,7 +523,7 @@ interface ValueTable {
   readonly hits: ReadonlyMap<string, readonly Hit[]>
 }
 
-function valueTables(given: NonNullable<SecondPass['values']>): ValueTable[] {
+function valueTables(given: SecondPass['values']): ValueTable[] {
   const tables = new Map<string, Omit<ValueTable, 'hits'> & { readonly hits: Map<string, Hit[]> }>()
   for (const { plugin, column, values, label, rule, finding } of given) {
     const key = JSON.stringify([plugin, column])

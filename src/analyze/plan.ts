@@ -1,10 +1,11 @@
 /** What a run is about: segments with what workers must know of them, and the pieces of work. */
 import { existsSync } from 'node:fs'
+import { COLUMN_BY_NAME } from '../core/columns.ts'
 import { ColdtrailError } from '../core/errors.ts'
 import { compile } from '../query/expression.ts'
 import type { Catalog, SegmentRow } from '../store/catalog.ts'
 import { rangePath } from '../store/columnBatches.ts'
-import { type DuckDb, parquetFiles } from '../store/duckdb.ts'
+import { type DuckDb, parquetFiles, sqlName } from '../store/duckdb.ts'
 import { keysetFilters, listsEveryValue, prune, valuesPath } from '../store/prune.ts'
 import { newPiece } from './pieces.ts'
 import type { Piece, SegmentPlan, Selection } from './tasks.ts'
@@ -81,6 +82,27 @@ export async function dataTypesOf(segment: SegmentRow, duckdb: DuckDb): Promise<
   if (!listsEveryValue(segment, 'data_type') || !existsSync(path)) return undefined
   const sql = `SELECT value FROM ${parquetFiles([path])} WHERE column_name = 'data_type' ORDER BY value`
   return (await duckdb.rows({ sql, files: [path] })).map(({ value }) => String(value))
+}
+
+/** The last time of each value of a column among all events with a time in [time1, time2). */
+export async function* lastTimesOf(
+  segments: readonly SegmentRow[],
+  duckdb: DuckDb,
+  column: string,
+  time1: number,
+  time2: number,
+): AsyncGenerator<{ readonly value: string; readonly time: number }> {
+  if (!COLUMN_BY_NAME.has(column)) throw new RangeError(`${column} is no column of events`)
+  const meeting = segments.filter((one) => one.time1 !== null && one.time1 < time2 && one.time2! >= time1)
+  if (meeting.length === 0) return
+  const hidden = meeting.flatMap(({ superseded }) => superseded)
+  const files = meeting.map(rangePath)
+  const name = sqlName(column)
+  const sql = `SELECT ${name}::VARCHAR AS value, max(epoch_us(time)) AS time FROM ${parquetFiles(files)}
+    WHERE ${name} IS NOT NULL AND time >= make_timestamptz(${time1}::BIGINT) AND time < make_timestamptz(${time2}::BIGINT)
+    ${hidden.length > 0 ? `AND session_id NOT IN (${hidden})` : ''} GROUP BY 1 ORDER BY 1`
+  for await (const rows of duckdb.stream({ sql, files }))
+    for (const { value, time } of rows) yield { value: value as string, time: time as number }
 }
 
 /** Pieces of a pass, in order, without what is done. */

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
-import type { Plugin, PluginContext } from '../components/plugin.ts'
+import type { Foreman as ForemanOfPlugin, Plugin, PluginContext } from '../components/plugin.ts'
 import { ColdtrailError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import { compile } from '../query/expression.ts'
@@ -23,6 +23,8 @@ export interface PreparedPlugin extends PluginPlan {
   /** As validated, without secrets. */
   readonly options: Readonly<Record<string, unknown>>
   readonly plugin: Plugin
+  /** What it may use when it finishes: its options with their secrets, and its surroundings. */
+  readonly foreman: ForemanOfPlugin
   /** Of everything that decides what the plugin says of an event. */
   readonly digest: string
 }
@@ -101,7 +103,7 @@ export async function preparePlugin(
   const { log, scratch } = parts
   const options = validOptions(chosen)
   const files = new Set<string>()
-  const work = await component.prepare(options, {
+  const context: PluginContext = {
     ...parts.context,
     warn: (message) => log('warn', message, { plugin: name }),
     scratchFile(file) {
@@ -109,11 +111,13 @@ export async function preparePlugin(
       files.add(path)
       return path
     },
-  })
+  }
+  const work = await component.prepare(options, context)
   const plugin = component.start(work)
   check(name, plugin, parts.now, log)
   const digest = digestOf(version, options, work, files, scratch.directory)
-  return { name, version, module, work, plugin, options: withoutSecrets(chosen, options), digest }
+  const foreman = { options, context }
+  return { name, version, module, work, plugin, foreman, options: withoutSecrets(chosen, options), digest }
 }
 
 // --- internal ---

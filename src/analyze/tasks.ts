@@ -62,7 +62,6 @@ export interface Selection {
 /** What the second pass looks for; written once into the run's folder. */
 export interface SecondPass {
   readonly rules: readonly (Rule & { readonly plugin: string })[]
-  readonly values?: readonly (ValueHits & { readonly plugin: string })[]
   readonly intervals: readonly {
     readonly plugin: string
     /** Sorted, disjoint, both ends included. */
@@ -70,6 +69,7 @@ export interface SecondPass {
     readonly time2: Float64Array
     readonly labels: readonly string[]
   }[]
+  readonly values: readonly (ValueHits & { readonly plugin: string })[]
 }
 
 /** Told before a plugin gets rows, so that it is known what it was doing when it dies. */

@@ -1,0 +1,211 @@
+/** The analyses as a person or a program uses them: run plugins, see what runs came to, remove them. */
+import { existsSync, realpathSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { z } from 'zod'
+import type { AnalyzeSummary } from './analyze/analyze.ts'
+import { PROFILERS, type Profiler } from './analyze/profile.ts'
+import type { PluginSummary, RunReport, Warning } from './analyze/report.ts'
+import type { AnalyzeStatus } from './analyze/status.ts'
+import type { PluginContext } from './components/plugin.ts'
+import type { Config } from './config.ts'
+import { ColdtrailError } from './core/errors.ts'
+import type { Log } from './core/log.ts'
+import type { Library } from './library/library.ts'
+import type { Catalog, RemovedRun, RunRow } from './store/catalog.ts'
+import { VERSION } from './version.ts'
+
+export type { AnalyzeSummary } from './analyze/analyze.ts'
+export { PROFILERS, type Profiler } from './analyze/profile.ts'
+export type { PluginSummary, RunReport, Warning } from './analyze/report.ts'
+export {
+  type AnalyzeStatus,
+  INDICATORS,
+  type Indicator,
+  type ProcessStatus,
+  type WorkCounts,
+} from './analyze/status.ts'
+
+export interface AnalyzeRequest {
+  /** Names; with `resume` none. */
+  readonly plugins?: readonly string[]
+  /** By plugin; over what the configuration says. */
+  readonly options?: Readonly<Record<string, Readonly<Record<string, unknown>>>>
+  readonly expression?: string
+  readonly mode?: 'strict' | 'plaso'
+  /** Microseconds UTC, both included. */
+  readonly from?: number
+  readonly to?: number
+  readonly collection?: string
+  /** Only so many events, those with the lowest ids. */
+  readonly limit?: number
+  readonly workers?: number
+  /** Rows of a task. */
+  readonly taskRows?: number
+  /** Bytes; 0 = none. */
+  readonly workerMemoryLimit?: number
+  readonly processMemoryLimit?: number
+  readonly workerTimeoutMinutes?: number
+  readonly resume?: number
+  readonly profilers?: readonly Profiler[]
+  /** Default: `profiles` below the current directory. */
+  readonly profilingDirectory?: string
+  /** Kept with the run. */
+  readonly commandLine?: string
+  readonly signal?: AbortSignal
+  readonly onStatus?: (status: AnalyzeStatus) => void
+  readonly statusMilliseconds?: number
+}
+
+export interface PluginInfo {
+  readonly name: string
+  readonly summary: string
+  readonly version: number
+  /** Module of one of the user's own. */
+  readonly module: string | null
+  readonly options: readonly PluginOptionInfo[]
+}
+
+export interface PluginOptionInfo {
+  /** `--<plugin>-<name>` with `-` for `_`. */
+  readonly name: string
+  readonly description: string
+  readonly required: boolean
+  readonly default?: unknown
+}
+
+export interface Analysis {
+  /** Runs plugins over events; what ends it without results is thrown, and the run can be resumed. */
+  run(request: AnalyzeRequest): Promise<AnalyzeSummary>
+  /** Plugins of the program and of `analysis.plugins_dir`, by name. */
+  plugins(): Promise<readonly PluginInfo[]>
+  /** Newest first. */
+  runs(): Promise<readonly RunRow[]>
+  /** E_RUN_UNKNOWN, E_RUN_STATE for a run without results. */
+  report(run: number): Promise<RunReport>
+  /** What one plugin came to in a run. */
+  results(run: number, plugin: string): Promise<PluginSummary & { readonly warnings: readonly Warning[] }>
+  /** Removes a run with its tags, and its findings that no other run has. */
+  remove(run: number): Promise<RemovedRun>
+}
+
+export function analysis(
+  config: Config,
+  parts: {
+    readonly catalog: () => Promise<Catalog>
+    readonly library: () => Promise<Library>
+    readonly requireData: () => void
+    readonly log: Log
+  },
+): Analysis {
+  const { catalog, requireData, log } = parts
+  const settings = config.analysis
+  const opened = async (): Promise<Catalog> => {
+    requireData()
+    return catalog()
+  }
+  const report = async (run: number): Promise<RunReport> => (await (await opened()).runReport(run)) as RunReport
+  return {
+    async run(request) {
+      const open = await opened()
+      open.requireWritable()
+      const { analyze } = await import('./analyze/analyze.ts')
+      const collection = request.collection ?? 'main'
+      const known = await open.collections()
+      if (collection !== 'main' && !known.includes(collection))
+        throw new ColdtrailError('E_COLLECTION_UNKNOWN', { name: collection, known: known.join(', ') || 'none' })
+      const names = request.plugins ?? []
+      const configured = (name: string): Record<string, unknown> => ({
+        ...(settings[name] as Record<string, unknown> | undefined),
+        ...request.options?.[name],
+      })
+      const asked = request.resume === undefined ? names : Object.keys({ ...settings, ...request.options })
+      const { signal, onStatus, statusMilliseconds, profilers = [] } = request
+      const timeout = request.workerTimeoutMinutes ?? settings.worker_timeout_mins
+      const base = config.file === undefined ? process.cwd() : dirname(config.file)
+      return analyze({
+        ...{ catalog: open, dataDir: config.data_dir, collection, log, signal, onStatus, statusMilliseconds },
+        plugins: asked.map((name) => ({ name, options: configured(name) })),
+        pluginsDirectory: settings.plugins_dir,
+        ...{ expression: request.expression, mode: request.mode, from: request.from, to: request.to },
+        ...{ limit: request.limit, resume: request.resume },
+        workers: request.workers ?? settings.workers,
+        taskRows: request.taskRows ?? settings.task_rows,
+        workerMemoryBytes: request.workerMemoryLimit ?? settings.worker_memory_bytes,
+        processMemoryBytes: request.processMemoryLimit ?? settings.process_memory_bytes,
+        workerTimeoutMilliseconds: timeout * 60_000,
+        ...(profilers.length > 0 && { profile: { profilers, directory: request.profilingDirectory ?? 'profiles' } }),
+        commandLine: request.commandLine ?? '',
+        producer: `coldtrail/${VERSION}`,
+        context: {
+          ...{ base, environment: process.env },
+          indicators: () => activeIndicators(config, parts.library),
+          userAccounts: async () => [],
+        },
+      })
+    },
+    async plugins() {
+      const { findPlugins } = await import('./analyze/plugins.ts')
+      const found = await findPlugins(settings.plugins_dir)
+      return [...found.values()]
+        .filter(({ component }) => !component.hidden)
+        .map(({ component: { name, summary, version, options }, module }) => ({
+          ...{ name, summary, version, module, options: optionsOf(options) },
+        }))
+        .sort((a, b) => (a.name < b.name ? -1 : 1))
+    },
+    runs: async () => (await opened()).runs(),
+    report,
+    async results(run, plugin) {
+      const { plugins, warnings } = await report(run)
+      const found = plugins.find((one) => one.plugin === plugin)
+      if (!found) {
+        const known = plugins.map((one) => one.plugin).join(', ')
+        throw new ColdtrailError('E_PLUGIN_UNKNOWN', { name: `${plugin} in run ${run}`, suggestion: '', known })
+      }
+      return { ...found, warnings: warnings.filter((one) => one.plugin === plugin) }
+    },
+    async remove(run) {
+      const open = await opened()
+      open.requireWritable()
+      const owner = await open.owner('analyze')
+      try {
+        const removed = await open.removeRun(owner, run)
+        const { removeRunFolder } = await import('./analyze/runFolder.ts')
+        removeRunFolder(config.data_dir, run)
+        return removed
+      } finally {
+        await owner.release()
+      }
+    },
+  }
+}
+
+export const PROFILER_NAMES = Object.keys(PROFILERS) as readonly Profiler[]
+
+/** Options of a plugin's schema, in the order of their declaration. */
+export function optionsOf(schema: z.ZodObject): PluginOptionInfo[] {
+  const { properties = {}, required = [] } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as {
+    properties?: Record<string, { description?: string; default?: unknown }>
+    required?: string[]
+  }
+  return Object.entries(properties).map(([name, field]) => ({
+    ...{ name, description: field.description ?? '', required: required.includes(name) },
+    ...(field.default !== undefined && { default: field.default }),
+  }))
+}
+
+// --- internal ---
+
+async function* activeIndicators(
+  config: Config,
+  library: () => Promise<Library>,
+): ReturnType<PluginContext['indicators']> {
+  // Who has none need not get an empty library.
+  if (config.catalog_url === undefined && !existsSync(join(realpathSync(config.data_dir), 'library.db'))) return
+  const { listObjects } = await import('./library/read.ts')
+  for await (const { type, status, value, uid, expired } of listObjects(await library(), {
+    types: ['indicator'],
+    context: 'needed',
+  }))
+    if (status === 'Active' && !expired && type !== null) yield { type, value, uid }
+}
