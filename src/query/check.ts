@@ -62,7 +62,7 @@ class Checker {
         kind: 'and',
         terms: [test({ kind: 'exists' }), { kind: 'not', term: this.comparison({ ...comparison, operator: '==' }) }],
       }
-    const type = field.kind === 'json' ? 'json' : field.column.type
+    const type = field.kind === 'column' ? field.column.type : 'json'
     this.checkCaseFlag(comparison)
     for (const literal of comparison.values)
       if (literal.kind === 'path') throw this.wrong(literal, 'PATH() is of plaso mode')

@@ -12,12 +12,19 @@ export type Field =
   | { readonly kind: 'column'; readonly column: QueryColumn }
   /** A place in the JSON of `data`; true when any value there passes the test. */
   | { readonly kind: 'json'; readonly segments: readonly string[] }
+  /**
+   * A key of the record, which must be an object, as plaso mode looks at it: a list is a value of its own, which only
+   * `exists` and `truthy` know. With `items` the values are those of the list, and what is no list has none.
+   */
+  | { readonly kind: 'key'; readonly name: string; readonly items: boolean }
 
 export type Order = '<' | '<=' | '>' | '>='
 
 /** What one present value must pass; a value of another type never does. */
 export type Test =
   | { readonly kind: 'exists' }
+  /** Of keys: neither zero, false, '' nor empty, as plaso mode has it. */
+  | { readonly kind: 'truthy' }
   | { readonly kind: 'integers'; readonly values: readonly bigint[] }
   | { readonly kind: 'integer'; readonly order: Order; readonly value: bigint }
   | { readonly kind: 'numbers'; readonly values: readonly number[] }

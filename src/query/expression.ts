@@ -1,7 +1,8 @@
 /**
  * Coldtrail's one expression language: search, analysis filters, tagging rules and forward filters compile here.
  * docs/expressions.md is its guide. `strict` mode has defined semantics (condition.ts) and compiles to a predicate and
- * to SQL that agree; `plaso` mode answers as the psort filter does (plaso.ts) and is a predicate only.
+ * to SQL that agree; `plaso` mode answers as the psort filter does (plaso.ts), and compiles to SQL where a condition says the
+ * same (plasoCondition.ts).
  */
 import { check } from './check.ts'
 import type { Condition } from './condition.ts'
@@ -9,6 +10,7 @@ import { contradiction } from './contradiction.ts'
 import { type Difference, differences } from './differences.ts'
 import { parse } from './parse.ts'
 import { plasoPredicate } from './plaso.ts'
+import { plasoCondition } from './plasoCondition.ts'
 import { type EventAccess, predicate } from './predicate.ts'
 import { columns, type Needle, needles, needlesSuffice, type TimeRange, timeRange } from './prune.ts'
 import { type SqlText, sql } from './sql.ts'
@@ -38,7 +40,7 @@ export interface Expression {
   predicate(event: EventAccess): boolean
   /**
    * The same as a DuckDB expression over quoted columns of EVENT_COLUMNS, never NULL; parameters are `$<prefix>1`, ….
-   * Undefined in plaso mode, and for another vocabulary than that of events.
+   * Undefined for what plaso mode cannot say in SQL, and for another vocabulary than that of events.
    */
   sql(prefix?: string): SqlText | undefined
   /** All of them hold for every match. */
@@ -47,11 +49,11 @@ export interface Expression {
   needlesSuffice(): boolean
   /** Holds for every match; undefined: any time, or none. */
   timeRange(): TimeRange | undefined
-  /** Columns that SQL and predicate read; undefined in plaso mode, where a name may be any attribute. */
+  /** Columns that the SQL reads; undefined where there is none: then a name may be any attribute. */
   columns(): ReadonlySet<string> | undefined
   /** Where the other mode would answer differently, by condition. */
   differences(): readonly Difference[]
-  /** Why no event can match, where that can be told from the expression alone. Of events in strict mode. */
+  /** Why no event can match, where that can be told from the expression alone. Of events. */
   contradiction(): string | undefined
 }
 
@@ -123,43 +125,46 @@ class PlasoExpression implements Expression {
   private readonly syntax: Syntax
   private readonly now: number
   private readonly matches: (event: EventAccess) => boolean
+  /** The same, where there is one. */
+  private readonly condition: Condition | undefined
 
   constructor(text: string, syntax: Syntax, now: number) {
     this.text = text
     this.syntax = syntax
     this.now = now
     this.matches = plasoPredicate(syntax, text)
+    this.condition = plasoCondition(syntax, text)
   }
 
   predicate(event: EventAccess): boolean {
     return this.matches(event)
   }
 
-  sql(): undefined {
-    return undefined
+  sql(prefix?: string): SqlText | undefined {
+    return this.condition && sql(this.condition, prefix)
   }
 
   needles(): readonly Needle[] {
-    return []
+    return this.condition ? needles(this.condition) : []
   }
 
   needlesSuffice(): boolean {
-    return false
+    return this.condition !== undefined && needlesSuffice(this.condition)
   }
 
-  timeRange(): undefined {
-    return undefined
+  timeRange(): TimeRange | undefined {
+    return this.condition && timeRange(this.condition)
   }
 
-  columns(): undefined {
-    return undefined
+  columns(): ReadonlySet<string> | undefined {
+    return this.condition && columns(this.condition)
   }
 
   differences(): readonly Difference[] {
     return differences(this.syntax, this.text, this.mode, this.now)
   }
 
-  contradiction(): undefined {
-    return undefined
+  contradiction(): string | undefined {
+    return this.condition && contradiction(this.condition)
   }
 }

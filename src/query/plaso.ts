@@ -9,7 +9,7 @@
 import { parseIsoTime } from '../core/isoTime.ts'
 import { expressionError } from './expressionError.ts'
 import { type Json, parseJson } from './jsonText.ts'
-import { compareText, type EventAccess, type Predicate } from './predicate.ts'
+import { compareText, type EventAccess, isTruthy, type Predicate } from './predicate.ts'
 import { matchesRegex } from './regex.ts'
 import type { Comparison, Literal, Operator, Syntax } from './syntax.ts'
 
@@ -54,7 +54,8 @@ export const isPlasoTime = (name: string): boolean => TIME_NAMES.has(name)
 
 const TIME_NAMES = new Set(['timestamp', 'date', 'datetime', 'time'])
 
-type Wanted = string | number | bigint | { readonly path: readonly string[] }
+/** What a condition compares with. */
+export type Wanted = string | number | bigint | { readonly path: readonly string[] }
 
 function comparisonPredicate({ field, operator, negated, values }: Comparison, text: string): Predicate {
   const compare = comparer(operator, wantedValue(field.text, values[0]!, text), values[0]!, text)
@@ -66,7 +67,8 @@ function comparisonPredicate({ field, operator, negated, values }: Comparison, t
   }
 }
 
-function wantedValue(name: string, literal: Literal, text: string): Wanted {
+/** E_EXPRESSION for a time that is none. */
+export function wantedValue(name: string, literal: Literal, text: string): Wanted {
   if (literal.kind === 'path') return { path: literal.value.split('/') }
   if (literal.kind === 'datetime') return microseconds(literal, text, true)
   if (literal.kind === 'text' && TIME_NAMES.has(name)) return microseconds(literal, text, false)
@@ -155,10 +157,6 @@ function lookUp(event: EventAccess, name: string): unknown {
   return json instanceof Map ? (json as ReadonlyMap<string, Json>).get(name) : undefined
 }
 
-function isTruthy(value: unknown): boolean {
-  return Array.isArray(value) ? value.length > 0 : value instanceof Map ? value.size > 0 : Boolean(value)
-}
-
 function isEqual(value: unknown, wanted: Wanted): boolean {
   if (typeof wanted === 'object') return typeof value === 'string' && value === wanted.path.join('/')
   if (typeof wanted === 'string') return value === wanted
@@ -171,6 +169,8 @@ function order(value: unknown, wanted: Wanted): number | undefined {
   if (typeof wanted === 'string') return typeof value === 'string' ? compareText(value, wanted) : undefined
   const number = typeof value === 'boolean' ? Number(value) : value
   if (typeof number !== 'number' && typeof number !== 'bigint') return undefined
+  // 1e999 and NaN in JSON: they compare with nothing, here and in strict mode.
+  if (typeof number === 'number' && !Number.isFinite(number)) return undefined
   return number < wanted ? -1 : number > wanted ? 1 : 0
 }
 

@@ -6,6 +6,13 @@ import { type Json, parseJson, valuesAt } from './jsonText.ts'
 import { matchesRegex } from './regex.ts'
 import type { QueryColumn } from './vocabulary.ts'
 
+/** As plaso's filter sees values: a missing one, zero, false, '' and empty lists and objects never compare. */
+export function isTruthy(value: unknown): boolean {
+  if (Array.isArray(value)) return value.length > 0
+  if (value instanceof Map) return value.size > 0
+  return typeof value === 'number' ? value !== 0 : Boolean(value)
+}
+
 /** One event as an expression sees it. */
 export interface EventAccess {
   /**
@@ -58,6 +65,16 @@ export function compareText(a: string, b: string): number {
 // --- internal ---
 
 function fieldTest(field: Field, test: Test): Predicate {
+  if (field.kind === 'key') {
+    const passes = test.kind === 'truthy' ? isTruthy : jsonTest(test)
+    return (event) => {
+      const json = parseJson(event.data())
+      const value = json instanceof Map ? (json as ReadonlyMap<string, Json>).get(field.name) : undefined
+      if (value === undefined || value === null) return false
+      if (!field.items) return passes(value)
+      return Array.isArray(value) && (value as Json[]).some((item) => item !== null && passes(item))
+    }
+  }
   if (field.kind === 'json') {
     const passes = jsonTest(test)
     return (event) => {

@@ -128,7 +128,7 @@ function collect(condition: Condition, found: Set<string>): void {
   else if (condition.kind === 'and' || condition.kind === 'or') for (const term of condition.terms) collect(term, found)
   else if (condition.kind === 'test') {
     const { field, test } = condition
-    if (field.kind === 'json') found.add('data')
+    if (field.kind !== 'column') found.add('data')
     else found.add(test.kind === 'blocks' ? `${field.column.name}_key` : field.column.name)
   }
 }

@@ -63,6 +63,7 @@ class SqlWriter {
 
   private test(field: Field, test: Test): string {
     if (field.kind === 'json') return this.json(field.segments, test)
+    if (field.kind === 'key') return this.key(field, test)
     const { name, type } = field.column
     const column = `"${name}"`
     if (test.kind === 'blocks') return this.blocks(`"${name}_key"`, test)
@@ -145,6 +146,22 @@ class SqlWriter {
     return `(CASE WHEN ${guards.join(' AND ')} THEN ${passes} ELSE FALSE END)`
   }
 
+  /** The same guards; a list is not looked into unless its items are meant. */
+  private key({ name, items }: Field & { kind: 'key' }, test: Test): string {
+    const guards = ['"data" IS NOT NULL', this.holds([name], JSON.stringify)]
+    if (test.kind === 'texts' && !test.folded && test.values.length <= GUARDED_VALUES)
+      guards.push(this.holds(test.values, String))
+    guards.push('json_valid("data")')
+    const value = `json_extract("data", ${this.param(pointer(name))})`
+    const values = items
+      ? `CASE json_type(${value}) WHEN 'ARRAY' THEN json_extract(${value}, '$[*]') ELSE [] END`
+      : `[${value}]`
+    const passes = `len(list_filter(${values}, lambda v: ${this.jsonTest(test)})) > 0`
+    // Not among the guards, which DuckDB takes in any order.
+    const isObject = `json_type("data") = 'OBJECT'`
+    return `(CASE WHEN ${guards.join(' AND ')} THEN ${isObject} AND ${passes} ELSE FALSE END)`
+  }
+
   /** The record has one of these texts as `plain` writes it, or may have it with escapes. */
   private holds(texts: readonly string[], plain: (text: string) => string): string {
     const wanted = new Set(texts.flatMap((text) => [plain(text), escapeMark(text)]))
@@ -169,6 +186,12 @@ class SqlWriter {
     switch (test.kind) {
       case 'exists':
         return `json_type(v) <> 'NULL'`
+      case 'truthy':
+        return (
+          `(json_type(v) IS NOT NULL AND CASE json_type(v) WHEN 'NULL' THEN FALSE WHEN 'VARCHAR' THEN ${text} <> '' WHEN 'BOOLEAN' THEN ${text} = 'true' ` +
+          `WHEN 'ARRAY' THEN json_array_length(v) > 0 WHEN 'OBJECT' THEN len(json_keys(v)) > 0 ` +
+          `ELSE coalesce(${number} <> 0, TRUE) END)`
+        )
       case 'boolean':
         return `(json_type(v) = 'BOOLEAN' AND ${text} = ${this.param(String(test.value))})`
       case 'numbers':
