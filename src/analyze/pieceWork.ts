@@ -148,7 +148,7 @@ export class PieceWorker {
     const started = performance.now()
     writeTaskFile(join(this.init.runDirectory, file), { piece, counts, hits, states })
     this.profile.note('serializers', 'write', taskName(piece), secondsSince(started), hits.ids.byteLength * 1.5)
-    return { file, counts, skipped, givenUp }
+    return { file, counts, states: Object.keys(states).length, skipped, givenUp }
   }
 
   /** Counts what is selected, and answers the filter that gives it. */
@@ -371,24 +371,34 @@ export class PieceWorker {
 
   private async runValues(
     work: OnePiece,
-    { plugin, column, hits: known }: ValueTable,
+    { plugin, column, where, hits: known, timed }: ValueTable,
     filter: RowFilter | undefined,
   ): Promise<void> {
     const { hits, range, piece } = work
-    /** Kinds of each distinct value of the column, found once. */
-    const found = new WeakMap<readonly string[], (readonly number[] | undefined)[]>()
-    const options = { filter, batchRows: piece.batchRows }
-    for await (const { batch, first, last } of columnBatches(this.duckdb, range, [column], options)) {
+    const own = where && filterOf(compile(where, { now: this.init.selection.now }), 'v_')
+    /** What each distinct value of the column means, looked up once. */
+    const found = new WeakMap<readonly string[], (readonly ValueHit[] | undefined)[]>()
+    const options = { filter: allOf([filter, own || undefined]), batchRows: piece.batchRows }
+    const columns = timed ? [column, 'time'] : [column]
+    for await (const { batch, first, last } of columnBatches(this.duckdb, range, columns, options)) {
       work.at(plugin, first, last)
       const { values, indexes } = batch.columns[column] as TextColumn
-      let kinds = found.get(values)
-      if (!kinds) {
-        kinds = values.map((value) => known.get(value)?.map((hit) => hits.kind(plugin, hit)))
-        found.set(values, kinds)
+      const times = (batch.columns.time as NumberColumn | undefined)?.values
+      let meanings = found.get(values)
+      if (!meanings) {
+        meanings = values.map((value) => known.get(value))
+        found.set(values, meanings)
       }
-      if (!kinds.some((one) => one)) continue
+      if (!meanings.some((one) => one)) continue
       for (let row = 0; row < batch.rows; row++)
-        for (const kind of kinds[indexes[row]!] ?? []) hits.add(batch.ids[row]!, kind)
+        for (const { hit, time1, time2 } of meanings[indexes[row]!] ?? []) {
+          if (time1) {
+            const time = times![row]!
+            const at = lastNotAbove(time1, time)
+            if (!(time >= time1[at]! && time <= time2![at]!)) continue
+          }
+          hits.add(batch.ids[row]!, hits.kind(plugin, hit))
+        }
     }
   }
 
@@ -520,20 +530,39 @@ const BEAT_MILLISECONDS = 200
 interface ValueTable {
   readonly plugin: string
   readonly column: string
-  readonly hits: ReadonlyMap<string, readonly Hit[]>
+  readonly where: string | undefined
+  readonly hits: ReadonlyMap<string, readonly ValueHit[]>
+  /** Some of them ask for times. */
+  readonly timed: boolean
 }
 
-function valueTables(given: SecondPass['values']): ValueTable[] {
-  const tables = new Map<string, Omit<ValueTable, 'hits'> & { readonly hits: Map<string, Hit[]> }>()
-  for (const { plugin, column, values, label, rule, finding } of given) {
-    const key = JSON.stringify([plugin, column])
-    const table = tables.get(key) ?? { plugin, column, hits: new Map<string, Hit[]>() }
+interface ValueHit {
+  readonly hit: Hit
+  readonly time1?: Float64Array
+  readonly time2?: Float64Array
+}
+
+function valueTables(given: NonNullable<SecondPass['values']>): ValueTable[] {
+  const tables = new Map<
+    string,
+    Omit<ValueTable, 'hits' | 'timed'> & { hits: Map<string, ValueHit[]>; timed: boolean }
+  >()
+  for (const { plugin, column, where, values, within, label, rule, finding } of given) {
+    const key = JSON.stringify([plugin, column, where])
+    const table = tables.get(key) ?? { plugin, column, where, hits: new Map<string, ValueHit[]>(), timed: false }
     tables.set(key, table)
-    const hit = { label, rule, ...(finding && { finding }) }
+    table.timed ||= within !== undefined
+    const meaning = {
+      hit: { label, rule, ...(finding && { finding }) },
+      ...(within && {
+        time1: Float64Array.from(within, ([time1]) => time1),
+        time2: Float64Array.from(within, ([, time2]) => time2),
+      }),
+    }
     for (const value of values) {
       const held = table.hits.get(value)
-      if (held) held.push(hit)
-      else table.hits.set(value, [hit])
+      if (held) held.push(meaning)
+      else table.hits.set(value, [meaning])
     }
   }
   return [...tables.values()]

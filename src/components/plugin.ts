@@ -95,6 +95,10 @@ export interface ValueHits extends Hit {
   /** Of texts, or `data.<path>`. */
   readonly column: string
   readonly values: readonly string[]
+  /** Only events of these times: sorted, disjoint, both ends included, microseconds. */
+  readonly within?: readonly (readonly [time1: number, time2: number])[]
+  /** Only events that match; strict mode. */
+  readonly where?: string
 }
 
 export interface PluginReport {
