@@ -70,7 +70,10 @@ export interface PluginOptionInfo {
   readonly name: string
   readonly description: string
   readonly required: boolean
+  /** JSON Schema's name of its type, where it has one. */
+  readonly type?: string
   readonly default?: unknown
+  readonly secret?: boolean
 }
 
 export interface Analysis {
@@ -149,7 +152,7 @@ export function analysis(
       return [...found.values()]
         .filter(({ component }) => !component.hidden)
         .map(({ component: { name, summary, version, options }, module }) => ({
-          ...{ name, summary, version, module, options: optionsOf(options) },
+          ...{ name, summary, version, module, options: pluginOptions(options) },
         }))
         .sort((a, b) => (a.name < b.name ? -1 : 1))
     },
@@ -183,14 +186,16 @@ export function analysis(
 export const PROFILER_NAMES = Object.keys(PROFILERS) as readonly Profiler[]
 
 /** Options of a plugin's schema, in the order of their declaration. */
-export function optionsOf(schema: z.ZodObject): PluginOptionInfo[] {
+export function pluginOptions(schema: z.ZodObject): PluginOptionInfo[] {
   const { properties = {}, required = [] } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as {
-    properties?: Record<string, { description?: string; default?: unknown }>
+    properties?: Record<string, { description?: string; type?: string; default?: unknown; secret?: boolean }>
     required?: string[]
   }
   return Object.entries(properties).map(([name, field]) => ({
     ...{ name, description: field.description ?? '', required: required.includes(name) },
+    ...(field.type !== undefined && { type: field.type }),
     ...(field.default !== undefined && { default: field.default }),
+    ...(field.secret && { secret: true }),
   }))
 }
 

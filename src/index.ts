@@ -60,6 +60,7 @@ export {
   PROFILERS,
   type ProcessStatus,
   type Profiler,
+  pluginOptions,
   type RunReport,
   type Warning,
 } from './analysis.ts'

@@ -43,6 +43,7 @@ import { bySkippedPlace, labelCounts, pluginSummary, type RunReport, skippedWarn
 import { compileRule } from './ruleStatement.ts'
 import { removeRunFolder, runFolder } from './runFolder.ts'
 import { type AnalyzeStatus, addCounts, type Indicator, indicatorOf, NO_WORK, WorkerTally } from './status.ts'
+import { readTaskFile } from './taskFile.ts'
 import {
   MAX_FAILURES,
   NO_COUNTS,
@@ -181,6 +182,8 @@ class AnalyzeRun {
   private workStarted: number | undefined
   private rowsResumed = 0
   private totalPieces = 0
+  /** Its workers ended because there is nothing left to do. */
+  private hasStopped = false
 
   constructor(options: AnalyzeOptions, scratch: Scratch) {
     this.options = options
@@ -393,6 +396,7 @@ class AnalyzeRun {
     const results = await this.finishFolds(plan)
     if (Object.values(results.second).some(({ length }) => length > 0)) await this.pass(2, plan)
     await this.foreman?.stop(ABORT)
+    this.hasStopped = true
     this.throwIfFailed()
     this.indicator = 'merging'
     const givenUp = this.givenUp()
@@ -411,8 +415,12 @@ class AnalyzeRun {
     for (const { segment, first, rows, result } of await this.catalog.runTasks(resumed.row.run)) {
       const pass = first >= SECOND_PASS_ROWS ? 2 : 1
       const { file, ...rest } = result as PieceResult
-      // A file that is not whole is found when it is read; one that is gone, here.
-      if (file !== null && !readIfThere(join(this.directory, file))) continue
+      try {
+        if (file !== null) readTaskFile(join(this.directory, file))
+      } catch (error) {
+        this.log('warn', 'a task is done again', { reason: asColdtrailError(error).message })
+        continue
+      }
       const piece = { pass, segment, first: first % SECOND_PASS_ROWS, rows, file } as const
       this.done.push({ ...piece, result: { file, ...rest } })
       if (pass === 1) this.rowsResumed += rows
@@ -478,7 +486,8 @@ class AnalyzeRun {
 
   private finished(worker: number, piece: Piece, result: PieceResult): void {
     this.inHand.delete(worker)
-    this.tallyOf(worker).finish(result.counts, 0)
+    const { tags } = result.counts
+    this.tallyOf(worker).finish(piece.pass === 1 ? result.counts : { ...NO_COUNTS, tags }, result.states)
     const earlier = this.passedOver.get(nameOf(piece)) ?? []
     const { givenUp } = this.pieces
     const without = Object.fromEntries([...givenUp].filter(([plugin]) => piece.without.includes(plugin)))
@@ -522,7 +531,7 @@ class AnalyzeRun {
     } else if (verdict.kind === 'lost')
       this.record(
         piece,
-        { file: null, counts: { ...NO_COUNTS, rows: piece.rows }, skipped: [verdict.skipped], givenUp: {} },
+        { file: null, counts: { ...NO_COUNTS, rows: piece.rows }, skipped: [verdict.skipped], givenUp: {}, states: 0 },
         'skipped',
       )
     this.wake()
@@ -748,7 +757,7 @@ class AnalyzeRun {
         const tally = this.tallyOf(status.worker)
         return {
           ...{ identifier: `worker_${String(status.worker).padStart(2, '0')}`, pid: status.pid ?? null },
-          ...{ status: indicatorOf(status, false), memory: status.rss },
+          ...{ status: indicatorOf(status, this.hasStopped), memory: status.rss },
           ...{ consumed: tally.consumed, produced: tally.produced },
           ...{ task: tally.current?.name ?? null, plugin: tally.current?.progress?.plugin ?? null },
           ...{ lastActivity: status.lastActivity, restarts: status.restarts },

@@ -296,7 +296,7 @@ export class PieceWorker {
     filter: RowFilter | undefined,
   ): Promise<void> {
     const wanted = rules.filter(
-      ({ compiled, dataTypes }) => compiled.mode === 'plaso' && common(present, dataTypes)?.length !== 0,
+      ({ hasSql, dataTypes }) => !hasSql && common(present, dataTypes)?.length !== 0,
     )
     if (wanted.length === 0) return
     const kinds = wanted.map((rule) => work.hits.kind(rule.plugin, rule))

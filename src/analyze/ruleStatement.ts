@@ -14,6 +14,8 @@ export const WORD_BITS = 52
 export interface CompiledRule extends Rule {
   readonly plugin: string
   readonly compiled: Expression
+  /** Else it looks at whole events. */
+  readonly hasSql: boolean
   /** Undefined: any. */
   readonly dataTypes: readonly string[] | undefined
 }
@@ -31,7 +33,7 @@ export interface RuleStatement {
 
 export function compileRule(rule: Rule & { readonly plugin: string }, now: number): CompiledRule {
   const compiled = compile(rule.expression, { mode: rule.mode, now })
-  return { ...rule, compiled, dataTypes: dataTypesOf(compiled) }
+  return { ...rule, compiled, hasSql: compiled.sql() !== undefined, dataTypes: dataTypesOf(compiled) }
 }
 
 /**
@@ -44,12 +46,11 @@ export function ruleStatement(
 ): RuleStatement | undefined {
   const named = new Set(rules.flatMap(({ dataTypes }) => dataTypes ?? []))
   const types = [...named].filter((type) => present === undefined || present.includes(type)).sort()
-  const hasSql = rules.map(({ compiled }) => compiled.mode === 'strict')
-  const ofAny = indexesWhere(rules, ({ dataTypes }, i) => hasSql[i]! && dataTypes === undefined)
+  const ofAny = indexesWhere(rules, ({ dataTypes, hasSql }) => hasSql && dataTypes === undefined)
   const groups = [
     ofAny,
     ...types.map((type) =>
-      indexesWhere(rules, ({ dataTypes }, i) => hasSql[i]! && (dataTypes === undefined || dataTypes.includes(type))),
+      indexesWhere(rules, ({ dataTypes, hasSql }) => hasSql && (dataTypes === undefined || dataTypes.includes(type))),
     ),
   ]
   const words = Math.ceil(Math.max(...groups.map(({ length }) => length)) / WORD_BITS)

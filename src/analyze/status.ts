@@ -82,19 +82,20 @@ export const NO_WORK: WorkCounts = { sources: 0, eventData: 0, events: 0, tags: 
 /** Milliseconds without a sign of life, while at work, after which a worker is called so. */
 const SILENT_MILLISECONDS = 5_000
 
-export function indicatorOf({ state, lastActivity }: WorkerStatus, isReporting: boolean): Indicator {
+/** `hasStopped`: it was asked to end, for want of work. */
+export function indicatorOf({ state, lastActivity }: WorkerStatus, hasStopped: boolean): Indicator {
   switch (state) {
     case 'starting':
       return 'initialized'
     case 'idle':
-      return isReporting ? 'reporting' : 'idle'
+      return 'idle'
     case 'busy':
       return Date.now() - lastActivity > SILENT_MILLISECONDS ? 'not responding' : 'analyzing'
-    case 'killed':
-      return 'killed'
     case 'stopping':
       return 'finalizing'
     case 'dead':
+      return hasStopped ? 'completed' : 'killed'
+    case 'killed':
       return 'killed'
   }
 }

@@ -5,7 +5,7 @@
  *     bytes  what, integers little-endian
  *     8      CTTASK/1
  *     4 4 4  length of head and states, number of hits
- *            head: JSON; zeros up to a multiple of 8
+ *            head: JSON, and spaces up to a multiple of 8
  *            ids of the hits as doubles, their kinds as 32-bit integers
  *            states by plugin, in V8's form
  *     4      CRC-32 of everything before
@@ -32,7 +32,7 @@ export function writeTaskFile(path: string, { piece, counts, hits, states }: Tas
   const head = padded(Buffer.from(JSON.stringify({ piece, counts, kinds, labels })))
   const packed = serialize(states)
   const lengths = Buffer.from(new Uint32Array([head.length, packed.length, ids.length]).buffer)
-  const body = Buffer.concat([MAGIC, lengths, ZEROS.subarray(0, 4), head, bytesOf(ids), bytesOf(kindOf), packed])
+  const body = Buffer.concat([MAGIC, lengths, ZEROS, head, bytesOf(ids), bytesOf(kindOf), packed])
   const sum = Buffer.alloc(4)
   sum.writeUInt32LE(crc32(body))
   writeDurably(path, Buffer.concat([body, sum]))
@@ -77,10 +77,11 @@ interface Head extends Pick<TaskFile, 'piece' | 'counts'> {
 }
 
 const MAGIC = Buffer.from('CTTASK/1')
-const ZEROS = Buffer.alloc(8)
+const ZEROS = Buffer.alloc(4)
+const SPACES = Buffer.alloc(8, ' ')
 const HEAD_AT = MAGIC.length + 16
 
-const padded = (bytes: Buffer): Buffer => Buffer.concat([bytes, ZEROS.subarray(0, (8 - (bytes.length % 8)) % 8)])
+const padded = (bytes: Buffer): Buffer => Buffer.concat([bytes, SPACES.subarray(0, (8 - (bytes.length % 8)) % 8)])
 
 const bytesOf = ({ buffer, byteOffset, byteLength }: Float64Array | Uint32Array): Buffer =>
   Buffer.from(buffer, byteOffset, byteLength)

@@ -110,6 +110,8 @@ export interface PieceResult {
   /** Name of the task file; null when the rows were skipped. */
   readonly file: string | null
   readonly counts: PieceCounts
+  /** States of folds in it. */
+  readonly states: number
   readonly skipped: readonly Skipped[]
   /** Plugins that failed at so many events that they were given up, with the first reason. */
   readonly givenUp: Readonly<Record<string, string>>

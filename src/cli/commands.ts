@@ -1,4 +1,6 @@
 /** Every command, in the order of the help page. */
+import { analyzeCommand } from './analyze.ts'
+import { ANALYZE_COMMANDS } from './analyzeCommands.ts'
 import { catalogRebuildCommand } from './catalogRebuild.ts'
 import { collectCommand } from './collect.ts'
 import type { Command } from './command.ts'
@@ -40,6 +42,8 @@ export const COMMANDS: readonly Command[] = [
   valuesCommand,
   timelineCommand,
   showCommand,
+  analyzeCommand,
+  ...ANALYZE_COMMANDS,
   findingsCommand,
   rejectsCommand,
   forwardCommand,
