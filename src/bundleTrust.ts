@@ -66,17 +66,21 @@ export function bundleTrust({ config, transferDir, library, trustPolicy }: Bundl
   const trusting = () => import('./sync/trust.ts')
   return {
     async verify({ file, trust, identities, ...request }) {
-      const [{ verifyBundle }, { knownSite }] = await Promise.all([
+      const [{ verifyBundle }, { knownSite }, { scratchOf, sweepScratch }] = await Promise.all([
         import('./sync/bundle/verifyBundle.ts'),
         import('./sync/siteKeys.ts'),
+        import('./sync/bundle/encryption.ts'),
       ])
+      // Where there is no data directory, looking makes none.
+      const scratch = existsSync(dataDir) ? scratchOf(dataDir) : tmpdir()
+      sweepScratch(scratch)
       const { identity } = config.sync
       return verifyBundle(await located(file, transferDir), {
         ...request,
         library: await existing(),
         trust: trustPolicy(knownSite(dataDir, site), trust),
         identities: [...(identity === undefined ? [] : [identity]), ...(identities ?? [])],
-        scratch: tmpdir(),
+        scratch,
       })
     },
     async keys() {

@@ -3,17 +3,7 @@
  * embedded S3 server, a folder and a pipe. `./coldtrail` there is the real one; only the endpoint of the bucket is added.
  */
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -21,8 +11,9 @@ import { gzipSync } from 'node:zlib'
 import { type AwsLogSet, awsLogSet } from '../src/demo/awsLogs.ts'
 import { type S3Server, startS3Server } from '../src/demo/s3Server.ts'
 import { LAUNCHER } from './cli/runColdtrail.ts'
+import { commandsOf, fencedBlocks, makeSite, readGuide, shell as runShell, type ShellOutcome } from './support/guide.ts'
 
-const readme = readFileSync(join(import.meta.dirname, '../README.md'), 'utf8')
+const readme = readGuide('README.md')
 const site = mkdtempSync(join(tmpdir(), 'coldtrail-readme-'))
 let server: S3Server
 let logs: AwsLogSet
@@ -41,8 +32,7 @@ before(async () => {
   const destinations = 'destinations: [{name: files, type: file, path: out}]'
   writeFileSync(join(site, 'coldtrail.yaml'), `collect: {processes: 1}\n${destinations}\n`)
   const add = `for word; do case $word in s3://*) exec ${LAUNCHER} "$@" --endpoint ${server.endpoint};; esac; done`
-  writeFileSync(join(site, 'coldtrail'), `#!/bin/sh\n${add}\nexec ${LAUNCHER} "$@"\n`)
-  chmodSync(join(site, 'coldtrail'), 0o755)
+  makeSite(site, add)
 })
 after(async () => {
   await server.close()
@@ -54,35 +44,24 @@ const OF_THE_CLONE = new Set(['npm start', 'npm test'])
 
 /** Lines of the fenced shell blocks, and of the transcripts what stands behind a prompt. */
 function commands(): string[] {
-  const fences = [...readme.matchAll(/^( *)```(\w*)\n([\s\S]*?)^\1```/gm)]
-  return fences
-    .flatMap(([, , language, body]) => {
-      const lines = body!.split('\n').map((line) => line.trim())
-      if (language === 'sh') return lines
-      return language === '' ? lines.filter((line) => line.startsWith('$ ')).map((line) => line.slice(2)) : []
+  return fencedBlocks(readme)
+    .flatMap(({ info, body }) => {
+      if (info === 'sh') return commandsOf(body)
+      const lines = body.split('\n').map((line) => line.trim())
+      return info === '' ? lines.filter((line) => line.startsWith('$ ')).map((line) => line.slice(2)) : []
     })
-    .map((line) => line.replace(/\s+# .*$/, ''))
-    .filter((line) => line !== '' && !OF_THE_CLONE.has(line))
+    .filter((line) => !OF_THE_CLONE.has(line))
 }
 
 /** What goes on for ever is ended as a service manager would, once it has written something. */
 const untilOutput = (line: string): string =>
   `${line} & until [ -n "$(ls out 2>/dev/null)" ] || ! kill -0 $!; do sleep 0.2; done; kill -TERM $!; wait $!; [ $? = 130 ]`
 
-function shell(line: string): Promise<{ status: number; stdout: string; stderr: string }> {
-  const env = {
-    ...{ HOME: site, PATH: `${process.env.PATH}`, NO_COLOR: '1', AWS_EC2_METADATA_DISABLED: 'true' },
-    ...{ AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE', AWS_SECRET_ACCESS_KEY: 'example', AWS_REGION: 'us-east-1' },
-  }
-  return new Promise((resolve) =>
-    execFile(
-      'sh',
-      ['-c', line.includes('--follow') ? untilOutput(line) : line],
-      { cwd: site, env, maxBuffer: 2 ** 26 },
-      (error, stdout, stderr) => resolve({ status: error ? Number(error.code ?? -1) : 0, stdout, stderr }),
-    ),
-  )
-}
+const shell = (line: string): Promise<ShellOutcome> =>
+  runShell(line.includes('--follow') ? untilOutput(line) : line, site, {
+    ...{ AWS_EC2_METADATA_DISABLED: 'true', AWS_REGION: 'us-east-1' },
+    ...{ AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE', AWS_SECRET_ACCESS_KEY: 'example' },
+  })
 
 /** What a line of the guide must have done, beside ending with 0. */
 const PROOFS: readonly (readonly [line: RegExp, proof: (stdout: string) => void])[] = [

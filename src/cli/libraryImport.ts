@@ -61,7 +61,7 @@ function summaryLines(summary: ImportSummary): string[] {
   ]
   if (conflicts > 0) lines.push(`  ${countText(conflicts, 'field')} edited here met another value`)
   if (quarantined > 0) {
-    lines.push(`  quarantined ${countText(quarantined, 'row')}${dryRun ? ' would be' : ''}:`)
+    lines.push(`  ${dryRun ? 'would be ' : ''}quarantined ${countText(quarantined, 'row')}:`)
     for (const { place, reason } of refusals.slice(0, 5))
       lines.push(`    ${printable(place, 100)}: ${printable(reason, 200)}`)
     if (!dryRun) lines.push('    ./coldtrail library quarantine shows all')

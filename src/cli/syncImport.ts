@@ -126,10 +126,12 @@ export const threatqImportCommand = importCommandOf({
 function printSummary(io: Io, summary: SyncImportSummary): void {
   const { bundle, totals, result, state, key, blobs } = summary
   const name = bundle ? printable(bundle.name) : printable(summary.file)
-  if (key?.pinned_now)
+  if (key?.pinned_now) {
+    const pinned = result === 'dry run' ? 'an import would pin its key' : 'pinned now is its key'
     io.print(
-      `First bundle of site ${printable(bundle!.site)}: its key ${printable(key.id)} is pinned now. Compare it with the source.`,
+      `First bundle of site ${printable(bundle!.site)}: ${pinned} ${printable(key.id)}. Compare it with the source.`,
     )
+  }
   for (const { name: skipped, seq } of summary.skipped_bundles)
     io.print(`Bundle ${printable(skipped)} (number ${seq}) was never imported here; this one covers it.`)
   if (summary.resumed_run !== undefined) io.print(`Went on where run ${summary.resumed_run} ended.`)
@@ -165,8 +167,11 @@ const MOST_CONFLICTS = 20
 
 function printUndo(io: Io, summary: SyncUndoSummary): void {
   io.print(`Run ${summary.undone} is undone, by run ${summary.run}.`)
-  const { report } = summary
-  io.print(`  ${JSON.stringify(report)}`)
+  for (const { table, deleted, restored, kept } of summary.report.tables)
+    if (deleted + restored + kept > 0)
+      io.print(
+        `  ${table}: ${deleted} taken away, ${restored} brought back, ${kept} kept since they were changed later`,
+      )
   if (summary.bundle !== null) io.print(`  ${printable(summary.bundle)} can be imported again.`)
   for (const { name } of summary.later) io.print(`  ${printable(name)} came later; import it again too.`)
 }

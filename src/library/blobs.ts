@@ -7,6 +7,7 @@ import { createReadStream, readdirSync, renameSync, rmSync, statSync } from 'nod
 import { dirname, join } from 'node:path'
 import { ColdtrailError } from '../core/errors.ts'
 import { attempt, createDurableFile, makeDirectory, syncDirectory } from '../platform/files.ts'
+import { isProcessAlive } from '../platform/processes.ts'
 
 /** No larger content is taken in. */
 export const MAX_BLOB_BYTES = 4 * 1024 ** 3
@@ -95,19 +96,8 @@ export function openBlobs(dataDir: string, maxBytes = MAX_BLOB_BYTES): BlobStore
       if (statSync(incoming, { throwIfNoEntry: false }) === undefined) return
       for (const name of readdirSync(incoming)) {
         const owner = Number.parseInt(name, 10)
-        if (!isAlive(owner)) rmSync(join(incoming, name), { force: true })
+        if (!isProcessAlive(owner)) rmSync(join(incoming, name), { force: true })
       }
     },
-  }
-}
-
-// --- internal ---
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -108,4 +109,26 @@ test('sync verify of an encrypted bundle in parts, with the identity of the conf
     writeFileSync(join(cwd, 'coldtrail.yaml'), '')
     const locked = await runColdtrail(['sync', 'verify', name, '--json'], { cwd })
     assert.deepEqual([locked.status, JSON.parse(locked.stderr).code], [9, 'E_BUNDLE_ENCRYPTED'])
+  }))
+
+test('S5: an encrypted bundle is decrypted within the data directory, and a crash leaves nothing there', () =>
+  inTemporary(async (cwd) => {
+    const identity = await generateIdentity()
+    writeFileSync(join(cwd, 'key.txt'), `${identity}\n`)
+    const finish = { recipients: [await identityToRecipient(identity)] }
+    const { files } = await sampleBundle(scratchPlace(), { finish })
+    const scratch = join(cwd, 'coldtrail-data/library/scratch')
+    mkdirSync(scratch, { recursive: true })
+    // As a process leaves it that died at its first moment; and as one has it that runs.
+    const ended = spawnSync('true').pid
+    for (const owner of [ended, process.pid]) writeFileSync(join(scratch, `.bundle-${owner}-0011223344556677`), '')
+    const given = { cwd, environment: { TMPDIR: join(cwd, 'nowhere') } }
+    for (const command of [
+      ['sync', 'verify', files[0]!],
+      ['sync', 'import', `--file=${files[0]!}`],
+    ]) {
+      const { status, stderr } = await runColdtrail([...command, '--identity', 'key.txt'], given)
+      assert.equal(status, 0, stderr)
+      assert.deepEqual(readdirSync(scratch), [`.bundle-${process.pid}-0011223344556677`])
+    }
   }))

@@ -183,7 +183,7 @@ function headerOf(header: readonly string[], file: string, dialect: CsvDialect):
       file,
       1,
       i + 1,
-      `the header has "${given.slice(0, 80)}", which is none of ${known} or attribute:NAME`,
+      `the header has "${given.slice(0, 80)}", which is none of ${known} or attribute:NAME (--format threatq takes other columns as attributes)`,
     )
   })
   const twice = columns.find((column, i) => column !== undefined && columns.indexOf(column) !== i)

@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { ReadableStream } from 'node:stream/web'
 import { Decrypter, Encrypter } from 'age-encryption'
 import { ColdtrailError } from '../../core/errors.ts'
-import { attempt, makeDirectory } from '../../platform/files.ts'
+import { attempt, makeDirectory, namesIfThere } from '../../platform/files.ts'
+import { isProcessAlive } from '../../platform/processes.ts'
 import { type ByteSource, ofHandle, piecesOf } from './byteSource.ts'
 
 const MAGIC = Buffer.from('age-encryption.org/v1\n')
@@ -87,6 +88,17 @@ export async function decrypted(
   return unnamedFile(scratch, plain, (at, error) =>
     damaged(file, at, 'it is cut off or changed: what follows cannot be decrypted', error),
   )
+}
+
+/** Folder of a data directory for plain bytes of encrypted bundles: they stay where the library is, in no place that others share. */
+export const scratchOf = (dataDir: string): string => join(dataDir, 'library', 'scratch')
+
+/** Removes what a process left that died before its file had lost its name; no bytes are in it yet. */
+export function sweepScratch(scratch: string): void {
+  for (const name of namesIfThere(scratch)) {
+    const owner = /^\.bundle-(\d+)-/.exec(name)?.[1]
+    if (owner !== undefined && !isProcessAlive(Number(owner))) rmSync(join(scratch, name), { force: true })
+  }
 }
 
 /** A file without a name, with these bytes. `fault` says what an error of the bytes' source after `at` of them means. */

@@ -16,6 +16,7 @@ import type { LibraryTx } from '../../library/schema.ts'
 import type { Lock } from '../../platform/database/locks.ts'
 import { fileSystemOf, isWritable } from '../../platform/fileSystem.ts'
 import { type Bundle, openBundle } from '../bundle/bundleReader.ts'
+import { scratchOf, sweepScratch } from '../bundle/encryption.ts'
 import type { BundleEntry } from '../bundle/manifest.ts'
 import { requireHashes } from '../fillHash.ts'
 import { watchMemory } from '../memoryWatch.ts'
@@ -116,8 +117,8 @@ interface Work {
 async function runImport(work: Work): Promise<void> {
   const { library, request, path, summary, run, clock } = work
   clock.step('open')
-  // Plain bytes of an encrypted bundle stay where the library is, and not in a place that others share.
-  const scratch = join(library.dataDir, 'library', 'scratch')
+  const scratch = scratchOf(library.dataDir)
+  sweepScratch(scratch)
   const bundle = await openBundle(path, { identities: request.identities, scratch })
   try {
     describe(summary, bundle)
