@@ -161,7 +161,7 @@ export class StoreReader {
     const columns = question.columns ?? DEFAULT_COLUMNS
     for (const name of columns) if (name !== 'uid' && name !== TAG && !name.startsWith('session.')) eventColumn(name)
     return this.held(question, 'meta', async (plan) => {
-      plan.readsTags ||= columns.includes(TAG)
+      plan.wantsTags ||= columns.includes(TAG)
       const rows = await HeldRows.start(this.matches(plan, question, columns), plan)
       return { ...plan.answer, columns, rows }
     })
@@ -257,7 +257,7 @@ export class StoreReader {
     { columns = DEFAULT_COLUMNS, ...question }: SearchQuestion,
   ): Promise<Map<number, { readonly row: EventRow; readonly isSuperseded: boolean }>> {
     return this.held({ ...question, allVersions: true }, 'meta', async (plan) => {
-      plan.readsTags ||= columns.includes(TAG)
+      plan.wantsTags ||= columns.includes(TAG)
       const found = new Map<number, { row: EventRow; isSuperseded: boolean }>()
       const segments = plan.segments.filter((segment) => ids.some((id) => holdsId(segment, id)))
       const superseded = new Set(segments.flatMap((segment) => segment.superseded))
@@ -486,8 +486,8 @@ class Plan {
   readonly duckdb: DuckDb
   readonly sessions: SessionCache
   readonly release: () => Promise<void>
-  /** The relations have the column `tag`. */
-  readsTags: boolean
+  /** The relations have the column `tag`, whether the condition needs it or not. */
+  wantsTags = false
   private readonly question: Question
   private readonly pinned: Pruned['pinned']
   /** What is pinned is the whole condition. A statement without parameters is planned once, one with them twice. */
@@ -503,15 +503,20 @@ class Plan {
     release: () => Promise<void>
   }) {
     this.question = parts.question
-    this.readsTags = parts.question.condition?.readsTags ?? false
     this.segments = parts.segments
     this.pinned = parts.pinned.filter(({ value }) => !value.includes('\0'))
     const { needles = [], needlesSuffice } = parts.question.condition ?? {}
-    this.isPinned = needlesSuffice === true && this.pinned.length === needles.length
+    const stored = needles.filter(({ column }) => column !== TAG)
+    this.isPinned = needlesSuffice === true && this.pinned.length === stored.length
     this.answer = parts.answer
     this.duckdb = parts.duckdb
     this.sessions = parts.sessions
     this.release = parts.release
+  }
+
+  /** Tag files are read. */
+  get readsTags(): boolean {
+    return this.wantsTags || this.question.condition?.readsTags === true
   }
 
   get signal(): AbortSignal | undefined {
@@ -520,7 +525,7 @@ class Plan {
 
   /** False when every event of the segments is a match. */
   get isFiltered(): boolean {
-    return this.segments.some((segment) => this.filterOf([segment]) !== '')
+    return this.question.condition?.readsTags || this.segments.some((segment) => this.filterOf([segment]) !== '')
   }
 
   /** Whether the time asked for may leave out events of the segment. */
@@ -555,9 +560,10 @@ class Plan {
     if (!this.readsTags) return files
     const tags = tagsOf(segments)
     const needles = this.question.condition?.needles.filter(({ column }) => column === TAG) ?? []
-    // What has none of the labels asked for is passed over before the join.
+    // What has none of the labels asked for is passed over before the join, or instead of it.
     const having = needles.map(({ values }) => `id IN (SELECT id FROM ${labelled(tags, values)})`).join(' AND ')
-    return taggedRelation(having ? `(FROM ${files} WHERE ${having})` : files, tags)
+    const events = having ? `(FROM ${files} WHERE ${having})` : files
+    return this.wantsTags || !this.isPinned ? taggedRelation(events, tags) : events
   }
 
   async tagsOf(segment: SegmentRow, id: number): Promise<EventTag[]> {
@@ -692,11 +698,14 @@ const tagsOf = (segments: readonly SegmentRow[]): HeldTagFile[] => segments.flat
 
 /** Matches per label, each event once a label. */
 async function labelCounts(plan: Plan, limit: number | undefined) {
-  plan.readsTags = true
+  const files = tagsOf(plan.segments).map(tagPath)
+  if (files.length === 0) return { values: [], distinct: 0 }
   const rows = await plan.rows(
     `SELECT label AS value, count(*) AS count, min(t) AS time1, max(t) AS time2, count(*) OVER () AS values
-      FROM (SELECT unnest(tag) AS label, epoch_us(time) AS t FROM ${plan.events} WHERE tag IS NOT NULL)
+      FROM (SELECT DISTINCT id, label FROM ${parquetFiles(files)}) AS tags
+      JOIN (SELECT id, epoch_us(time) AS t FROM ${plan.events}) AS events ON tags.id = events.id
       GROUP BY label ORDER BY count DESC, label ${limitClause(limit)}`,
+    files,
   )
   const values = rows.map(({ value, count, time1, time2 }) => ({ value, count, time1, time2 }) as ValueCount)
   return { values, distinct: (rows[0]?.values as number | undefined) ?? 0 }

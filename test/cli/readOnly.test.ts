@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { openCatalog } from '../../src/store/catalog.ts'
+import { analyse, hit, tag } from '../support/tagging.ts'
 import { jsonLines, runColdtrail } from './runColdtrail.ts'
 
 /** Not the launcher, which may want to write into the checkout. */
@@ -79,6 +80,12 @@ async function answers(events: number, directory?: string): Promise<void> {
   assert.equal((await lines('timeline', '--interval', 'day'))[0]?.count, events)
   assert.equal((await lines('show', '1'))[0]?.actor_user_name, 'u1')
   assert.equal((await lines('rejects'))[0]?.type, 'reject')
+  assert.deepEqual(
+    (await lines('values', 'tag')).map(({ value, count }) => [value, count]),
+    [['seen', 1]],
+  )
+  assert.equal((await lines('search', "tag == 'seen'", '--columns', 'id,tag'))[0]?.id, 1)
+  assert.equal((await lines('findings'))[0]?.title, 'Found seen')
   assert.ok((await lines('manifest', 'query')).length >= 4)
   assert.equal((await lines('verify')).at(-1)?.faults, 0)
 }
@@ -89,6 +96,11 @@ before(async () => {
   writeFileSync(join(home, 'logs/a.json'), `${line(1)}${line(2)}{bad\n`)
   const { status, stderr } = await runColdtrail(['collect', 'logs'], { cwd: home })
   assert.equal(status, 0, stderr)
+  const catalog = await openCatalog({ dataDir })
+  const owner = await catalog.owner('analyze')
+  await analyse({ catalog, owner, dataDir }, [tag(1, 'seen')], [hit(1, 'seen')])
+  await owner.release()
+  await catalog.close()
   protect(dataDir, 'read')
 })
 after(() => {
