@@ -55,7 +55,7 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
   pg: ['platform/database'],
   'node:sqlite': ['platform'],
   '@duckdb/': ['store'],
-  yaml: ['config.ts', 'initialConfig.ts'],
+  yaml: ['config.ts', 'initialConfig.ts', 'components/plugins/sigma'],
 }
 
 const IO =

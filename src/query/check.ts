@@ -64,8 +64,11 @@ class Checker {
       }
     const type = field.kind === 'column' ? field.column.type : 'json'
     this.checkCaseFlag(comparison)
+    const [first] = comparison.values
+    if (first?.kind === 'field' && !comparison.isList) return this.pair(comparison, field, this.field(first.value))
     for (const literal of comparison.values)
-      if (literal.kind === 'path') throw this.wrong(literal, 'PATH() is of plaso mode')
+      if (literal.kind === 'field') throw this.wrong(literal, 'FIELD() does not stand in a list')
+      else if (literal.kind === 'path') throw this.wrong(literal, 'PATH() is of plaso mode')
     if (operator === 'in' && !comparison.isList && type !== 'ip')
       throw this.wrong(comparison.values[0]!, 'in wants a list', ["in ('a', 'b')", 'contains for a part of a text'])
     switch (type) {
@@ -78,6 +81,16 @@ class Checker {
       default:
         return this.textual(comparison, type, field, test)
     }
+  }
+
+  private pair(comparison: Comparison, one: Field, other: Field): Condition {
+    const { operator, caseFlag, values } = comparison
+    for (const field of [one, other])
+      if (field.kind === 'column' && (field.column.type === 'int' || field.column.type === 'time'))
+        throw this.wrong(values[0]!, `FIELD() compares texts, and ${field.column.name} is ${NAMES[field.column.type]}`)
+    if (operator === '==') return { kind: 'pair', one, other, where: 'whole', folded: caseFlag === 'nocase' }
+    if (!(operator in SEARCHES)) throw this.wrong(values[0]!, `${operator} does not take FIELD()`, ['==', 'contains'])
+    return { kind: 'pair', one, other, where: SEARCHES[operator as 'contains'], folded: caseFlag !== 'cased' }
   }
 
   private field(name: FieldName): Field {
@@ -236,7 +249,7 @@ class Checker {
     if (caseFlag === undefined) return
     const searches = operator in SEARCHES
     const fits = caseFlag === 'cased' ? searches : operator === '==' || operator === 'in'
-    if (fits && values.every((literal) => literal.kind === 'text')) return
+    if (fits && values.every(({ kind }) => kind === 'text' || kind === 'field')) return
     throw expressionError(this.text, operatorAt, {
       reason: `${caseFlag} does not fit here`,
       expected: ['cased with contains, startswith, endswith', 'nocase with ==, !=, in'],

@@ -50,3 +50,11 @@ export type Condition =
   | { readonly kind: 'not'; readonly term: Condition }
   | { readonly kind: 'always' | 'never' }
   | { readonly kind: 'test'; readonly field: Field; readonly test: Test }
+  /** Some text of one field and some text of the other, in the same event: the first is, or holds, the second. */
+  | {
+      readonly kind: 'pair'
+      readonly one: Field
+      readonly other: Field
+      readonly where: 'whole' | 'anywhere' | 'start' | 'end'
+      readonly folded: boolean
+    }

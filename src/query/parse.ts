@@ -211,12 +211,17 @@ class Parser {
     }
     const follows = this.all[this.at + 1]
     if (follows?.kind !== 'symbol' || follows.text !== '(') return undefined
-    if (name !== 'datetime' && name !== 'path' && !(name === 'now' && this.mode === 'strict')) return undefined
+    const isStrict = this.mode === 'strict'
+    if (name !== 'datetime' && name !== 'path' && !(isStrict && (name === 'now' || name === 'field'))) return undefined
     this.at += 2
     let literal: Literal
     const argument = this.token
     if (name === 'now') literal = { kind: 'datetime', value: 'now', at }
-    else {
+    else if (name === 'field') {
+      if (argument.kind !== 'word') throw this.fault('FIELD() wants the name of a field', ['a field'])
+      this.at++
+      literal = { kind: 'field', value: { segments: argument.segments, text: argument.text, at: argument.at }, at }
+    } else {
       this.at++
       if (argument.kind === 'text') literal = { kind: name as 'datetime' | 'path', value: argument.value, at }
       else if (argument.kind === 'integer' && name === 'datetime')

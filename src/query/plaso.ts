@@ -69,6 +69,8 @@ function comparisonPredicate({ field, operator, negated, values }: Comparison, t
 
 /** E_EXPRESSION for a time that is none. */
 export function wantedValue(name: string, literal: Literal, text: string): Wanted {
+  // Of strict mode.
+  if (literal.kind === 'field') return literal.value.text
   if (literal.kind === 'path') return { path: literal.value.split('/') }
   if (literal.kind === 'datetime') return microseconds(literal, text, true)
   if (literal.kind === 'text' && TIME_NAMES.has(name)) return microseconds(literal, text, false)

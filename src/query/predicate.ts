@@ -44,6 +44,8 @@ export function predicate(condition: Condition): Predicate {
       const terms = condition.terms.map(predicate)
       return (event) => terms.some((term) => term(event))
     }
+    case 'pair':
+      return pairTest(condition)
     case 'test':
       return fieldTest(condition.field, condition.test)
   }
@@ -95,6 +97,36 @@ function fieldTest(field: Field, test: Test): Predicate {
   return (event) => {
     const found = value(event)
     return Array.isArray(found) ? found.some(passes) : passes(found)
+  }
+}
+
+function pairTest({ one, other, where, folded }: Condition & { kind: 'pair' }): Predicate {
+  const [ones, others] = [textsOf(one), textsOf(other)]
+  const seen = folded ? fold : (value: string) => value
+  const relates = (a: string, b: string): boolean => {
+    if (where === 'whole') return a === b
+    return where === 'start' ? a.startsWith(b) : where === 'end' ? a.endsWith(b) : a.includes(b)
+  }
+  return (event) => {
+    const wanted = others(event).map(seen)
+    return wanted.length > 0 && ones(event).some((value) => wanted.some((found) => relates(seen(value), found)))
+  }
+}
+
+function textsOf(field: Field): (event: EventAccess) => readonly string[] {
+  const texts = (values: readonly unknown[]) => values.filter((value) => typeof value === 'string')
+  if (field.kind === 'column') {
+    const { name } = field.column
+    if (name === 'data') return (event) => [event.data()]
+    return (event) => {
+      const value = event.get(name)
+      return texts(Array.isArray(value) ? value : [value])
+    }
+  }
+  const segments = field.kind === 'json' ? field.segments : [field.name]
+  return (event) => {
+    const json = parseJson(event.data())
+    return json === undefined ? [] : texts(valuesAt(json, segments))
   }
 }
 

@@ -126,7 +126,10 @@ function hull(a: Span, b: Span): Span {
 function collect(condition: Condition, found: Set<string>): void {
   if (condition.kind === 'not') collect(condition.term, found)
   else if (condition.kind === 'and' || condition.kind === 'or') for (const term of condition.terms) collect(term, found)
-  else if (condition.kind === 'test') {
+  else if (condition.kind === 'pair') {
+    for (const field of [condition.one, condition.other])
+      found.add(field.kind === 'column' ? field.column.name : 'data')
+  } else if (condition.kind === 'test') {
     const { field, test } = condition
     if (field.kind !== 'column') found.add('data')
     else found.add(test.kind === 'blocks' ? `${field.column.name}_key` : field.column.name)

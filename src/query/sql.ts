@@ -56,9 +56,33 @@ class SqlWriter {
       case 'and':
       case 'or':
         return `(${condition.terms.map((term) => this.condition(term)).join(condition.kind === 'and' ? ' AND ' : ' OR ')})`
+      case 'pair':
+        return this.pair(condition)
       case 'test':
         return this.test(condition.field, condition.test)
     }
+  }
+
+  private pair({ one, other, where, folded }: Condition & { kind: 'pair' }): string {
+    const seen = (value: string): string => (folded ? `lower(${value})` : value)
+    const call = { anywhere: 'contains', start: 'starts_with', end: 'ends_with', whole: '' }[where]
+    const relates = where === 'whole' ? `${seen('a')} = ${seen('b')}` : `${call}(${seen('a')}, ${seen('b')})`
+    const some = `len(list_filter(${this.textList(other)}, lambda b: ${relates})) > 0`
+    return `(len(list_filter(${this.textList(one)}, lambda a: ${some})) > 0)`
+  }
+
+  /** Every text of a field, as a list that is not NULL. */
+  private textList(field: Field): string {
+    if (field.kind === 'column') {
+      const column = `"${field.column.name}"`
+      return field.column.several
+        ? `coalesce(${column}, []::VARCHAR[])`
+        : `list_filter([${column}], lambda v: v IS NOT NULL)`
+    }
+    const segments = field.kind === 'json' ? field.segments : [field.name]
+    const texts = `list_filter(${this.walked(segments)}, lambda v: json_type(v) = 'VARCHAR')`
+    const values = `list_transform(${texts}, lambda v: json_extract_string(v, '$'))`
+    return `(CASE WHEN "data" IS NOT NULL AND json_valid("data") THEN ${values} ELSE []::VARCHAR[] END)`
   }
 
   private test(field: Field, test: Test): string {

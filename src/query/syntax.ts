@@ -31,6 +31,8 @@ export type Literal = { readonly at: number } & (
   | { readonly kind: 'boolean'; readonly value: boolean }
   | { readonly kind: 'datetime'; readonly value: string | bigint }
   | { readonly kind: 'path'; readonly value: string }
+  /** `FIELD(name)`: what stands there in the same event. */
+  | { readonly kind: 'field'; readonly value: FieldName }
 )
 
 export interface Comparison {

@@ -253,6 +253,14 @@ const condition = fc.oneof(
     negation,
     'exists',
   ),
+  join(
+    fc.oneof(anyText, fc.constant('ip')),
+    fc.oneof(
+      fc.constantFrom('==', '!=', 'is not', '== nocase'),
+      join(fc.constantFrom('contains', 'startswith', 'not endswith'), fc.constantFrom('', 'cased')),
+    ),
+    anyText.map((field) => `FIELD(${field})`),
+  ),
   join('ip', sign, fc.constantFrom(...IPS).map(quote)),
   join(
     'ip',

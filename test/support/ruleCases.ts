@@ -51,7 +51,7 @@ export function rowOf(event: CaseEvent): EventRow {
   if (attributes.data_type === undefined)
     return parsed('aws_cloudtrail', JSON.stringify({ Records: [record(attributes)] }))
   const { data_type, timestamp_desc = null } = attributes as Record<string, string>
-  return { data_type, timestamp_desc, time: TIME, data: JSON.stringify(attributes) }
+  return { data_type: data_type!, timestamp_desc, time: TIME, data: JSON.stringify(attributes) }
 }
 
 // --- internal ---
