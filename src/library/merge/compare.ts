@@ -3,10 +3,12 @@
  * the values that rows which change will have; conflicts go into a table of their own. Nothing of the library is written.
  */
 import { all, run } from '../../platform/database/session.ts'
+import { TLP_NAMES, tlpRank } from '../dictionaries.ts'
 import { isReference, murmur3x86_128, naturalKeySql, textFormSql } from '../identity.ts'
 import { type Column, TABLE_BY_NAME, type Table } from '../model.ts'
 import { normalizeIndicator } from '../observables.ts'
 import { count, fieldsOf, isKeyColumn, type MergeRun } from './mergeRun.ts'
+import type { Conflict } from './policy.ts'
 import { literal } from './staging.ts'
 
 /** Makes the tables that the comparison fills; empties them when it is done again. */
@@ -108,8 +110,7 @@ function takes(merge: MergeRun, table: Table, column: Column): string {
   if (policy.conflicts === 'newest') {
     terms.push(`${given} is not null`, `not ${merge.editedHere(table, column.name)}`, 'b.updated_at <= s.updated_at')
   } else if (policy.keepWhereAbsent) terms.push(`(${given} is not null or ${broughtBefore(merge, table, column)})`)
-  const statuses = protectedBy(merge, column)
-  if (statuses) terms.push(`not ${statuses}`)
+  for (const [kept] of guards(merge, table, column)) terms.push(`not ${kept}`)
   return terms.length === 0 ? 'true' : `(${terms.join(' and ')})`
 }
 
@@ -132,6 +133,51 @@ function protectedBy(merge: MergeRun, column: Column): string | undefined {
   return `exists (select 1 from ${merge.base(statuses)} q where q.id = b.status_id and q.protected = 'Y')`
 }
 
+type Guard = readonly [condition: string, reason: Conflict['reason']]
+
+/** What is not for others to set, whatever the policy: SQL that a field of base row `b` stays as it is, and why. */
+function guards(merge: MergeRun, table: Table, column: Column): readonly Guard[] {
+  const found: Guard[] = []
+  if (merge.staged.kind === 'local') return found
+  if (table.kind === 'dictionary')
+    found.push([
+      `(${builtIn()} and not exists (select 1 from journal j where j.table_name = '${table.name}' and j.row_id = b.id
+         and j.field = '${column.name}'))`,
+      'built in',
+    ])
+  if (column.name === 'protected')
+    found.push([`(b.protected = 'Y' and not ${madeBySender(merge)})`, 'protected status'])
+  const statuses = protectedBy(merge, column)
+  if (statuses) found.push([statuses, 'protected status'])
+  const wider = widens(merge, column)
+  if (wider) found.push([`(${wider} and not ${madeBySender(merge)})`, 'narrower marking'])
+  return found
+}
+
+/** SQL that every library has had base row `b` from its start: what it means hangs on no site. */
+export const builtIn = (): string => `b.created_change in (select id from changes where kind = 'seed')`
+
+/** SQL that base row `b` came from the site, or the origin, that this run is of. */
+export function madeBySender({ staged }: MergeRun): string {
+  const from =
+    staged.kind === 'sync' ? `c.site = ${literal(staged.site ?? '')}` : `c.source = ${literal(staged.source ?? '')}`
+  return `exists (select 1 from changes c where c.id = b.created_change and c.kind = '${staged.kind}' and ${from})`
+}
+
+/** SQL that a sync would let a row go further than the base row's marking does. */
+function widens(merge: MergeRun, column: Column): string | undefined {
+  if (column.references !== 'tlp' || merge.staged.kind !== 'sync' || merge.policy.conflicts !== 'newest')
+    return undefined
+  const tlp = TABLE_BY_NAME.get('tlp')!
+  if (!merge.isStaged(tlp)) return undefined
+  const rank = (name: string) =>
+    `case ${name} ${TLP_NAMES.map((known) => `when '${known}' then ${tlpRank(known)}`).join(' ')} else 0 end`
+  const here = `(select ${rank('q.name')} from ${merge.base(tlp)} q where q.id = b."${column.name}")`
+  const given = `(select ${rank('coalesce(q.name, p.name)')} from ${merge.sync(tlp)} p left join ${merge.base(tlp)} q
+    on q.id = p.existing_id where p.id = s."${column.name}")`
+  return `${given} < ${here}`
+}
+
 /** SQL that a hidden row is shown again: the input has it, and nobody here has hidden it by hand. */
 function revives(merge: MergeRun, table: Table): string {
   if (merge.policy.conflicts === 'source') return 'true'
@@ -145,8 +191,8 @@ async function noteConflicts(merge: MergeRun, on: unknown, table: Table, joined:
     const base = `b."${column.name}"`
     const given = `s."${column.name}"`
     const cases: (readonly [condition: string, decision: 'local' | 'incoming', reason: string])[] = []
-    const statuses = protectedBy(merge, column)
-    if (statuses) cases.push([statuses, 'local', 'protected status'])
+    for (const [kept, reason] of guards(merge, table, column))
+      cases.push([`${given} is not null and ${kept}`, 'local', reason])
     if (column.name === 'description' && !policy.overrideDescription)
       cases.push([`${given} is not null`, 'local', 'description kept'])
     const edited = merge.editedHere(table, column.name)

@@ -1,7 +1,7 @@
 /** Rows that a merge takes away: tombstones by policy, what a mirror no longer has, and what hangs on either. */
 import { all, run } from '../../platform/database/session.ts'
 import { OBJECT_TABLE_BY_CODE, TABLE_BY_NAME, TABLES, type Table } from '../model.ts'
-import { nameSql, uidText } from './compare.ts'
+import { builtIn, madeBySender, nameSql, uidText } from './compare.ts'
 import type { MergeRun } from './mergeRun.ts'
 import { literal } from './staging.ts'
 
@@ -129,13 +129,14 @@ async function bury(merge: MergeRun, on: unknown, table: Table, asked: string): 
   const edited = merge.edited.has(table.name)
     ? `exists (select 1 from ${staged.own('edits')} e where e.table_name = '${table.name}' and e.row_id = b.id)`
     : 'false'
-  const made = `exists (select 1 from changes c where c.id = b.created_change and c.kind = 'sync' and c.site = ${literal(staged.site ?? '')})`
-  const goes =
+  const allowed =
     policy.deletions === 'report'
       ? 'false'
       : policy.deletions === 'sync-created-only'
-        ? `(${made} and not ${edited})`
+        ? `(${madeBySender(merge)} and not ${edited})`
         : 'true'
+  const keeps = table.kind === 'dictionary' && staged.kind !== 'local' ? builtIn() : undefined
+  const goes = keeps === undefined ? allowed : `(${allowed} and not ${keeps})`
   const action = policy.deletions === 'unpublish' ? 'unpublish' : 'delete'
   const hidden = action === 'unpublish' ? ' and b.unpublished_at is null' : ''
   await run(
@@ -144,12 +145,13 @@ async function bury(merge: MergeRun, on: unknown, table: Table, asked: string): 
      select '${table.name}', b.id, t.deleted_at, '${action}' ${from} and ${goes}${hidden} on conflict do nothing`,
   )
   if (goes === 'true') return
-  const reason = policy.deletions === 'report' ? 'deletion reported' : 'not made by sync'
+  const why = policy.deletions === 'report' ? 'deletion reported' : 'not made by sync'
+  const reason = keeps === undefined ? `'${why}'` : `case when ${keeps} then 'built in' else '${why}' end`
   await run(
     on,
     `insert into ${staged.own('conflicts')} (table_name, row_id, uid, name, field, local, incoming, decision, reason)
      select '${table.name}', b.id, ${uidText(merge, 'b.uid')}, ${nameSql(merge, table, 'b')}, 'deleted_at', null,
-       cast(t.deleted_at as text), 'local', '${reason}' ${from} and not ${goes}`,
+       cast(t.deleted_at as text), 'local', ${reason} ${from} and not ${goes}`,
   )
 }
 

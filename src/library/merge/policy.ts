@@ -31,6 +31,8 @@ export interface Conflict {
     | 'deletion reported'
     | 'description kept'
     | 'taken by another row'
+    | 'built in'
+    | 'narrower marking'
 }
 
 /** A field that a dry run would change; `deleted_at` of a row that would go. */

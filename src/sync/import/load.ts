@@ -106,17 +106,28 @@ function* rowsOf(
   const places = columnPlaces(manifest, table)
   const isAsIs = places.every((place, at) => place === at)
   const columns = manifest.columns[table.name]!
+  const updatedAt = dumpColumns(table).findIndex(({ name }) => name === 'updated_at')
+  const now = String(Date.now() * 1_000)
+  const latest = String((Date.now() + CLOCK_SKEW_MS) * 1_000)
   const content = table.name === 'attachments' ? missingContent(manifest, table, blobs, summary) : undefined
   let count = 0
   for (const record of csvRecords(bytes, { name: entry.path, columns, maxRecords: entry.rows })) {
-    const row = isAsIs ? record : places.map((place) => (place < 0 ? null : record[place]!))
+    let row: StagedRow = isAsIs ? record : places.map((place) => (place < 0 ? null : record[place]!))
     count += 1
+    if (isAfter(row[updatedAt], latest)) row = row.with(updatedAt, now)
     if (!wanted(row)) continue
     content?.(row)
     yield owners.take(table, row)
   }
   requireRows(manifest, entry, count)
 }
+
+/** How far ahead the clock of another site may be. */
+const CLOCK_SKEW_MS = 2 * 24 * 3_600_000
+
+/** A row of the far future would never be older than what anybody says of it. Times of today have 16 digits. */
+const isAfter = (time: string | null | undefined, latest: string): boolean =>
+  time?.length === latest.length && time > latest && /^\d+$/.test(time)
 
 /** Only a ceiling makes them. */
 const mayHaveStubs = ({ config }: BundleManifest, { kind }: Table): boolean => kind === 'object' && config.tlp !== null
