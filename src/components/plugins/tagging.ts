@@ -10,7 +10,7 @@ import { parseTaggingFile, TAGGING_FILE_BYTES, type TaggingRule } from './taggin
 export const SHIPPED_RULES = ['aws', 'linux', 'windows', 'macos'] as const
 
 const options = z.strictObject({
-  tagging_file: z
+  file: z
     .string()
     .min(1)
     .optional()
@@ -25,8 +25,8 @@ export const tagging: PluginComponent<typeof options, { readonly rules: readonly
   summary: 'Label events by the rules of a tagging file',
   version: 1,
   options,
-  async prepare({ tagging_file }, context) {
-    const rules = tagging_file === undefined ? rulesOfPresent(context) : readRules(tagging_file, context.base)
+  async prepare({ file }, context) {
+    const rules = file === undefined ? rulesOfPresent(context) : readRules(file, context.base)
     warnOf(rules, context)
     return {
       rules: rules.map(({ label, rule, expression, mode, finding }) => ({
