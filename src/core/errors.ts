@@ -104,7 +104,7 @@ export const ERRORS = {
   ),
   E_DATA_MISSING: row(
     'There is no data directory {path}.',
-    'Name the right one with --data-dir, or collect something first: `coldtrail collect --help`, `coldtrail demo`.',
+    'Name the right one with --data-dir. One is made by `coldtrail collect`, `library import`, `sync import` or `demo`.',
     EXIT.usage,
   ),
   E_INCOMPLETE: row(
@@ -133,7 +133,7 @@ export const ERRORS = {
   ),
   E_EXPRESSION_FIELD: row(
     'Column {column}: {reason}.{suggestion}\n  {excerpt}\n  {caret}',
-    'docs/reference/columns.md lists every column; data.<path> reaches any field of a JSON record.',
+    'Columns of events are in docs/reference/columns.md (data.<path> reaches any field of a record), fields of the library in docs/expressions.md.',
     EXIT.usage,
   ),
   E_EXPRESSION_TYPE: row(
@@ -461,6 +461,21 @@ export const ERRORS = {
     'This is a defect of the plugin: the event is skipped, and the run is partial.',
     EXIT.partial,
   ),
+  E_LOOKUP_SERVICE: row(
+    '{service} at {where} cannot be asked: {cause}.',
+    'Nothing was analysed. Make the service reachable, correct the options of {plugin}, or leave that plugin out.',
+    EXIT.source,
+  ),
+  E_LOOKUP_CACHE: row(
+    'The cache of look-ups {path} cannot be used: {cause}.',
+    'It holds nothing that cannot be asked again: delete it when it is damaged.',
+    EXIT.store,
+  ),
+  E_BLOOM_FILE: row(
+    '{path} is no bloom filter of the hashlookup project: {cause}.',
+    'Give a file such as hashlookup-full.bloom, unpacked, whole and of format version 1.',
+    EXIT.refused,
+  ),
   E_EXPRESSION_EMPTY: row(
     'Nothing can match {expression}: {reason}.',
     'Correct the expression or the times; nothing was analysed.',
@@ -558,6 +573,16 @@ export const ERRORS = {
   E_CATALOG_OPEN: row(
     'Cannot open the catalog {path}: {cause}.',
     'Check the address, permissions and that the database is running; a lost SQLite file: `coldtrail catalog rebuild`.',
+    EXIT.store,
+  ),
+  E_LIBRARY_OPEN: row(
+    'Cannot open the threat library {path}: {cause}.',
+    'Check the address, permissions and that the database is running. A damaged file comes back from a copy, or is made anew by importing the files and bundles again.',
+    EXIT.store,
+  ),
+  E_LIBRARY_VERSION: row(
+    'The threat library {path} has {found}; this program knows {known}.',
+    'Use the newer Coldtrail that wrote it.',
     EXIT.store,
   ),
   E_CATALOG_READ_ONLY: row(
@@ -764,7 +789,7 @@ export const ERRORS = {
     'backoff',
   ),
   E_OBJECT_UNKNOWN: row(
-    'The library has no object {name}.',
+    'The library has no object "{name}".',
     'Give its value, uid or STIX id; `coldtrail library list` finds it.',
     EXIT.usage,
   ),
