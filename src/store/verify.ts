@@ -127,6 +127,7 @@ class Verification {
     this.keys()
     const reports = (await this.ofCatalog(() => catalog.verifyChain(collection))) ?? []
     for (const report of reports) this.chain(report)
+    this.heldTagFiles(reports, all)
     await this.history(reports)
     const live = all.filter(({ state }) => state === 'live')
     // Packs of replaced segments hold the objects of those that replaced them.
@@ -211,6 +212,22 @@ class Verification {
       const segment = segmentOf(body)
       if (isGood && segment) this.facts.set(segment.segment, segment)
       if (isGood && body.action === 'tag') for (const file of body.files) this.tagFacts.set(file.name, file)
+    }
+  }
+
+  /** Each tag file of a run that was not removed is one of a live segment, in the catalog too. */
+  private heldTagFiles(reports: readonly ChainReport[], all: readonly SegmentRow[]): void {
+    const held = new Set(all.flatMap(({ tags }) => tags.map(({ name }) => name)))
+    for (const { collection, links } of reports) {
+      const bodies = links.map(({ link }) => link.body)
+      const removed = new Set(bodies.flatMap((body) => (body.action === 'remove-run' ? body.files : [])))
+      for (const body of bodies)
+        if (body.action === 'tag')
+          for (const { name, segment } of body.files)
+            if (!held.has(name) && !removed.has(name)) {
+              const detail = `it does not have ${name} of run ${body.run.run}`
+              this.report({ file: this.catalogName, fault: 'damaged', detail, collection, segment })
+            }
     }
   }
 

@@ -5,11 +5,13 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import fc from 'fast-check'
 import { decodeStream } from '../../src/collect/decode.ts'
+import { compile } from '../../src/query/expression.ts'
 import { questionOf } from '../../src/questions.ts'
 import { openCatalog, rebuildCatalog } from '../../src/store/catalog.ts'
 import { mergeSegments } from '../../src/store/compact.ts'
 import { searchFindings } from '../../src/store/findingSearch.ts'
 import { loadKeysetKey } from '../../src/store/keysetKeys.ts'
+import { runNumber } from '../../src/store/runs.ts'
 import { StoreReader } from '../../src/store/search.ts'
 import { TagFileWriter, tagFileName } from '../../src/store/tags.ts'
 import { type Fault, verifyStore } from '../../src/store/verify.ts'
@@ -22,6 +24,7 @@ const START = 1_688_947_200 * SECOND
 
 let store: SampleStore
 let reader: StoreReader
+let abortedRun = 0
 before(async () => {
   store = await SampleStore.create()
   const keyset = loadKeysetKey(store.dataDir, '2023')
@@ -138,10 +141,64 @@ test('many labels are not listed in a manifest, and then nothing is pruned by th
   writer.discard()
 })
 
+test('whatever labels events have, a search answers what a predicate over each of them says', async () => {
+  const labels = ['a', 'b', 'ab', 'B']
+  const test = fc.oneof(
+    fc.constantFrom(...labels, 'x').map((label) => `tag == '${label}'`),
+    fc.constantFrom(...labels).map((label) => `tag != '${label}'`),
+    fc.uniqueArray(fc.constantFrom(...labels), { minLength: 1 }).map((some) => `tag in ('${some.join("', '")}')`),
+    fc.constantFrom(
+      "tag contains 'b'",
+      'tag exists',
+      "tag regexp '^a'",
+      "tag == nocase 'b'",
+      "user == 'bob'",
+      'tag < 1',
+    ),
+  )
+  const expression = fc
+    .tuple(test, fc.constantFrom('and', 'or', 'and not'), test)
+    .map(([one, join, other]) => `${one} ${join} (${other})`.replaceAll('tag < 1', "operation == 'Operation1'"))
+  const label = fc.record({ at: fc.integer({ min: 0, max: 20 }), label: fc.constantFrom(...labels) })
+  const { catalog, owner } = store
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(label, { maxLength: 12 }),
+      fc.array(expression, { maxLength: 6 }),
+      async (given, texts) => {
+        const run = await analyse(
+          store,
+          given.map(({ at, label }) => tag(id(at), label)),
+        )
+        for (const text of texts) {
+          const matches = compile(text)
+          const expected = store.events.filter(({ id: event, columns, record }) => {
+            const own = given.filter(({ at }) => id(at) === event).map(({ label }) => label)
+            return matches.predicate({
+              get: (name) => (name === 'tag' ? own : columns[name]),
+              data: () => String(record),
+            })
+          })
+          assert.deepEqual(
+            await idsOf(text),
+            expected.map(({ id }) => id),
+            text,
+          )
+          assert.equal((await reader.count(await questionOf({ expression: text }))).count, expected.length, text)
+        }
+        await catalog.removeRun(owner, run)
+        await catalog.sweep({ graceMs: 0 })
+      },
+    ),
+    { numRuns: 25 },
+  )
+})
+
 test('an uncommitted run has tagged nothing; a committed one answers in every question', async () => {
   const { catalog, owner } = store
   const segments = await catalog.segments({ state: 'live' })
   const aborted = await catalog.beginRun(owner, runRequest(segments))
+  abortedRun = aborted
   writeTags(aborted, segments, [tag(id(0), 'never')])
   assert.deepEqual(await labelsOf(), {})
   await catalog.endRun(owner, aborted, 'aborted', 'test')
@@ -221,7 +278,7 @@ test('verify reads tag files, findings and reports, and names what is not as it 
   // The aborted run's file is nobody's.
   assert.deepEqual(
     orphans.map((path) => path.slice(path.lastIndexOf('/') + 1)).filter((name) => !name.endsWith('.manifest')),
-    [tagFileName(1, 1)],
+    [tagFileName(1, abortedRun)],
   )
   const [segment] = await store.catalog.segments({ state: 'live' })
   const history = store.catalog.manifestDirectory('main')
@@ -275,7 +332,7 @@ test('removing a run takes its tags away at once, and its files once no reader n
   const run = await analyse(store, [tag(id(7), 'gone'), tag(id(7), 'login')])
   assert.deepEqual(await labelsOf(), { ...counts, gone: 1, login: counts.login! + 1 })
   const files = () =>
-    readdirSync(catalog.collectionDirectory('main')).filter((name) => name.includes(`-00000000${run}.parquet`))
+    readdirSync(catalog.collectionDirectory('main')).filter((name) => name.includes(`-${runNumber(run)}.parquet`))
   const hold = await catalog.registerReader()
   assert.deepEqual(await catalog.removeRun(owner, run), { run, tags: 2, findings: 0 })
   assert.deepEqual(await labelsOf(), counts)
