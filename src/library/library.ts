@@ -4,6 +4,7 @@ import { sql } from 'kysely'
 import { ColdtrailError } from '../core/errors.ts'
 import { type DatabasePlace, openDatabase } from '../platform/database/database.ts'
 import type { SqliteFunctions } from '../platform/database/sqliteDialect.ts'
+import { openFault } from '../platform/database/sqliteFault.ts'
 import { type BlobStore, openBlobs } from './blobs.ts'
 import { type SeedOrder, seedDictionaries } from './dictionaries.ts'
 import { digestSum } from './digestSum.ts'
@@ -26,7 +27,7 @@ export interface LibraryOptions extends DatabasePlace {
 export const libraryPath = (dataDir: string): string => join(dataDir, 'library.db')
 
 /**
- * Makes the library when there is none yet. E_CATALOG_OPEN, E_CATALOG_READ_ONLY, E_CATALOG_VERSION (also for values that
+ * Makes the library when there is none yet. E_LIBRARY_OPEN, E_CATALOG_READ_ONLY, E_LIBRARY_VERSION (also for values that
  * another normaliser made).
  */
 export async function openLibrary({ seedOrder, ...place }: LibraryOptions): Promise<Library> {
@@ -49,12 +50,15 @@ export async function openLibrary({ seedOrder, ...place }: LibraryOptions): Prom
       .where('name', '=', 'normalizer')
       .executeTakeFirst()
     if (normalizer?.value !== LIBRARY_NORMALIZER)
-      throw new ColdtrailError('E_CATALOG_VERSION', { found: normalizer?.value ?? 'none', known: LIBRARY_NORMALIZER })
+      throw new ColdtrailError('E_LIBRARY_VERSION', {
+        path: database.name,
+        found: `normal forms ${normalizer?.value ?? 'none'}`,
+        known: LIBRARY_NORMALIZER,
+      })
   } catch (error) {
     await database.close().catch(() => undefined)
     if (error instanceof ColdtrailError) throw error
-    const cause = error instanceof Error ? error.message : String(error)
-    throw new ColdtrailError('E_CATALOG_OPEN', { path: database.name, cause }, { cause: error })
+    throw openFault(database.name, error)
   }
   return { database, dataDir, blobs: openBlobs(dataDir), close: () => database.close() }
 }
@@ -81,7 +85,7 @@ async function requireUtf8({ db, name }: LibraryDatabase): Promise<void> {
   const { rows } = await sql<{ encoding: string }>`select current_setting('server_encoding') as encoding`.execute(db)
   const encoding = rows[0]?.encoding
   if (encoding !== 'UTF8')
-    throw new ColdtrailError('E_CATALOG_OPEN', {
+    throw new ColdtrailError('E_LIBRARY_OPEN', {
       path: name,
       cause: `the database has the encoding ${encoding}, not UTF8`,
     })

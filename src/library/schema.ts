@@ -18,13 +18,13 @@ export type LibraryTables = Record<string, any>
 export type LibraryDatabase = OpenDatabase<LibraryTables>
 export type LibraryTx = Transaction<LibraryTables>
 
-/** Makes what is missing and calls `seed` in the same transaction. E_CATALOG_VERSION when a newer program made it. */
+/** Makes what is missing and calls `seed` in the same transaction. E_LIBRARY_VERSION when a newer program made it. */
 export async function prepareSchema(database: LibraryDatabase, seed: (tx: LibraryTx) => Promise<void>): Promise<void> {
-  const { dialect } = database
-  if ((await versionOf(database.db, dialect)) === LIBRARY_VERSION) return
+  const { dialect, name } = database
+  if ((await versionOf(database.db, dialect, name)) === LIBRARY_VERSION) return
   await database.write(async (tx) => {
     if (dialect === 'postgres') await sql`select pg_advisory_xact_lock(hashtext('coldtrail library'))`.execute(tx)
-    const found = await versionOf(tx, dialect)
+    const found = await versionOf(tx, dialect, name)
     if (found === LIBRARY_VERSION) return
     for (const statement of libraryStatements(dialect)) await sql.raw(statement).execute(tx)
     await tx
@@ -82,7 +82,7 @@ const columnList = (table: Table, dialect: DialectName): string =>
     })
     .join(', ')
 
-async function versionOf(db: Kysely<LibraryTables>, dialect: DialectName): Promise<number> {
+async function versionOf(db: Kysely<LibraryTables>, dialect: DialectName, name: string): Promise<number> {
   const look =
     dialect === 'sqlite'
       ? sql`select 1 from sqlite_master where type = 'table' and name = 'facts'`
@@ -91,7 +91,11 @@ async function versionOf(db: Kysely<LibraryTables>, dialect: DialectName): Promi
   const row = await db.selectFrom('facts').select('value').where('name', '=', 'schema_version').executeTakeFirst()
   const version = Number(row?.value)
   if (version !== LIBRARY_VERSION)
-    throw new ColdtrailError('E_CATALOG_VERSION', { found: row?.value ?? 'none', known: LIBRARY_VERSION })
+    throw new ColdtrailError('E_LIBRARY_VERSION', {
+      path: name,
+      found: `schema version ${row?.value ?? 'none'}`,
+      known: LIBRARY_VERSION,
+    })
   return version
 }
 

@@ -1,7 +1,7 @@
 /** The commands of the threat library as a person types them. */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { IMPORT_POLICY } from '../../src/library/formats/importRun.ts'
@@ -171,6 +171,10 @@ test('quarantine: listed with reasons, applied when the end has come, dismissed'
     const ids = held.slice(0, 2).map(({ id }) => String(id))
     assert.match(ok(await coldtrail('library', 'quarantine', 'dismiss', ...ids)), /Dismissed 2 rows/)
     assert.equal((await coldtrail('library', 'quarantine', 'dismiss')).status, 2)
+    for (const action of ['apply', 'dismiss']) {
+      const unknown = await coldtrail('library', 'quarantine', action, '7', '4711', '4712')
+      assert.deepEqual([unknown.status, /No row 4711, 4712 is held/.test(unknown.stderr)], [2, true])
+    }
     assert.equal(jsonLines(ok(await coldtrail('library', 'quarantine', 'list', '--json'))).length, 8)
     assert.equal(jsonLines(ok(await coldtrail('library', 'quarantine', 'list', '--settled', '--json'))).length, 11)
   }))
@@ -219,4 +223,21 @@ test('P33: files come out by content, and those left out as the text that says s
     assert.match(absent.stderr, /is not here/)
     assert.equal((await coldtrail('files', 'export', 'nobody.pdf')).status, 2)
     assert.ok(!existsSync(join(cwd, 'etc')))
+  }))
+
+test('a damaged library is named as one, whose way back is no rebuild of the catalog', () =>
+  inTemporary(async (cwd) => {
+    const coldtrail = site(cwd)
+    ok(await coldtrail('library', 'add', 'malware', 'RedStone'))
+    for (const suffix of ['-wal', '-shm']) rmSync(join(cwd, `coldtrail-data/library.db${suffix}`), { force: true })
+    writeFileSync(join(cwd, 'coldtrail-data/library.db'), 'no database, but long enough to be looked at'.repeat(50))
+    for (const command of [
+      ['library', 'stats'],
+      ['sync', 'state'],
+    ]) {
+      const { status, stderr } = await coldtrail(...command)
+      assert.equal(status, 6, stderr)
+      assert.match(stderr, /threat library .*library\.db.*\(E_LIBRARY_OPEN\)/s)
+      assert.doesNotMatch(stderr, /rebuild/)
+    }
   }))

@@ -66,9 +66,9 @@ for (const dialect of DIALECTS) {
   test(`a library of another normaliser or a newer program is refused (${dialect})`, async () => {
     await withFreshLibrary(dialect, async ({ database }, options) => {
       await database.db.updateTable('facts').set({ value: 'library/9' }).where('name', '=', 'normalizer').execute()
-      await assert.rejects(openLibrary(options), { code: 'E_CATALOG_VERSION' })
+      await assert.rejects(openLibrary(options), { code: 'E_LIBRARY_VERSION' })
       await database.db.updateTable('facts').set({ value: '9' }).where('name', '=', 'schema_version').execute()
-      await assert.rejects(openLibrary(options), { code: 'E_CATALOG_VERSION' })
+      await assert.rejects(openLibrary(options), { code: 'E_LIBRARY_VERSION' })
     })
   })
 

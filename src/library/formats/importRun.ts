@@ -102,6 +102,7 @@ export async function applyQuarantine(
   library: Library,
   { ids, signal }: { readonly ids?: readonly number[]; readonly signal?: AbortSignal } = {},
 ): Promise<{ readonly applied: number; readonly held: number }> {
+  await requireHeld(library, ids)
   const groups = new Map<string, { held: HeldRow; payload: Payload }[]>()
   let held = 0
   for await (const row of listQuarantine(library, { ids })) {
@@ -123,6 +124,7 @@ export async function applyQuarantine(
 }
 
 export async function dismissQuarantine(library: Library, ids?: readonly number[]): Promise<number> {
+  await requireHeld(library, ids)
   const found: number[] = []
   for await (const { id } of listQuarantine(library, { ids })) found.push(id)
   return library.database.write((tx) => settle(tx, found, 'dismissed'))
@@ -134,6 +136,16 @@ export const newRun = (): string => randomUUID()
 
 const MAX_NAME_BYTES = 500
 const REFUSALS_TOLD = 20
+
+/** E_USAGE: a number that the list does not have. */
+async function requireHeld(library: Library, ids: readonly number[] | undefined): Promise<void> {
+  if (ids === undefined || ids.length === 0) return
+  const unknown = new Set(ids)
+  for await (const { id } of listQuarantine(library, { ids })) unknown.delete(id)
+  if (unknown.size > 0)
+    throw new ColdtrailError('E_USAGE', { message: `No row ${[...unknown].join(', ')} is held: library quarantine.` })
+}
+
 interface ReadFile {
   readonly path: string
   readonly name: string

@@ -6,6 +6,7 @@ import { type Dialect, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import { ColdtrailError } from '../../core/errors.ts'
 import { exactNumber } from './exactNumber.ts'
+import { openFault } from './sqliteFault.ts'
 
 /** Pool size: one for a commit, one for reads beside it, and some for parallel claims. */
 const POOL_SIZE = 4
@@ -18,7 +19,7 @@ export interface PostgresServer {
   connect(): Promise<pg.Client>
 }
 
-/** Makes the schema when it is missing. E_CATALOG_OPEN when the server cannot be reached; the URL is never shown. */
+/** Makes the schema when it is missing. E_CATALOG_OPEN or E_LIBRARY_OPEN when the server cannot be reached; the URL is never shown. */
 export async function connectPostgres(url: string, schema: string): Promise<PostgresServer> {
   const config: pg.ClientConfig = {
     connectionString: url,
@@ -43,8 +44,7 @@ export async function connectPostgres(url: string, schema: string): Promise<Post
       try {
         await client.connect()
       } catch (error) {
-        const cause = error instanceof Error ? error.message : String(error)
-        throw new ColdtrailError('E_CATALOG_OPEN', { path: `PostgreSQL schema ${schema}`, cause }, { cause: error })
+        throw openFault(`PostgreSQL schema ${schema}`, error)
       }
       return client
     },

@@ -20,7 +20,7 @@ import { ColdtrailError } from '../../core/errors.ts'
 import { isBusy } from '../fileLock.ts'
 import { exactNumber } from './exactNumber.ts'
 import { hasLog, type OpenFile, openReadOnly, stampOf } from './readOnlySqlite.ts'
-import { sqliteFault } from './sqliteFault.ts'
+import { openFault, sqliteFault } from './sqliteFault.ts'
 
 const BUSY_MS = 60_000
 const STATEMENTS_KEPT = 64
@@ -44,7 +44,7 @@ export interface SqliteAggregate {
   result(state: any): SQLInputValue
 }
 
-/** Opens a database file in WAL mode with `synchronous=FULL`; E_CATALOG_OPEN when it is no SQLite database. */
+/** Opens a database file in WAL mode with `synchronous=FULL`; E_CATALOG_OPEN or E_LIBRARY_OPEN when it is no SQLite database. */
 export function sqliteDialect(path: string, functions: SqliteFunctions = {}): Dialect {
   return dialectOf(path, () => {
     const database = new DatabaseSync(path, { timeout: 5000, ...OPTIONS })
@@ -87,7 +87,7 @@ function dialectOf(path: string, open: () => OpenFile): Dialect {
     } catch (error) {
       const fault = sqliteFault(error, path)
       if (fault instanceof ColdtrailError) throw fault
-      throw new ColdtrailError('E_CATALOG_OPEN', { path, cause: (error as Error).message }, { cause: error })
+      throw openFault(path, error)
     }
   }
   const file = openFile()

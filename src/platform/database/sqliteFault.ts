@@ -1,12 +1,19 @@
 /** What SQLite reports and people can do something about, as errors of ours; anything else stays as it is. */
 import { ColdtrailError } from '../../core/errors.ts'
 
+/** A database that cannot be opened or read. What helps differs: a catalog is made anew from the files, a library is not. */
+export function openFault(path: string, error: unknown): ColdtrailError {
+  const cause = error instanceof Error ? error.message : String(error)
+  const code = /(?:^|[\\/])library\.db$|_library$/.test(path) ? 'E_LIBRARY_OPEN' : 'E_CATALOG_OPEN'
+  return new ColdtrailError(code, { path, cause }, { cause: error })
+}
+
 export function sqliteFault(error: unknown, path: string): unknown {
   if (!(error instanceof Error) || error instanceof ColdtrailError) return error
   const { errcode } = error as { errcode?: number }
   const values = { path, cause: error.message }
   if (errcode === undefined) return error
-  if (errcode === READ || errcode === SHORT_READ) return new ColdtrailError('E_CATALOG_OPEN', values, { cause: error })
+  if (errcode === READ || errcode === SHORT_READ) return openFault(path, error)
   switch (errcode & 0xff) {
     case FULL:
       return new ColdtrailError('E_DISK_FULL', { path }, { cause: error })
@@ -17,7 +24,7 @@ export function sqliteFault(error: unknown, path: string): unknown {
     case CANNOT_OPEN:
     case CORRUPT:
     case NO_DATABASE:
-      return new ColdtrailError('E_CATALOG_OPEN', values, { cause: error })
+      return openFault(path, error)
     default:
       return error
   }
