@@ -75,6 +75,7 @@ export async function exportBundle(library: Library, request: ExportRequest): Pr
     // Two at once would both be the next of their stream.
     if (!lock) throw new ColdtrailError('E_EXPORT_BUSY')
     await sweep(library)
+    await sweepTarget(library, request.target)
     name = await freeName(library, request.target)
     await runExport({ library, request: { ...request, signal }, name, run, summary, clock })
     summary.result = 'exported'
@@ -349,6 +350,16 @@ async function sweep(library: Library): Promise<void> {
   for (const dead of await deadRuns(library, 'export')) await abandonRun(library, dead, 'the process ended')
   if (!existsSync(scratchRoot(library))) return
   for (const name of readdirSync(scratchRoot(library))) rmSync(join(scratchRoot(library), name), { recursive: true })
+}
+
+/** Half files of exports of this library that died: under the lock none of them is at work any more. */
+async function sweepTarget({ database }: Library, target: string): Promise<void> {
+  for (const file of readdirSync(target)) {
+    const name = /^(tqSync-[\d-]+)\.tar\.gz(?:\.age)?(?:\.part\d+)?\.tmp$/.exec(file)?.[1]
+    if (name === undefined) continue
+    const own = await database.db.selectFrom('sync_exports').select('run').where('name', '=', name).executeTakeFirst()
+    if (own) rmSync(join(target, file), { force: true })
+  }
 }
 
 /** The name has the second of the start: of two in one second the later one waits. */
