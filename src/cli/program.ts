@@ -45,7 +45,8 @@ export function createProgram(
   for (const command of commands) {
     const words = command.name.split(' ')
     const parent = words.length === 1 ? program : group(program, words[0]!, commands)
-    const parser = parent.command(words.at(-1)!)
+    // Not inherited from the group: a second bundle behind `--file=$(ls …)` must not be passed over.
+    const parser = parent.command(words.at(-1)!).allowExcessArguments(false)
     parser.description(command.summary + (command.details ? `\n\n${command.details}` : ''))
     parser.summary(command.summary)
     for (const argument of command.arguments ?? []) {
@@ -54,7 +55,8 @@ export function createProgram(
     for (const [key, option] of Object.entries(command.options)) parser.addOption(parserOption(key, option))
     parser.addHelpText('after', afterHelp(command))
     parser.action(async () => {
-      if (parser.commands.length > 0 && parser.args.length > 0) unknownCommand(parser)
+      const most = command.arguments?.length ?? 0
+      if (parser.commands.length > 0 && parser.args.length > most) unknownCommand(parser)
       const globals = program.opts<GlobalOptions>()
       const options = parent === program ? parser.opts() : optionsBelow(parent, parser)
       await chosen({ command, args: parser.args, options, globals })

@@ -8,7 +8,11 @@ import { inTemporary, jsonLines, LAUNCHER, runColdtrail } from './runColdtrail.t
 
 /** Words as a shell would split them; examples use no more of it than quotes. */
 const words = (line: string): string[] =>
-  [...line.matchAll(/"((?:\\.|[^"])*)"|'([^']*)'|(\S+)/g)].map((m) => m[1]?.replace(/\\(.)/g, '$1') ?? m[2] ?? m[3]!)
+  [...line.matchAll(/(?:"(?:\\.|[^"])*"|'[^']*'|[^\s"'])+/g)].map(([word]) =>
+    word.replace(/"((?:\\.|[^"])*)"|'([^']*)'/g, (_, double?: string, single?: string) =>
+      double === undefined ? single! : double.replace(/\\(.)/g, '$1'),
+    ),
+  )
 
 for (const command of COMMANDS) {
   test(`${command.name}: has examples, and each is accepted by the parser`, async () => {
@@ -42,6 +46,18 @@ test('options behind the name of a command below another one are its own', async
   assert.deepEqual((await parsed('forward', '--destination', 'a')).options.destination, ['a'])
   for (const line of ['status --follow', 'retry --where x', 'table --dry-run', 'check --from -7d'])
     await assert.rejects(parsed('forward', ...line.split(' ')), { code: 'commander.unknownOption' }, line)
+})
+
+test('a word too many is refused by every command: the second file of a pattern must not be passed over', async () => {
+  for (const { name, arguments: given = [], options } of COMMANDS) {
+    if (given.some((argument) => argument.name.includes('…'))) continue
+    const needed = Object.entries(options).flatMap(([, option]) =>
+      (option as { required?: boolean }).required ? ['x'] : [],
+    )
+    const line = [...name.split(' '), ...given.map(() => 'x'), ...needed, 'extra']
+    const program = createProgram('0.0.0', COMMANDS, async () => undefined)
+    await assert.rejects(program.parseAsync(line, { from: 'user' }), /too many arguments|unknown command/, name)
+  }
 })
 
 test('help names every command, and the launcher works through links and from anywhere', () =>
