@@ -18,7 +18,10 @@ test('labels and findings in every command that asks, and findings sent once', (
       return jsonLines(stdout)
     }
     writeFileSync(join(cwd, 'app.log.json'), [1, 2, 3].map(line).join(''))
-    writeFileSync(join(cwd, 'coldtrail.yaml'), 'destinations:\n  - name: out\n    type: file\n    path: out/sent-*.ndjson\n')
+    writeFileSync(
+      join(cwd, 'coldtrail.yaml'),
+      'destinations:\n  - name: out\n    type: file\n    path: out/sent-*.ndjson\n',
+    )
     await lines('collect', 'app.log.json')
     const ids = (await lines('search', '--columns', 'id', '--order', 'id')).map(({ id }) => Number(id))
     const dataDir = join(cwd, 'coldtrail-data')

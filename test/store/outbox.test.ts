@@ -409,11 +409,13 @@ for (const dialect of ['sqlite', 'postgres'] as const)
       let catalog = await openCatalog(options)
       await committed(catalog, 1)
       await catalog.close()
-      const tables = ['destinations', 'feeds', 'outbox', 'receipts', 'dead_letters']
+      const analysed = ['runs', 'run_tasks', 'tag_files', 'findings', 'finding_runs']
+      const tables = [...analysed, 'destinations', 'feeds', 'outbox', 'receipts', 'dead_letters']
       await run(
         options,
         ...tables.map((name) => `drop table ${name}`),
         `delete from counters where name = 'feed'`,
+        `delete from counters where name = 'run'`,
         'alter table ledger drop column collection',
         `update facts set value = '1' where name = 'schema_version'`,
       )
