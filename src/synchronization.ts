@@ -164,14 +164,16 @@ export function synchronization(
 // --- internal ---
 
 async function exportRequest(library: Library, site: Site, target: string, request: SyncExportRequest) {
-  const [{ loadSigner }, { tlpNamed }, { compileObjectExpression }, { requireSiteName }, { requireDeliverable }] =
+  const [{ loadSigner }, { tlpNamed }, { compileObjectExpression }, { requireSiteName }, { requireDeliverable }, dump] =
     await Promise.all([
       import('./sync/siteKeys.ts'),
       import('./library/dictionaries.ts'),
       import('./library/objectExpressions.ts'),
       import('./sync/trust.ts'),
       import('./sync/bundle/bundleWriter.ts'),
+      import('./sync/export/dump.ts'),
     ])
+  const { DUMP_ROWS } = dump
   const { signal, onProgress, base = 'auto', audience, objectLimit, memoryLimit, splitSize } = request
   const where = request.where?.trim() || null
   if (where !== null) compileObjectExpression(where)
@@ -181,6 +183,11 @@ async function exportRequest(library: Library, site: Site, target: string, reque
       message: `"${request.tlp}" is no TLP: white (or clear), green, amber, amber+strict, red.`,
     })
   if (audience !== undefined) requireSiteName(audience)
+  if (objectLimit !== undefined && objectLimit > DUMP_ROWS)
+    throw new ColdtrailError('E_USAGE', { message: `--object-limit: a dump file has at most ${DUMP_ROWS} rows.` })
+  const expires = request.expires === undefined ? undefined : milliseconds(request.expires, '--expires')
+  if (expires !== undefined && expires <= Date.now())
+    throw new ColdtrailError('E_USAGE', { message: `--expires: ${request.expires} is over; nobody could import it.` })
   const window = windowOf(request)
   if (window && base !== 'auto')
     throw new ColdtrailError('E_USAGE', {
@@ -212,7 +219,7 @@ async function exportRequest(library: Library, site: Site, target: string, reque
     recipients: requireDeliverable({ splitSize, recipients: request.encryptTo }),
     splitSize,
     stateDigests: request.stateDigests,
-    expires: request.expires === undefined ? undefined : new Date(milliseconds(request.expires, '--expires')),
+    expires: expires === undefined ? undefined : new Date(expires),
     tool: `coldtrail/${VERSION}`,
     options: optionsOf(request, target),
     signal,

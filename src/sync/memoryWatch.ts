@@ -18,6 +18,7 @@ export function watchMemory(limit: number | undefined): MemoryWatch {
   }
   const timer = limit === undefined ? undefined : setInterval(look, WATCH_MS)
   timer?.unref()
+  if (limit !== undefined) look()
   return { signal: controller.signal, stop: () => clearInterval(timer) }
 }
 

@@ -85,11 +85,15 @@ async function summaryOf(library: Library, record: RunRecord): Promise<RunSummar
   return { ...known, died, bundle: await bundleOf(library, record) }
 }
 
-async function bundleOf({ database: { db } }: Library, { run, type }: RunRecord): Promise<BundleOfRun | undefined> {
+async function bundleOf(
+  { database: { db } }: Library,
+  { run, type, report }: RunRecord,
+): Promise<BundleOfRun | undefined> {
   if (type !== 'export' && type !== 'import') return undefined
   const table = type === 'export' ? 'sync_exports' : 'sync_bundles'
   const row = await db.selectFrom(table).selectAll().where('run', '=', run).executeTakeFirst()
-  if (!row) return undefined
+  // A refused bundle, or one that was in already, is in no ledger: what the run saw of it is in its record.
+  if (!row) return type === 'import' ? (report.bundle as BundleOfRun | undefined) : undefined
   const { name, kind, seq, base_seq, manifest_sha256 } = row as unknown as BundleOfRun
   const bundle = { name, kind, seq, base_seq, audience: (row.audience as string) || null, manifest_sha256 }
   if (type === 'import') return { ...bundle, site: row.site as string }

@@ -74,6 +74,7 @@ export async function exportBundle(library: Library, request: ExportRequest): Pr
   try {
     // Two at once would both be the next of their stream.
     if (!lock) throw new ColdtrailError('E_EXPORT_BUSY')
+    signal.throwIfAborted()
     await sweep(library)
     await sweepTarget(library, request.target)
     name = await freeName(library, request.target)

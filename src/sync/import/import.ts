@@ -15,6 +15,7 @@ import { openStaging, type StagedRun, sweepStaging } from '../../library/merge/s
 import type { LibraryTx } from '../../library/schema.ts'
 import type { Lock } from '../../platform/database/locks.ts'
 import { fileSystemOf, isWritable } from '../../platform/fileSystem.ts'
+import { makeDirectory } from '../../platform/files.ts'
 import { type Bundle, openBundle } from '../bundle/bundleReader.ts'
 import { scratchOf, sweepScratch } from '../bundle/encryption.ts'
 import type { BundleEntry } from '../bundle/manifest.ts'
@@ -76,6 +77,7 @@ export interface ImportRequest {
 export async function importBundle(library: Library, request: ImportRequest): Promise<ImportSummary> {
   const path = locate(request)
   const reportDir = resolve(request.reportDir ?? '.')
+  makeDirectory(reportDir)
   if (!isWritable(reportDir))
     throw new ColdtrailError('E_FILE_WRITE', { path: reportDir, cause: 'no right to write there' })
   const summary = newSummary(path, request)
@@ -88,6 +90,7 @@ export async function importBundle(library: Library, request: ImportRequest): Pr
   const watch = watchMemory(request.memoryLimit)
   const signal = AbortSignal.any([watch.signal, ...(request.signal ? [request.signal] : [])])
   try {
+    signal.throwIfAborted()
     await runImport({ library, request: { ...request, signal }, path, summary, run, clock })
   } catch (error) {
     summary.result = 'failed'
@@ -97,9 +100,16 @@ export async function importBundle(library: Library, request: ImportRequest): Pr
   }
   clock.end()
   summary.finished = new Date().toISOString()
-  summary.reports = writeReports(reportDir, path, summary)
+  let unwritten: unknown
+  try {
+    summary.reports = writeReports(reportDir, path, summary)
+  } catch (error) {
+    unwritten = error
+  }
+  // What is done is done: the record says so, whatever became of the report.
   if (summary.error) await run?.fail(summary.error, recordOf(summary))
   else if (run) await run.finish(recordOf(summary))
+  if (unwritten !== undefined && !summary.error) throw unwritten
   return summary
 }
 

@@ -9,6 +9,7 @@ import { dumpColumns } from '../../../src/library/model.ts'
 import { sha256Hex } from '../../../src/sync/bundle/manifest.ts'
 import { fillHash } from '../../../src/sync/fillHash.ts'
 import { undoImport } from '../../../src/sync/import/undo.ts'
+import { runSummaries } from '../../../src/sync/runs.ts'
 import { canonicalJson, findRun, listRuns } from '../../../src/sync/synchronizations.ts'
 import { DIALECTS, withFreshLibrary } from '../../support/freshLibrary.ts'
 import { type Put, putRows } from '../../support/libraryRows.ts'
@@ -479,6 +480,26 @@ for (const dialect of DIALECTS) {
         writeFileSync(damaged, bytes)
         await refused('E_BUNDLE_DAMAGED', damaged)
         await refused('E_FILE_READ', join(scratchPlace(), 'nowhere.tar.gz'))
+      }))
+
+    test('P34: the folder of reports is made; where they cannot be written the record says all the same what was done', () =>
+      withFreshLibrary(dialect, async (library) => {
+        const { file } = await bundleOf()
+        const reportDir = join(scratchPlace(), 'a', 'b')
+        mkdirSync(join(reportDir, `${basename(file, '.tar.gz')}-sync-import.json`), { recursive: true })
+        await assert.rejects(importFile(library, file, { reportDir }), { code: 'E_FILE_WRITE' })
+        assert.deepEqual(
+          (await listRuns(library)).map(({ state, report }) => [state, report.result]),
+          [['finished', 'imported']],
+        )
+        const elsewhere = join(scratchPlace(), 'c', 'd')
+        assert.equal((await importFile(library, file, { reportDir: elsewhere })).result, 'known')
+        const [run] = await runSummaries(library)
+        assert.equal(
+          run!.bundle?.name,
+          basename(file, '.tar.gz'),
+          'of an answered bundle too it is told which one it was',
+        )
       }))
 
     test('a run that is interrupted is gone on with, and ends as one that was not', () =>
