@@ -1,6 +1,6 @@
 /** Events as a table of a real DuckDB, to see whether the SQL of an expression says what its predicate says. */
 import assert from 'node:assert/strict'
-import { type DuckDBConnection, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api'
+import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
 import { EVENT_COLUMNS, type EventColumn } from '../../src/core/columns.ts'
 import type { EventAccess, Expression } from '../../src/query/expression.ts'
 
@@ -35,14 +35,12 @@ export class EventTable {
     const columns = EVENT_COLUMNS as readonly EventColumn[]
     const types = columns.map(({ name, type }) => `"${name}" ${SQL_TYPE[type]}`)
     await this.duckdb.run(`CREATE OR REPLACE TABLE events ("row" INTEGER, ${types.join(', ')})`)
-    const list = columns.map(({ type }, i) => (type === 'time' ? `make_timestamptz($${i + 1}::BIGINT)` : `$${i + 1}`))
-    for (const [i, row] of rows.entries()) {
-      const bound = columns.map(({ name }): DuckDBValue => {
-        const value = row[name] ?? null
-        return typeof value === 'number' ? BigInt(value) : value
-      })
-      await this.duckdb.run(`INSERT INTO events VALUES (${i}, ${list.join(', ')})`, bound)
-    }
+    const shape = { row: 'INTEGER', ...Object.fromEntries(columns.map(({ name, type }) => [name, JSON_TYPE[type]])) }
+    const list = columns.map(({ name, type }) => (type === 'time' ? `make_timestamptz(x."${name}")` : `x."${name}"`))
+    await this.duckdb.run(
+      `INSERT INTO events SELECT x."row", ${list.join(', ')} FROM (SELECT unnest(from_json($1::JSON, $2)) AS x)`,
+      [JSON.stringify(rows.map((row, i) => ({ ...row, row: i }))), JSON.stringify([shape])],
+    )
   }
 
   /** By row; the expression must have SQL, and never be NULL. */
@@ -66,3 +64,4 @@ export class EventTable {
 // --- internal ---
 
 const SQL_TYPE = { text: 'VARCHAR', ip: 'VARCHAR', int: 'BIGINT', time: 'TIMESTAMPTZ' } as const
+const JSON_TYPE = { ...SQL_TYPE, time: 'BIGINT' } as const

@@ -53,7 +53,9 @@ export function ruleDocuments(source: SigmaSource): SigmaNode[] {
   return documents.flatMap((document) => {
     const [error] = [...document.errors, ...document.warnings]
     if (error) throw source.fault(error.pos[0], error.message.split('\n')[0]!.replace(/[.:]$/, ''))
-    return document.contents === null ? [] : [nodeOf(document.contents as YamlNode, source, 0)]
+    const contents = document.contents as YamlNode | null
+    const isEmpty = contents === null || (isScalar(contents) && contents.value === null)
+    return isEmpty ? [] : [nodeOf(contents, source, 0)]
   })
 }
 
