@@ -39,6 +39,7 @@ const WHY = {
     'the halves (and the jobs) never import each other: only a job joins components with the store, and only ' +
     'index.ts joins the jobs, so that each half can change or move to another machine alone',
   pure: 'core is pure: types, errors and laws that every process, worker and test may use without side effects',
+  offline: 'a site behind an air gap must not try to reach anything: bundles are files, and keys come with them',
   part: (folders: readonly string[]) =>
     `this package is known to ${folders.join(' and ')} only, so that it can be exchanged in one place`,
 } as const
@@ -109,6 +110,17 @@ test('imports point down', () => {
 
 test('core does no I/O', () => {
   none(broken(({ file, target }) => (top(file) === 'core' && IO.test(target) ? WHY.pure : undefined)))
+})
+
+test('S3: library and sync open no connection: only the database that was configured is reached', () => {
+  const network = /^(?:node:(?:net|tls|http|https|http2|dgram|dns)(?:\/|$)|undici$|platform\/http)/
+  const rule = ({ file, target }: Import): string | undefined =>
+    ['library', 'sync'].includes(top(file)) && network.test(target) ? WHY.offline : undefined
+  none(broken(rule))
+  const calling = files.filter(
+    (file) => ['library', 'sync'].includes(top(file)) && /\bfetch\(/.test(readFileSync(join(source, file), 'utf8')),
+  )
+  none(calling)
 })
 
 test('a part is known where it is used, and nowhere else', () => {

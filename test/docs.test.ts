@@ -51,6 +51,33 @@ test('links between the pages lead somewhere', () => {
   assert.deepEqual(broken, [])
 })
 
+test('what the parity tables and the threat model name as a proof is there, and says so', () => {
+  const pages = ['docs/parity.md', 'docs/how-to/sync-threats.md']
+  const missing = pages.flatMap((page) =>
+    [...read(page).matchAll(/`(test\/[^`]+)`/g)]
+      .filter((match) => !existsSync(join(root, match[1]!)))
+      .map((match) => `${page}: ${match[1]}`),
+  )
+  assert.deepEqual(missing, [])
+  const threats = read('docs/how-to/sync-threats.md')
+  // `file` “words of its title”, “more of them”
+  const cited = [...threats.matchAll(/`(test\/[^`]+)` ((?:“[^”]+”(?:, )?)+)/g)].flatMap(([, path, titles]) =>
+    [...titles!.matchAll(/“([^”]+)”/g)].map((match) => ({ path: path!, title: match[1]! })),
+  )
+  assert.ok(cited.length >= 40)
+  assert.deepEqual(
+    cited.filter(({ path, title }) => !read(path).includes(title)),
+    [],
+  )
+  const ids = (prefix: string, count: number): string[] =>
+    Array.from({ length: count }, (_, i) => `${prefix}${String(i + 1).padStart(prefix === 'S' ? 1 : 2, '0')}`)
+  const unnamed = (page: string, wanted: readonly string[]): string[] =>
+    wanted.filter((id) => !new RegExp(`^\\|.*\\b${id}\\b.*\\|$`, 'm').test(page))
+  assert.deepEqual(unnamed(threats, [...ids('S', 10), ...ids('L', 20)]), [])
+  const lines = [...read('docs/parity.md').matchAll(/^\| ([PL]\d\d) \|/gm)].map((match) => match[1])
+  assert.deepEqual(lines, [...ids('P', 46), ...ids('L', 20)])
+})
+
 test('every ./coldtrail line of the guides is accepted by the parser', async () => {
   const guides = ['README.md', ...globSync('docs/how-to/*.md', { cwd: root })]
   const blocks = guides.flatMap((page) => [...read(page).matchAll(/^ *```sh\n([\s\S]*?)^ *```/gm)].map((m) => m[1]!))
