@@ -14,7 +14,7 @@ import { type Death, Foreman } from '../engine/foreman.ts'
 import { makeDirectory, readIfThere, writeDurably } from '../platform/files.ts'
 import type { Catalog, Owner, RunRow, SegmentRow } from '../store/catalog.ts'
 import { isBatchColumn, rangePath } from '../store/columnBatches.ts'
-import { DuckDb } from '../store/duckdb.ts'
+import { DuckDb, parquetFiles } from '../store/duckdb.ts'
 import { sealFindings } from '../store/findings.ts'
 import { isLabel } from '../store/tags.ts'
 import {
@@ -41,7 +41,7 @@ import {
 import { Profile, type ProfileOptions } from './profile.ts'
 import { bySkippedPlace, labelCounts, pluginSummary, type RunReport, skippedWarnings, type Warning } from './report.ts'
 import { compileRule } from './ruleStatement.ts'
-import { removeRunFolder, runFolder } from './runFolder.ts'
+import { removeRunFolder, runFolder, runsWithFolders } from './runFolder.ts'
 import { type AnalyzeStatus, addCounts, type Indicator, indicatorOf, NO_WORK, WorkerTally } from './status.ts'
 import { readTaskFile } from './taskFile.ts'
 import {
@@ -208,6 +208,7 @@ class AnalyzeRun {
     try {
       // Before the segments are read: their files stay until the run has ended.
       hold = await this.catalog.registerReader()
+      await this.tidyUp()
       const given = await this.given(owner)
       const live = await this.segmentsOf(given)
       duckdb = await this.openDuckDb(live)
@@ -228,6 +229,15 @@ class AnalyzeRun {
       duckdb?.close()
       await hold?.release()
       tell()
+    }
+  }
+
+  /** Files of runs that have their results, or are removed. */
+  private async tidyUp(): Promise<void> {
+    const { dataDir } = this.options
+    for (const run of runsWithFolders(dataDir)) {
+      const [row] = await this.catalog.runs({ run })
+      if (!row || row.sequence !== null) removeRunFolder(dataDir, run)
     }
   }
 
@@ -646,6 +656,7 @@ class AnalyzeRun {
       ...{ catalog, duckdb, collection: plan.collection, run, segments: plan.scope },
       hits: findingHits(findings),
     })
+    await this.nameSkipped(duckdb)
     const report = this.report(plan, merged, sealed?.rows ?? 0, reports, givenUp)
     this.indicator = 'finalizing'
     this.throwIfFailed()
@@ -662,6 +673,26 @@ class AnalyzeRun {
       this.log('warn', 'task files could not be removed', { path: this.directory, reason: (error as Error).message })
     }
     return { run, report, newFindings, seconds: (Date.now() - this.started) / 1000 }
+  }
+
+  /** Of an event whose worker died only the row is known. */
+  private async nameSkipped(duckdb: DuckDb): Promise<void> {
+    const directories = new Map(this.segments.map(({ segment, directory }) => [segment, directory]))
+    for (const [at, { result, ...piece }] of this.done.entries()) {
+      if (!result.skipped.some(({ event, rows }) => event === null && rows === 1)) continue
+      const path = rangePath({ segment: piece.segment, directory: directories.get(piece.segment)! })
+      const skipped: Skipped[] = []
+      for (const one of result.skipped) {
+        if (one.event !== null || one.rows !== 1) skipped.push(one)
+        else {
+          const rows = parquetFiles([path], 'file_row_number = true')
+          const sql = `SELECT id FROM ${rows} WHERE file_row_number = ${one.first}`
+          const [row] = await duckdb.rows({ sql, files: [path] }).catch(() => [])
+          skipped.push({ ...one, event: (row?.id as number | undefined) ?? null })
+        }
+      }
+      this.done[at] = { ...piece, result: { ...result, skipped } }
+    }
   }
 
   private report(

@@ -295,9 +295,7 @@ export class PieceWorker {
     present: readonly string[] | undefined,
     filter: RowFilter | undefined,
   ): Promise<void> {
-    const wanted = rules.filter(
-      ({ hasSql, dataTypes }) => !hasSql && common(present, dataTypes)?.length !== 0,
-    )
+    const wanted = rules.filter(({ hasSql, dataTypes }) => !hasSql && common(present, dataTypes)?.length !== 0)
     if (wanted.length === 0) return
     const kinds = wanted.map((rule) => work.hits.kind(rule.plugin, rule))
     for await (const { batch, access } of this.wholeEvents(work, ALL_RULES, filter))
@@ -447,10 +445,11 @@ export class PieceWorker {
     }
     const carriesRecords = columns.some((name) => COLUMN_BY_NAME.get(name)?.encoding === 'bytes')
     const batchRows = carriesRecords ? Math.min(piece.batchRows, RECORD_BATCH_ROWS) : piece.batchRows
-    for await (const { batch, first, last } of columnBatches(this.duckdb, range, columns, { filter, batchRows })) {
+    const batches = columnBatches(this.duckdb, range, columns, { filter, batchRows })
+    for await (const { batch, rowNumbers, first, last } of batches) {
       work.at(plugin, first, last)
-      isolate(batch, emitted, (event, error) => {
-        work.fail(plugin, { event, first, rows: last - first + 1 }, error)
+      isolate(batch, 0, emitted, (at, error) => {
+        work.fail(plugin, { event: batch.ids[at]!, first: rowNumbers[at]!, rows: 1 }, error)
         return !work.isGivenUp(plugin)
       })
       if (work.isGivenUp(plugin)) return
@@ -604,20 +603,27 @@ function cellOf(column: TextColumn | NumberColumn, row: number): string | number
   return index === NULL_TEXT ? undefined : column.values[index]
 }
 
-/** Runs an action on a batch, and where it throws on parts, down to the one event; `failed` says whether to go on. */
+/**
+ * Runs an action on a batch, and where it throws on parts, down to the one event; `failed` gets its place in the whole
+ * batch and says whether to go on. `from`: where this part begins there.
+ */
 function isolate(
   batch: ColumnBatch,
+  from: number,
   action: (batch: ColumnBatch) => void,
-  failed: (event: number, error: unknown) => boolean,
+  failed: (at: number, error: unknown) => boolean,
 ): boolean {
   try {
     action(batch)
     return true
   } catch (error) {
     if (isRefusedMemory(error)) throw error
-    if (batch.rows === 1) return failed(batch.ids[0]!, error)
+    if (batch.rows === 1) return failed(from, error)
     const half = Math.ceil(batch.rows / 2)
-    return isolate(partOf(batch, 0, half), action, failed) && isolate(partOf(batch, half, batch.rows), action, failed)
+    return (
+      isolate(partOf(batch, 0, half), from, action, failed) &&
+      isolate(partOf(batch, half, batch.rows), from + half, action, failed)
+    )
   }
 }
 

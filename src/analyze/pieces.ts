@@ -49,9 +49,10 @@ export class Pieces {
     const { cause, at } = failure
     const code = failure.error?.code
     const isUnreadable = code === 'E_SEGMENT_READ' || code === 'E_SEGMENT_GONE'
-    const isAccident = cause === 'error' || cause === 'died'
-    if (isAccident && piece.attempts === 0 && code !== 'E_QUERY_MEMORY') {
-      this.waiting.unshift({ ...piece, attempts: 1 })
+    // A worker may be killed for reasons of its own: what is said of an event must be so again.
+    const isAccident = (cause === 'error' || cause === 'died') && code !== 'E_QUERY_MEMORY'
+    if (isAccident && piece.attempts < MAX_ACCIDENTS) {
+      this.waiting.unshift({ ...piece, attempts: piece.attempts + 1 })
       return { kind: 'again' }
     }
     if (isUnreadable && piece.rows <= UNREADABLE_ROWS) return { kind: 'lost', skipped: skippedOf(piece, null, failure) }
@@ -85,8 +86,10 @@ export const newPiece = (pass: 1 | 2, segment: number, first: number, rows: numb
 
 // --- internal ---
 
+/** Times that a piece is tried again as it is. */
+const MAX_ACCIDENTS = 2
 /** A plugin that ends its worker at so many single events is given up: each costs a process. */
-const MAX_DEATHS = 10
+const MAX_DEATHS = 5
 /** A damaged page takes the other pages of its row group with it. */
 const UNREADABLE_ROWS = 32_768
 /** Into so many parts a piece is cut: more than halves, since each step costs a worker. */

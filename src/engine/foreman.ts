@@ -256,8 +256,9 @@ export class Foreman<Task> {
     worker.tasks.clear()
     if (this.stopping) return
     worker.deathsInARow++
+    worker.failedStarts = started ? 0 : worker.failedStarts + 1
     this.duties.died({ worker: worker.number, tasks, ...death })
-    if (!started && worker.deathsInARow >= MAX_FAILED_STARTS) {
+    if (worker.failedStarts >= MAX_FAILED_STARTS) {
       this.duties.hopeless(new ColdtrailError('E_WORKER_START', { reason: death.reason }))
       return
     }
@@ -291,6 +292,8 @@ interface Worker<Task> {
   lastActivity: number
   restarts: number
   deathsInARow: number
+  /** Of these, how many last ones died before they were ready. */
+  failedStarts: number
   restart: NodeJS.Timeout | undefined
   output: string
 }
@@ -308,6 +311,7 @@ function newWorker<Task>(number: number): Worker<Task> {
     lastActivity: Date.now(),
     restarts: 0,
     deathsInARow: 0,
+    failedStarts: 0,
     restart: undefined,
     output: '',
   }

@@ -35,7 +35,9 @@ export interface RowFilter {
 
 export interface PlacedBatch {
   readonly batch: ColumnBatch
-  /** First and last row of the segment that it comes from. */
+  /** Of each event its row in the segment. */
+  readonly rowNumbers: Float64Array
+  /** First and last of them. */
   readonly first: number
   readonly last: number
 }
@@ -100,7 +102,8 @@ export async function* columnBatches(
       for (const [name, column] of whole) parts[name] = slice(column, at, end)
       if (texts) Object.assign(parts, await texts.take(end - at))
       const batch = { rows: end - at, ids: ids!.subarray(at, end), columns: parts }
-      yield { batch, first: rowNumbers![at]!, last: rowNumbers![end - 1]! }
+      const own = rowNumbers!.subarray(at, end)
+      yield { batch, rowNumbers: own, first: own[0]!, last: own[own.length - 1]! }
     }
   } finally {
     await texts?.end()
