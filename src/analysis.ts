@@ -6,9 +6,9 @@ import type { AnalyzeSummary } from './analyze/analyze.ts'
 import { PROFILERS, type Profiler } from './analyze/profile.ts'
 import type { PluginSummary, RunReport, Warning } from './analyze/report.ts'
 import type { AnalyzeStatus } from './analyze/status.ts'
-import type { PluginContext } from './components/plugin.ts'
+import type { PluginComponent, PluginContext } from './components/plugin.ts'
 import type { Config } from './config.ts'
-import { ColdtrailError } from './core/errors.ts'
+import { asColdtrailError, ColdtrailError } from './core/errors.ts'
 import type { Log } from './core/log.ts'
 import type { Library } from './library/library.ts'
 import type { Catalog, RemovedRun, RunRow } from './store/catalog.ts'
@@ -63,6 +63,8 @@ export interface PluginInfo {
   /** Module of one of the user's own. */
   readonly module: string | null
   readonly options: readonly PluginOptionInfo[]
+  /** What it says of itself as it is configured, line by line. */
+  readonly notes: readonly string[]
 }
 
 export interface PluginOptionInfo {
@@ -124,7 +126,6 @@ export function analysis(
       const asked = request.resume === undefined ? names : Object.keys({ ...settings, ...request.options })
       const { signal, onStatus, statusMilliseconds, profilers = [] } = request
       const timeout = request.workerTimeoutMinutes ?? settings.worker_timeout_mins
-      const base = config.file === undefined ? process.cwd() : dirname(config.file)
       return analyze({
         ...{ catalog: open, dataDir: config.data_dir, collection, log, signal, onStatus, statusMilliseconds },
         plugins: asked.map((name) => ({ name, options: configured(name) })),
@@ -140,7 +141,7 @@ export function analysis(
         commandLine: request.commandLine ?? '',
         producer: `coldtrail/${VERSION}`,
         context: {
-          ...{ base, environment: process.env },
+          ...{ base: baseOf(config), environment: process.env },
           indicators: () => activeIndicators(config, parts.library),
           userAccounts: async () => [],
         },
@@ -151,9 +152,11 @@ export function analysis(
       const found = await findPlugins(settings.plugins_dir)
       return [...found.values()]
         .filter(({ component }) => !component.hidden)
-        .map(({ component: { name, summary, version, options }, module }) => ({
-          ...{ name, summary, version, module, options: pluginOptions(options) },
-        }))
+        .map(({ component, module }) => {
+          const { name, summary, version, options } = component
+          const notes = notesOf(component, settings[name], baseOf(config))
+          return { name, summary, version, module, options: pluginOptions(options), notes }
+        })
         .sort((a, b) => (a.name < b.name ? -1 : 1))
     },
     runs: async () => (await opened()).runs(),
@@ -200,6 +203,19 @@ export function pluginOptions(schema: z.ZodObject): PluginOptionInfo[] {
 }
 
 // --- internal ---
+
+/** Relative paths of options mean this directory. */
+const baseOf = (config: Config): string => (config.file === undefined ? process.cwd() : dirname(config.file))
+
+function notesOf(component: PluginComponent, configured: unknown, base: string): readonly string[] {
+  const options = component.options.safeParse(configured ?? {})
+  if (!component.describe || !options.success) return []
+  try {
+    return component.describe(options.data, base)
+  } catch (error) {
+    return [asColdtrailError(error).message]
+  }
+}
 
 async function* activeIndicators(
   config: Config,

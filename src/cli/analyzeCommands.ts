@@ -25,6 +25,7 @@ const listCommand = defineCommand({
         const more = required ? ' Required.' : initial === undefined ? '' : ` The default is ${initial}.`
         io.print(`  ${flag}  ${description}${more}`)
       }
+      for (const note of plugin.notes) io.print(`  ${printable(note)}`)
     }
     return undefined
   },

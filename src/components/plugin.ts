@@ -22,6 +22,8 @@ export interface PluginComponent<Schema extends z.ZodObject = z.ZodObject, Work 
    * command before anything was done. Plain data goes to the workers.
    */
   prepare(options: z.output<Schema>, context: PluginContext): Promise<Work>
+  /** What `analyze list` says of the plugin with these options, line by line: its rules, and those that are slow. */
+  describe?(options: z.output<Schema>, base: string): readonly string[]
   /** In foreman and workers alike, from what `prepare` gave: must be cheap or lazy. */
   start(work: Work): Plugin
 }

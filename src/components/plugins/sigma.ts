@@ -41,6 +41,19 @@ export const sigma: PluginComponent<typeof options, { readonly rules: readonly R
     const rules = usable(found, given, min_level, context)
     return { rules }
   },
+  describe({ rules: given, placeholders }, base) {
+    if (given === undefined) return []
+    const known = placeholders === undefined ? new Map() : readPlaceholders(placeholders, base)
+    const found = readFolder(given, base, known)
+    const left = found.filter((one) => one.kind === 'unsupported')
+    const used = found.length - left.length
+    return [
+      `${given}: ${used} rules, all as SQL, and ${left.length} that are left out`,
+      ...left.map(
+        ({ file, line, title, what }) => `${file}, line ${line}: "${title}" asks for what is not supported: ${what}`,
+      ),
+    ]
+  },
   start: ({ rules }) => ({ shape: 'rules', rules }),
 }
 
@@ -128,7 +141,7 @@ function usable(found: readonly FileOutcome[], given: string, least: Severity, {
   for (const one of found) {
     const place = `${one.file}, line ${one.line}`
     if (one.kind === 'unsupported') {
-      warn(`${place}: the rule "${one.title}" is left out: ${one.what} is not supported`)
+      warn(`${place}: the rule "${one.title}" is left out, since it asks for what is not supported: ${one.what}`)
       continue
     }
     if (SEVERITIES.indexOf(one.severity) < SEVERITIES.indexOf(least)) continue

@@ -35,6 +35,13 @@ export const tagging: PluginComponent<typeof options, { readonly rules: readonly
       })),
     }
   },
+  describe({ file }, base) {
+    const sets = file === undefined ? SHIPPED_RULES.map(shippedRules) : [readRules(file, base)]
+    return sets.map((rules) => {
+      const labels = new Set(rules.map(({ label }) => label)).size
+      return `${rules[0]!.file}: ${rules.length} rules of ${labels} labels, ${pace(rules)}`
+    })
+  },
   start: ({ rules }) => ({ shape: 'rules', rules }),
 }
 
@@ -86,9 +93,16 @@ function warnOf(rules: readonly TaggingRule[], { warn }: PluginContext): void {
     const reason = compiled.contradiction()
     if (reason !== undefined) warn(`${file}, line ${line}: a rule of ${label} can match nothing: ${reason}`)
   }
-  const slow = rules.filter(({ compiled }) => compiled.sql() === undefined)
-  if (slow.length === 0) return
+  if (rules.some(isSlow)) warn(`Of ${rules.length} rules ${pace(rules)}`)
+}
+
+const isSlow = ({ compiled }: TaggingRule): boolean => compiled.sql() === undefined
+
+/** Whether rules run as SQL, and which do not. */
+function pace(rules: readonly TaggingRule[]): string {
+  const slow = rules.filter(isSlow)
+  if (slow.length === 0) return 'all as SQL'
   const places = slow.slice(0, NAMED).map(({ file, line }) => `${file}, line ${line}`)
   const more = slow.length > NAMED ? `; and ${slow.length - NAMED} more` : ''
-  warn(`${slow.length} of ${rules.length} rules run event by event and not as SQL: ${places.join('; ')}${more}`)
+  return `${slow.length} event by event and not as SQL: ${places.join('; ')}${more}`
 }

@@ -134,7 +134,7 @@ test('a folder: its rules in one order, each that is left out with its place', a
     ['two', 'three', `two (${join('rules', 'deep', 'a.yaml')})`],
   )
   assert.deepEqual(all.warnings, [
-    `${join('rules', 'c.yml')}, line 5: the rule "T four" is left out: correlation of other rules is not supported`,
+    `${join('rules', 'c.yml')}, line 5: the rule "T four" is left out, since it asks for what is not supported: correlation of other rules`,
     `${join('rules', 'deep', 'a.yaml')}, line 7: the rule two is in ${join('rules', 'b.yml')}, line 1 already; both are used`,
   ])
   const high = await prepared({ rules: 'rules', min_level: 'high' })
