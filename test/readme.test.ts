@@ -27,6 +27,7 @@ before(async () => {
   mkdirSync(join(site, 'logs'))
   const line = (n: number): string => `{"time":"2026-03-10T00:00:00Z","n":${n}}\n`
   writeFileSync(join(site, 'logs/one.json'), line(1) + line(2))
+  writeFileSync(join(site, 'indicators.txt'), 'evil[.]example[.]com\n198.51.100.77\n')
   writeFileSync(join(site, 'app.json.gz'), gzipSync(line(3)))
   // One process, so that one segment has the guide's event 1234 on any machine.
   const destinations = 'destinations: [{name: files, type: file, path: out}]'
@@ -51,6 +52,7 @@ function commands(): string[] {
       return info === '' ? lines.filter((line) => line.startsWith('$ ')).map((line) => line.slice(2)) : []
     })
     .filter((line) => !OF_THE_CLONE.has(line))
+    .map((line) => line.replaceAll('/media/usb', join(site, 'usb')))
 }
 
 /** What goes on for ever is ended as a service manager would, once it has written something. */
@@ -62,6 +64,8 @@ const shell = (line: string): Promise<ShellOutcome> =>
     ...{ AWS_EC2_METADATA_DISABLED: 'true', AWS_REGION: 'us-east-1' },
     ...{ AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE', AWS_SECRET_ACCESS_KEY: 'example' },
   })
+
+const digests: string[] = []
 
 /** What a line of the guide must have done, beside ending with 0. */
 const PROOFS: readonly (readonly [line: RegExp, proof: (stdout: string) => void])[] = [
@@ -91,6 +95,15 @@ const PROOFS: readonly (readonly [line: RegExp, proof: (stdout: string) => void]
   [/forward table/, (text) => assert.match(text, /^resource /m)],
   [/forward --dry-run/, () => assert.ok(!existsSync(join(site, 'out')))],
   [/forward --follow/, () => assert.ok(readdirSync(join(site, 'out')).length > 0)],
+  [/library import/, (text) => assert.match(text, /read 2 objects/)],
+  [/library list/, (text) => assert.match(text, /evil\.example\.com\n$/)],
+  [/library show/, (text) => assert.match(text, /tlp +amber/)],
+  [/sync export/, () => assert.equal(readdirSync(join(site, 'coldtrail-data')).includes('library.db'), true)],
+  [/sync verify/, (text) => assert.match(text, /^sound/)],
+  [/sync import .*--dry-run/, (text) => assert.match(text, /would be \d+ inserted/)],
+  [/sync import .*other-site$/, (text) => assert.match(text, /^Identical with the source/m)],
+  [/sync state$/, (text) => digests.push(/^([0-9a-f]{64}) as of/m.exec(text)![1]!)],
+  [/sync state --data-dir/, (text) => assert.deepEqual(digests, [/^([0-9a-f]{64}) as of/m.exec(text)![1]!])],
   [/show 1234 --raw/, (text) => assert.ok(text.length > 50)],
   [
     /--json \| tail -1/,
