@@ -16,6 +16,7 @@ import { libraryExportCommand } from './libraryExport.ts'
 import { libraryImportCommand } from './libraryImport.ts'
 import { LIBRARY_OBJECT_COMMANDS } from './libraryObjects.ts'
 import { libraryQuarantineCommand } from './libraryQuarantine.ts'
+import { libraryUndoCommand } from './libraryUndo.ts'
 import { manifestQueryCommand } from './manifestQuery.ts'
 import { rejectsCommand } from './rejects.ts'
 import { searchCommand } from './search.ts'
@@ -51,6 +52,7 @@ export const COMMANDS: readonly Command[] = [
   libraryImportCommand,
   libraryExportCommand,
   ...LIBRARY_OBJECT_COMMANDS,
+  libraryUndoCommand,
   libraryQuarantineCommand,
   filesExportCommand,
   syncExportCommand,

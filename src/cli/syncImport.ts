@@ -1,9 +1,10 @@
 /** `sync import`, and the original's name for it with the original's defaults. */
 import { ColdtrailError, EXIT, printable } from '../core/errors.ts'
 import { countText } from '../core/terminalText.ts'
-import type { SyncImportProgress, SyncImportSummary, SyncUndoSummary } from '../index.ts'
+import type { SyncImportProgress, SyncImportSummary } from '../index.ts'
 import { type Command, choice, defineCommand, flag, integerOr, text, texts } from './command.ts'
 import type { Io } from './io.ts'
+import { printUndo } from './libraryUndo.ts'
 import { type Bar, openBar } from './progress.ts'
 import { memory, yesNo } from './syncOptions.ts'
 
@@ -164,17 +165,6 @@ function printSummary(io: Io, summary: SyncImportSummary): void {
 }
 
 const MOST_CONFLICTS = 20
-
-function printUndo(io: Io, summary: SyncUndoSummary): void {
-  io.print(`Run ${summary.undone} is undone, by run ${summary.run}.`)
-  for (const { table, deleted, restored, kept } of summary.report.tables)
-    if (deleted + restored + kept > 0)
-      io.print(
-        `  ${table}: ${deleted} taken away, ${restored} brought back, ${kept} kept since they were changed later`,
-      )
-  if (summary.bundle !== null) io.print(`  ${printable(summary.bundle)} can be imported again.`)
-  for (const { name } of summary.later) io.print(`  ${printable(name)} came later; import it again too.`)
-}
 
 const LOG_EVERY_MS = 5_000
 

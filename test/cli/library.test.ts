@@ -86,6 +86,37 @@ test('a second site that takes the same prints the same line of counts', () =>
     assert.match(ok(await low!('library', 'stats')), /malware/)
   }))
 
+test('L19: library undo takes back an import, an object made by hand and a mirror, each once', () =>
+  inTemporary(async (cwd) => {
+    const coldtrail = site(cwd)
+    const stats = async () => ok(await coldtrail('library', 'stats', '--json'))
+    const imported = async (...args: string[]) =>
+      jsonLines(ok(await coldtrail('library', 'import', ...args, '--source', 'desk', '--json')))[0]!.run as string
+    writeFileSync(join(cwd, 'one.txt'), 'evil.example.com\n192.0.2.7\n')
+    writeFileSync(join(cwd, 'two.txt'), 'evil.example.com\n192.0.2.8\n')
+    const first = await imported('one.txt')
+    const before = await stats()
+    const second = await imported('two.txt', '--mirror')
+    assert.match(ok(await coldtrail('library', 'undo', second)), /indicators: 1 taken away, 1 brought back, 0 kept/)
+    assert.equal(await stats(), before)
+    const again = await coldtrail('library', 'undo', second)
+    assert.equal(again.status, 2)
+    assert.match(again.stderr, /undone already/)
+    assert.equal((await coldtrail('library', 'undo', 'none')).status, 2)
+
+    ok(await coldtrail('library', 'add', 'malware', 'RedStone'))
+    const [shown] = jsonLines(ok(await coldtrail('library', 'show', 'RedStone', '--json')))
+    const { run } = (shown!.provenance as Record<string, { run: string }>).value!
+    ok(await coldtrail('library', 'undo', run))
+    assert.equal(await stats(), before)
+
+    // The same file brings all of it again.
+    ok(await coldtrail('library', 'undo', first))
+    assert.match((await coldtrail('library', 'list')).stderr, /No objects/)
+    await imported('one.txt')
+    assert.equal(await stats(), before)
+  }))
+
 test('objects by hand: added, changed, linked, deleted; mistakes are told and nothing is written', () =>
   inTemporary(async (cwd) => {
     const coldtrail = site(cwd)

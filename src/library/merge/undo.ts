@@ -94,7 +94,12 @@ async function undoChange(tx: LibraryTx, isSqlite: boolean, undone: number, chan
   // Children first: a row that holds another's is not taken away from under it.
   for (const table of TABLES.toReversed()) {
     const made = `b.created_change = ${undone} and b.deleted_at is null`
-    const free = [`b."change" in (${undone}, ${change})`, ...holders(table).map((holder) => `b.id not in (${holder})`)]
+    const touched = `exists (select 1 from journal k where k.table_name = '${table.name}' and k.row_id = b.id
+      and k."change" not in (${undone}, ${change}) and ${counts('k', isSqlite)})`
+    const free = [
+      `(b."change" in (${undone}, ${change}) or not ${touched})`,
+      ...holders(table).map((holder) => `b.id not in (${holder})`),
+    ]
     await run(
       tx,
       `insert into ${GONE} (table_name, row_id, deleted_at, action)
@@ -118,6 +123,11 @@ async function undoChange(tx: LibraryTx, isSqlite: boolean, undone: number, chan
   })
 }
 
+/** SQL that a journal entry stands for something that is still so: no undo, and nothing that was undone. */
+const counts = (alias: string, isSqlite: boolean): string =>
+  `${alias}."change" not in (select id from changes where kind = 'undo'
+     union all select cast(note as ${isSqlite ? 'integer' : 'bigint'}) from changes where kind = 'undo' and note is not null)`
+
 interface Work {
   readonly table: Table
   readonly base: (table: Table) => string
@@ -139,7 +149,7 @@ async function restoreFields(
   if (fields.length === 0) return { restored: 0, kept: 0 }
   const later = (alias: string) =>
     `exists (select 1 from journal k where k.table_name = ${alias}.table_name and k.row_id = ${alias}.row_id
-       and k.field = ${alias}.field and k.id > ${alias}.id and k."change" <> ${change})`
+       and k.field = ${alias}.field and k.id > ${alias}.id and k."change" <> ${change} and ${counts('k', isSqlite)})`
   const mine = `j."change" = ${undone} and j.table_name = '${table.name}'`
   const kept = await count(tx, `select count(distinct j.row_id) from journal j where ${mine} and ${later('j')}`)
   const rows = await count(tx, `select count(distinct j.row_id) from journal j where ${mine} and not ${later('j')}`)

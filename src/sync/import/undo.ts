@@ -29,13 +29,18 @@ export async function undoImport(library: Library, undone: string): Promise<Undo
   if (record && record.type !== 'import')
     refuse(`Run ${undone} is of the kind ${record.type}; only imports can be undone.`)
   const { db } = library.database
-  const change = await db
+  const changes = await db
     .selectFrom('changes')
-    .select('id')
+    .select(['id', 'seq', 'kind', 'note'])
     .where('run', '=', undone)
     .where('seq', 'is not', null)
-    .executeTakeFirst()
-  if (!record && !change) refuse(`There is no run ${undone}.`)
+    .execute()
+  if (!record && changes.length === 0) refuse(`There is no run ${undone}.`)
+  const taken = new Set(changes.filter(({ kind }) => kind === 'undo').map(({ note }) => note as string))
+  const left = changes.filter(({ id, kind }) => kind !== 'undo' && !taken.has(String(id)))
+  if (left.length === 0 && taken.size > 0) refuse(`Run ${undone} is undone already.`)
+  const brought = await db.selectFrom('sync_bundles').select('name').where('run', '=', undone).executeTakeFirst()
+  if (left.length === 0 && !brought) refuse(`Run ${undone} changed nothing that could be taken back.`)
 
   const run = await beginRun(library, { type: 'undo', config: { undo: undone }, options: { undo: undone } })
   try {

@@ -66,6 +66,27 @@ for (const dialect of DIALECTS)
       })
     })
 
+    test('runs undone one after the other, the last first, leave what was there before the first', async () => {
+      await withFreshLibrary(dialect, async (library) => {
+        const start = await stateDigest(library)
+        await base().merge(library, SYNC, { staging: { run: 'first' } })
+        const before = await stateDigest(library)
+        await changed().merge(library, SYNC, { staging: { run: 'second' } })
+        const third = new StagedRows()
+        third.indicator('FQDN', 'a3.example', { uid: 'a.example', description: 'last', at: 3000 })
+        await third.merge(library, SYNC, { staging: { run: 'third' } })
+        await undoRun(library, 'third')
+        await undoRun(library, 'second')
+        assert.equal((await stateDigest(library)).digest, before.digest)
+        const report = await undoRun(library, 'first')
+        assert.deepEqual(
+          report.tables.filter(({ kept }) => kept > 0),
+          [],
+        )
+        assert.equal((await stateDigest(library)).digest, start.digest)
+      })
+    })
+
     test('undo keeps what a later change touched, and what hangs on', async () => {
       await withFreshLibrary(dialect, async (library) => {
         await base().merge(library)
