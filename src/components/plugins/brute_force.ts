@@ -204,8 +204,8 @@ function finish(attempts: Attempts, { threshold, window, logins }: Options): Fol
       ],
       rows: bursts.slice(0, REPORTED).map(({ key, value, failures, within }) => ({
         ...{ kind: key, value, failed_logins: failures },
-        first: iso(within[0]![0]),
-        last: iso(within.at(-1)![1]),
+        success_counts_from: iso(within[0]![0]),
+        success_counts_until: iso(within.at(-1)![1]),
       })),
       ...(more > 0 && { text: `${more} more are not listed here.` }),
     },

@@ -5,6 +5,7 @@
 import { z } from 'zod'
 import type { TextColumn } from '../../core/columnBatch.ts'
 import { NULL_TEXT } from '../../core/columnBatch.ts'
+import { ipSpellings } from '../../core/ipAddress.ts'
 import type { Hit, MapPlugin, PluginComponent, PluginContext, Severity } from '../plugin.ts'
 import { byCount, perValue } from './distinctValues.ts'
 import {
@@ -128,11 +129,7 @@ const MAX_TITLE = 300
 
 /** A block as people write it. */
 function shownBlock(text: string): string {
-  const key = text.slice(0, 32)
+  const [address = ''] = ipSpellings(text.slice(0, 32).replace(/(.{4})(?!$)/g, '$1:'))
   const bits = Number(text.slice(33))
-  if (bits >= 96 && key.startsWith('00000000000000000000ffff')) {
-    const quad = [24, 26, 28, 30].map((at) => Number.parseInt(key.slice(at, at + 2), 16)).join('.')
-    return `${quad}/${bits - 96}`
-  }
-  return `${key.replace(/(.{4})(?!$)/g, '$1:')}/${bits}`
+  return `${address}/${address.includes(':') ? bits : bits - 96}`
 }
