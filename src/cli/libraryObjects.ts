@@ -228,15 +228,28 @@ function detailsJson(one: ObjectDetails): object {
     const { kind, seq, at, run, site, source } = changes[String(change)] ?? {}
     return { kind, seq, at: at === undefined ? undefined : isoTimeText(at), run, site, source }
   }
+  const source = (row: ObjectDetails['sources'][number]) => ({ ...sourceJson(row), from: origin(row.createdChange) })
+  const attribute = ({ name, value, sources, createdChange }: ObjectDetails['attributes'][number]) => ({
+    ...{ name, value, sources: sources.map(source), from: origin(createdChange) },
+  })
+  const comment = ({ value, by, createdAt, createdChange }: ObjectDetails['comments'][number]) => ({
+    ...{ value, by, created_at: isoTimeText(createdAt), from: origin(createdChange) },
+  })
   return {
     ...objectJson(one),
-    comments: comments.map(({ value, by, createdAt }) => ({ value, by, created_at: isoTimeText(createdAt) })),
+    sources: one.sources.map(source),
+    attributes: one.attributes.map(attribute),
+    comments: comments.map(comment),
     ...(descriptions.length > 0 ? { descriptions } : {}),
     link_count: linkCount,
-    links: links.map(({ direction, relationship, other, description, stixId }) => ({
+    links: links.map(({ direction, relationship, other, description, stixId, ...link }) => ({
       ...{ direction, relationship, other },
       ...(description === null ? {} : { description }),
       ...(stixId === null ? {} : { stix_id: stixId }),
+      ...(link.sources.length > 0 ? { sources: link.sources.map(source) } : {}),
+      ...(link.attributes.length > 0 ? { attributes: link.attributes.map(attribute) } : {}),
+      ...(link.comments.length > 0 ? { comments: link.comments.map(comment) } : {}),
+      from: origin(link.createdChange),
     })),
     provenance: Object.fromEntries(Object.entries(provenance).map(([field, change]) => [field, origin(change)])),
   }

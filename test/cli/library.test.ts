@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { gzipSync } from 'node:zlib'
 import { IMPORT_POLICY } from '../../src/library/formats/importRun.ts'
 import { openLibrary } from '../../src/library/library.ts'
 import { merge } from '../../src/library/merge/merge.ts'
@@ -58,6 +59,12 @@ test('from import to export: what goes in is listed, shown, counted and comes ou
     assert.match(shown, /from .*import, feed/)
     const [details] = jsonLines(ok(await coldtrail('library', 'show', 'Sandy Otter', '--json')))
     assert.equal(((details!.provenance as Record<string, { source: string }>).name ?? { source: '' }).source, 'feed')
+    // Rows of its context know it too.
+    type Row = { readonly from: { readonly source: string; readonly run: string; readonly kind: string } }
+    for (const part of ['sources', 'attributes', 'links'] as const)
+      for (const { from } of details![part] as Row[])
+        assert.deepEqual([from.kind, from.source, from.run], ['import', 'feed', summary!.run], part)
+    assert.ok((details!.links as Row[]).length + (details!.attributes as Row[]).length > 0)
 
     ok(await coldtrail('library', 'export', '--out', 'out.json'))
     const given = JSON.parse(readFileSync(stix, 'utf8')) as { id: string; objects: { id: string }[] }
@@ -271,4 +278,28 @@ test('a damaged library is named as one, whose way back is no rebuild of the cat
       assert.match(stderr, /threat library .*library\.db.*\(E_LIBRARY_OPEN\)/s)
       assert.doesNotMatch(stderr, /rebuild/)
     }
+  }))
+
+test('what people give by mistake is named with what to do, and nothing is read without end', () =>
+  inTemporary(async (cwd) => {
+    const given: readonly (readonly [name: string, content: Buffer | undefined, message: RegExp])[] = [
+      ['list.txt.gz', gzipSync('evil.example.com\n'), /compressed; unpack it first .*sync import/],
+      ['book.xlsx', Buffer.from('PK\x03\x04rest'), /workbook; .*CSV/],
+      ['paper.pdf', Buffer.from('%PDF-1.7'), /a PDF/],
+      ['excel.csv', Buffer.from('\ufeffvalue\nx', 'utf16le'), /UTF-16; save it as UTF-8/],
+      ['empty.json', Buffer.alloc(0), /neither JSON, nor CSV/],
+      ['/dev/zero', undefined, /more than 268435456 bytes/],
+    ]
+    for (const [name, content, message] of given) {
+      if (content) writeFileSync(join(cwd, name), content)
+      const { status, stderr } = await site(cwd)('library', 'import', name)
+      assert.match(stderr, message)
+      assert.ok(status === 2 || status === 9, stderr)
+    }
+    // A pipe has no size, and is read to its end.
+    const piped = await runColdtrail(['library', 'import', '/dev/stdin', '--source', 'pipe'], {
+      cwd,
+      input: 'evil.example.com\n',
+    })
+    assert.match(piped.stdout, /pipe: read 1 object/)
   }))
