@@ -66,7 +66,15 @@ async function ask({ hash, label, events }: Work, state: HashValues, { options, 
   const connection = nsrlConnection({ host, port, timeoutMs: timeout_secs * 1_000, signal })
   try {
     const { answers, cached, warnings } = await lookUp(hashes, {
-      ...{ dataDir, title: 'nsrlsvr', service: `nsrlsvr ${host}:${port}`, maxAgeDays: cache_days, batch, signal },
+      ...{
+        dataDir,
+        title: 'nsrlsvr',
+        service: `nsrlsvr ${host}:${port}`,
+        maxAgeDays: cache_days,
+        batch,
+        pauseMs: 200,
+        signal,
+      },
       async ask(part) {
         const present = await connection.query(part)
         return new Map(part.map((one, index) => [one, present[index] ? '1' : '0']))

@@ -40,6 +40,8 @@ export interface LookupOptions {
   readonly batch: number
   /** Answers for all of them, or some: the others have none yet. Throws LookupFault. */
   ask(batch: readonly string[]): Promise<ReadonlyMap<string, string>>
+  /** Before a second attempt, doubled for each further one; default a second. */
+  readonly pauseMs?: number
   /** Whether an answer may be kept; default all. */
   keeps?(answer: string): boolean
   readonly signal?: AbortSignal
@@ -108,7 +110,7 @@ export async function lookUp(wanted: readonly string[], options: LookupOptions):
 
 async function persistently(
   part: readonly string[],
-  { ask, signal }: LookupOptions,
+  { ask, signal, pauseMs = FIRST_PAUSE_MS }: LookupOptions,
   clock: Clock,
 ): Promise<ReadonlyMap<string, string>> {
   for (let attempt = 1; ; attempt++) {
@@ -117,7 +119,7 @@ async function persistently(
       return await ask(part)
     } catch (error) {
       if (!(error instanceof LookupFault) || !error.retry || attempt === ATTEMPTS) throw error
-      const wait = error.waitMs ?? FIRST_PAUSE_MS * 2 ** (attempt - 1)
+      const wait = error.waitMs ?? pauseMs * 2 ** (attempt - 1)
       if (wait > MAX_WAIT_MS)
         throw new LookupFault(`${error.message}; it asks to wait ${Math.ceil(wait / 1000)} s`, { retry: false })
       await clock.sleep(wait, signal)
