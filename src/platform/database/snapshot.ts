@@ -84,6 +84,18 @@ export interface CsvLength {
   readonly rows: number
 }
 
+/**
+ * SQLite's statement of one block of a CSV: of the rows behind the first parameter as many as the second says. It has one
+ * lower bound only: of two SQLite would seek to either, and read all before the other one again for each block.
+ */
+export function blockSql({ columns, from, where, key, range }: CsvQuery): string {
+  const fields = columns.map(({ expression, plain }) => (plain ? expression : quoted(expression)))
+  const record = `concat(${fields.join(`, ',', `)}, char(10))`
+  const end = range ? ` and ${key} <= ${range.last}` : ''
+  const rows = `select ${key} as k, ${record} as r from ${from} where ${key} > ?${end} and (${where}) order by ${key} limit ?`
+  return `select cast(group_concat(r, '') as blob) b, count(*) n, max(k) k from (${rows})`
+}
+
 // --- internal ---
 
 const LF = 10
@@ -114,16 +126,9 @@ class SqliteSnapshot implements Snapshot {
     return this.attempt(() => this.database.prepare(text).all().map(withNumbers))
   }
 
-  async *csv({ columns, from, where, key, range }: CsvQuery): AsyncIterable<CsvBlock> {
-    const fields = columns.map(({ expression, plain }) => (plain ? expression : quoted(expression)))
-    const record = `concat(${fields.join(`, ',', `)}, char(10))`
-    // One lower bound only: SQLite would seek to either of two, and read all before the other one again for each block.
-    const end = range ? ` and ${key} <= ${range.last}` : ''
-    const rows = `select ${key} as k, ${record} as r from ${from} where ${key} > ?${end} and (${where}) order by ${key} limit ?`
-    const statement = this.attempt(() =>
-      this.database.prepare(`select cast(group_concat(r, '') as blob) b, count(*) n, max(k) k from (${rows})`),
-    )
-    let last = BigInt((range?.first ?? 1) - 1)
+  async *csv(query: CsvQuery): AsyncIterable<CsvBlock> {
+    const statement = this.attempt(() => this.database.prepare(blockSql(query)))
+    let last = BigInt((query.range?.first ?? 1) - 1)
     for (let limit = BLOCK_ROWS; ; ) {
       const block = this.attempt(() => statement.get(last, limit)) as { b: Uint8Array | null; n: bigint; k: bigint }
       if (block.b === null) return

@@ -4,9 +4,9 @@ import { describe, test } from 'node:test'
 import { parseCsv } from '../../../src/core/csv.ts'
 import type { Library } from '../../../src/library/library.ts'
 import { dumpColumns, TABLE_BY_NAME, TABLES } from '../../../src/library/model.ts'
-import { measureRecords, openSnapshot } from '../../../src/platform/database/snapshot.ts'
+import { blockSql, measureRecords, openSnapshot } from '../../../src/platform/database/snapshot.ts'
 import type { SelectionConfig } from '../../../src/sync/bundle/manifest.ts'
-import { type DumpFile, dumpFiles, dumpRows, dumpTombstones } from '../../../src/sync/export/dump.ts'
+import { type DumpFile, dumpFiles, dumpRows, dumpTombstones, rowsQuery } from '../../../src/sync/export/dump.ts'
 import { type SelectionRequest, select } from '../../../src/sync/export/selection.ts'
 import { DIALECTS, withFreshLibrary } from '../../support/freshLibrary.ts'
 import { putRows } from '../../support/libraryRows.ts'
@@ -208,3 +208,30 @@ for (const dialect of DIALECTS)
       })
     })
   })
+
+test('sqlite: each block begins where the last one ended, and reads nothing before it', () =>
+  withFreshLibrary('sqlite', async (library) => {
+    await putRows(library, async (put) => {
+      for (const value of ['a.example', 'b.example']) await put('indicators', { type_id: 'FQDN', value })
+    })
+    const snapshot = await openSnapshot(library.database as never)
+    try {
+      for (const since of [0, 1]) {
+        const { chosen } = await select(snapshot, { config: ALL, since, window: null })
+        for (const table of ['indicators', 'indicator_types']) {
+          const query = rowsQuery(snapshot, chosen, TABLE_BY_NAME.get(table)!)
+          const steps = await snapshot.all(`explain ${blockSql(query)}`)
+          const seeks = steps.filter(({ opcode }) => /^Seek[GL][ET]$|^Rewind$|^Last$/.test(opcode as string))
+          // Parameter 1 goes where SeekGT looks for it: the walk of the table begins there, and nothing else walks.
+          const bound = steps.filter(({ opcode, p1 }) => opcode === 'Variable' && Number(p1) === 1).map(({ p2 }) => p2)
+          assert.deepEqual(
+            seeks.map(({ opcode, p3 }) => [opcode, bound.includes(p3)]),
+            [['SeekGT', true]],
+            `${table} since ${since}: ${JSON.stringify(seeks)}`,
+          )
+        }
+      }
+    } finally {
+      await snapshot.close()
+    }
+  }))
