@@ -10,7 +10,8 @@ import { openLibrary } from '../../src/library/library.ts'
 import { merge } from '../../src/library/merge/merge.ts'
 import { openStaging } from '../../src/library/merge/staging.ts'
 import { StagedObjects } from '../../src/library/stagedObjects.ts'
-import { inTemporary, jsonLines, type Outcome, runColdtrail } from './runColdtrail.ts'
+import { shell } from '../support/guide.ts'
+import { inTemporary, jsonLines, LAUNCHER, type Outcome, runColdtrail } from './runColdtrail.ts'
 
 const fixture = (name: string): string => join(import.meta.dirname, '../fixtures/library', name)
 
@@ -297,9 +298,6 @@ test('what people give by mistake is named with what to do, and nothing is read 
       assert.ok(status === 2 || status === 9, stderr)
     }
     // A pipe has no size, and is read to its end.
-    const piped = await runColdtrail(['library', 'import', '/dev/stdin', '--source', 'pipe'], {
-      cwd,
-      input: 'evil.example.com\n',
-    })
+    const piped = await shell(`echo evil.example.com | ${LAUNCHER} library import /dev/stdin --source pipe`, cwd)
     assert.match(piped.stdout, /pipe: read 1 object/)
   }))

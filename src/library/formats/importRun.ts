@@ -1,6 +1,6 @@
 /** Files of any format into the library, as one run each source: parse, stage, merge, and quarantine what was refused. */
 import { hash, randomUUID } from 'node:crypto'
-import { readFileSync, statSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { ColdtrailError } from '../../core/errors.ts'
 import type { Library } from '../library.ts'
@@ -15,10 +15,12 @@ import { readVocabulary } from './fields.ts'
 import { FORMATS, type FormatName, Intake, type Refusal } from './intake.ts'
 import {
   decodeText,
+  fileFault,
   isObject,
   type Json,
   type JsonFile,
   type JsonObject,
+  MAX_FILE_BYTES,
   parseJson,
   property,
   textOf,
@@ -280,6 +282,8 @@ async function stage(file: ReadFile, library: Library, intake: Intake, pages: Th
 
 function readFile(path: string, wanted: ImportRequest['format'] = 'auto'): ReadFile {
   const bytes = bytesOf(path)
+  const other = MAGIC.find(([magic]) => bytes.subarray(0, magic.length).equals(magic))
+  if (other) throw wrongForm(path, other[1])
   const name = path === '-' ? 'standard input' : basename(path)
   if (wanted === 'csv') return { path, name, format: 'csv', bytes }
   const text = decodeText(bytes, path)
@@ -308,14 +312,42 @@ function readFile(path: string, wanted: ImportRequest['format'] = 'auto'): ReadF
 
 function bytesOf(path: string): Buffer {
   try {
-    if (path !== '-' && statSync(path).isDirectory())
-      throw new ColdtrailError('E_LIBRARY_FORMAT', { path, cause: 'a folder; name its files' })
-    return readFileSync(path === '-' ? 0 : path)
+    if (path !== '-' && statSync(path).isDirectory()) throw wrongForm(path, 'a folder; name its files')
+    return path !== '-' && statSync(path).isFile() ? readFileSync(path) : bytesOfStream(path)
   } catch (error) {
     if (error instanceof ColdtrailError) throw error
     throw new ColdtrailError('E_FILE_READ', { path, cause: (error as Error).message }, { cause: error })
   }
 }
+
+/** What has no end that could be asked for before: a pipe, or a device that never ends. */
+function bytesOfStream(path: string): Buffer {
+  const handle = path === '-' ? 0 : openSync(path, 'r')
+  try {
+    const chunks: Buffer[] = []
+    for (let size = 0; ; ) {
+      const chunk = Buffer.allocUnsafe(1024 * 1024)
+      const length = readSync(handle, chunk)
+      if (length === 0) return Buffer.concat(chunks, size)
+      size += length
+      if (size > MAX_FILE_BYTES) throw fileFault(path, 1, 1, `it has more than ${MAX_FILE_BYTES} bytes`)
+      chunks.push(chunk.subarray(0, length))
+    }
+  } finally {
+    if (handle !== 0) closeSync(handle)
+  }
+}
+
+/** What people give by mistake, with what they do then. */
+const MAGIC: readonly (readonly [magic: Buffer, cause: string])[] = [
+  [Buffer.of(0x1f, 0x8b), 'compressed; unpack it first (a sync bundle goes in by `coldtrail sync import`)'],
+  [Buffer.of(0x28, 0xb5, 0x2f, 0xfd), 'compressed; unpack it first'],
+  [Buffer.from('PK\x03\x04'), 'a zip archive or a workbook; unpack it, or save its table as CSV'],
+  [Buffer.from('%PDF-'), 'a PDF; give the list in it as text'],
+  [Buffer.of(0xff, 0xfe), 'UTF-16; save it as UTF-8'],
+  [Buffer.of(0xfe, 0xff), 'UTF-16; save it as UTF-8'],
+  [Buffer.from('age-encryption.org/'), 'encrypted; a sync bundle goes in by `coldtrail sync import`'],
+]
 
 const wrongForm = (path: string, cause: string): ColdtrailError =>
   new ColdtrailError('E_LIBRARY_FORMAT', { path, cause })

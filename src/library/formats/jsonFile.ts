@@ -27,6 +27,9 @@ export interface JsonFile {
   faultOf(value: Json): string | undefined
 }
 
+/** No longer file is read at once. */
+export const MAX_FILE_BYTES = 256 * 1024 * 1024
+
 export const isObject = (value: Json | undefined): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof ExactNumber)
 
@@ -100,7 +103,6 @@ export function fileFault(path: string, line: number, column: number, cause: str
 
 // --- internal ---
 
-const MAX_FILE_BYTES = 256 * 1024 * 1024
 const MAX_DEPTH = 200
 /** Levels whose objects have a line: the rows of every format lie within. */
 const SPAN_DEPTH = 7
