@@ -55,14 +55,7 @@ export async function writeIndicatorTable(path: string, indicators: AsyncIterabl
       offsets.push(out.size)
       lows.push(low)
       highs.push(high)
-      out.write(Buffer.from([INDICATOR_KINDS.indexOf(kind)]))
-      for (const text of [type, value, uid]) {
-        const bytes = Buffer.from(text, 'utf8')
-        const length = Buffer.alloc(4)
-        length.writeUInt32LE(bytes.length)
-        out.write(length)
-        out.write(bytes)
-      }
+      out.text(INDICATOR_KINDS.indexOf(kind), type, value, uid)
     }
     const count = lows.length
     const textBytes = out.size
@@ -197,6 +190,31 @@ class Output {
       this.buffer.set(bytes, this.held)
       this.held += bytes.length
     }
+  }
+
+  text(kind: number, ...texts: readonly string[]): void {
+    // UTF-8 takes at most three bytes a unit.
+    const most = 1 + texts.reduce((sum, text) => sum + 4 + text.length * 3, 0)
+    if (most > BUFFER_BYTES) {
+      this.write(Uint8Array.of(kind))
+      for (const text of texts) {
+        const bytes = Buffer.from(text, 'utf8')
+        this.write(Uint32Array.of(bytes.length))
+        this.write(bytes)
+      }
+      return
+    }
+    if (this.held + most > BUFFER_BYTES) this.end()
+    const { buffer } = this
+    let at = this.held
+    buffer[at++] = kind
+    for (const text of texts) {
+      const length = buffer.write(text, at + 4, 'utf8')
+      buffer.writeUInt32LE(length, at)
+      at += 4 + length
+    }
+    this.size += at - this.held
+    this.held = at
   }
 
   end(): void {

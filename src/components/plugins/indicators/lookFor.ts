@@ -83,13 +83,16 @@ const OBSERVED: Partial<Record<ObservableType, IndicatorKind>> = {
 }
 
 function address(value: string, lengths: readonly number[], look: Look): void {
-  const ip = normalize('ip', value)
+  // A dotted quad that is one is canonical.
+  const ip = QUAD.test(value) && ipKey(value) !== undefined ? value : normalize('ip', value)
   if (ip === undefined) return
   look('ip', ip)
   if (lengths.length === 0) return
   const key = ipKey(ip)!
   for (const length of lengths) look('cidr', `${prefixOf(key, length)}/${length}`)
 }
+
+const QUAD = /^\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}$/
 
 /** The first so many bits of a key, then zeros. */
 function prefixOf(key: string, bits: number): string {
