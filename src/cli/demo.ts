@@ -15,7 +15,7 @@ export const demoCommand = defineCommand({
   summary: 'Collect generated AWS logs over S3, and find the attack in them',
   details:
     'Makes three days of logs of two accounts, serves them from an S3 server on loopback, collects them with the AWS ' +
-    'SDK, asks the questions that an investigator would, and forwards the attack to a Logs Ingestion API on loopback. ' +
+    'SDK, asks the questions that an investigator would, runs the shipped rules over it, and forwards the attack to a Logs Ingestion API on loopback. ' +
     'Nothing leaves this machine; the second run has nothing new to collect or to forward.',
   options: {},
   examples: [

@@ -32,7 +32,7 @@ export async function runLine(line: readonly string[]): Promise<number> {
 const HELP_INSTEAD = new Set(['commander.help', 'commander.helpDisplayed'])
 
 async function run({ command, args, options, globals }: Chosen): Promise<number> {
-  const interruption = interruptible()
+  const { signal: interruption, release } = interruptible()
   let opened: Promise<Coldtrail> | undefined
   const io = createIo(globals, interruption, () => {
     opened ??= openLibrary(globals, io.log)
@@ -57,6 +57,7 @@ async function run({ command, args, options, globals }: Chosen): Promise<number>
       .catch((thrown: unknown) => {
         io.log('debug', 'closing failed', { message: asColdtrailError(thrown).message })
       })
+    release()
   }
 }
 
@@ -66,16 +67,22 @@ async function openLibrary(globals: GlobalOptions, log: ReturnType<typeof create
   return open(config, { log })
 }
 
-/** The first signal asks the command to end, the second ends the process. */
-function interruptible(): AbortSignal {
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+/** The first signal asks the command to end, the second ends the process. A command may run others, one after another. */
+function interruptible(): { readonly signal: AbortSignal; release(): void } {
   const controller = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(signal, () => {
-      if (controller.signal.aborted) process.exit(EXIT.interrupted)
-      controller.abort(new ColdtrailError('E_INTERRUPTED', { signal }))
-    })
+  const interrupt = (signal: NodeJS.Signals): void => {
+    if (controller.signal.aborted) process.exit(EXIT.interrupted)
+    controller.abort(new ColdtrailError('E_INTERRUPTED', { signal }))
   }
-  return controller.signal
+  for (const signal of SIGNALS) process.on(signal, interrupt)
+  return {
+    signal: controller.signal,
+    release() {
+      for (const signal of SIGNALS) process.off(signal, interrupt)
+    },
+  }
 }
 
 function usageError(error: CommanderError): ColdtrailError {

@@ -84,7 +84,7 @@ export interface Chapter {
   readonly proof?: { readonly expression: string; readonly expected: number }
 }
 
-/** The investigation, from a first suspicion to the data that left. */
+/** The investigation, from a first suspicion to the data that left, and what the shipped rules make of it. */
 export function story(expected: ExpectedCounts): readonly Chapter[] {
   const attacker = `ip == '${ATTACK.ip}'`
   const calls = `${attacker} and data_type == 'aws:cloudtrail:entry'`
@@ -142,6 +142,31 @@ export function story(expected: ExpectedCounts): readonly Chapter[] {
       proof: {
         expression: `dst_ip == '${ATTACK.ip}' and disposition == 'Allowed'`,
         expected: ATTACK.exfiltrationFlows,
+      },
+    },
+    {
+      says: 'Nobody has to guess. The rules that come with Coldtrail, over everything, in worker processes:',
+      line: ['analyze', '--plugins', 'tagging'],
+      proof: { expression: "tag == 'attack_tool_use'", expected: expected.attackerCalls },
+    },
+    {
+      says: 'What they think worth telling, apart from each single use of the leaked key:',
+      line: [
+        'findings',
+        "tag in ('privilege_escalation', 'foreign_account_trusted', 'logging_stop_tried', 'snapshot_shared')",
+        '--severity',
+        'high',
+        '--columns',
+        'api_operation,user',
+      ],
+      proof: { expression: "tag == 'logging_stop_tried'", expected: 4 },
+    },
+    {
+      says: 'And by label, the way out as both logs tell it: objects of the bucket, and the traffic that carried them.',
+      line: ['values', 'tag', `${attacker} or dst_ip == '${ATTACK.ip}'`],
+      proof: {
+        expression: "tag == 'exfiltration'",
+        expected: ATTACK.stolenObjects + ATTACK.exfiltrationFlows,
       },
     },
   ]

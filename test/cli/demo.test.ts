@@ -12,8 +12,18 @@ test('the demonstration collects everything, finds the attack, and has nothing n
     assert.ok(stdout.includes(`with ${expected.events.toLocaleString('en-US')} events`), stdout)
     assert.ok(stdout.includes(`${expected.attackerCalls} events, exactly as many as the generator wrote.`))
     assert.match(stdout, /s3:\/\/YOUR-BUCKET/)
+    assert.match(stdout, /Analysis report: tagging/)
+    for (const label of ['leaked_key_use', 'privilege_escalation', 'foreign_account_trusted', 'snapshot_shared'])
+      assert.match(stdout, new RegExp(`^  ${label}: \\d+$`, 'm'), 'the shipped rules find the attack')
+    assert.doesNotMatch(first.stderr, /Warning/, 'no listener is left behind by a chapter')
     const second = await runColdtrail(['demo', '--json'], { cwd })
     assert.equal(second.status, 0, second.stderr)
     const summary = jsonLines(second.stdout)[0]!
     assert.deepEqual([summary.objects, summary.known], [0, expected.eventObjects])
+    const labels = jsonLines(second.stdout).filter(({ value }) => value === 'exfiltration')
+    assert.deepEqual(
+      labels.map(({ count }) => count),
+      [456],
+      'a second run of the rules counts nothing twice',
+    )
   }))

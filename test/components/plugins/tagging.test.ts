@@ -55,6 +55,20 @@ test('a file of the original: labels, rules with any indentation, comments, blan
   )
 })
 
+test('the example of the guide is a rule file', () => {
+  const guide = readFileSync(join(import.meta.dirname, '../../../docs/how-to/write-rules.md'), 'utf8')
+  const [, example] = /```rules\n(.*?)```/s.exec(guide)!
+  const rules = parseTaggingFile(Buffer.from(example!), 'guide', 'guide')
+  assert.deepEqual(
+    rules.map(({ rule, finding }) => [rule, finding?.severity]),
+    [
+      ['guide/root_use', 'high'],
+      ['guide/key_for_other', undefined],
+      ['guide/key_for_other/2', undefined],
+    ],
+  )
+})
+
 test('tags of earlier runs reach the rules, which the original promises and does not keep', () => {
   const rule = accepted('original').at(-1)!
   const event = (tag: readonly string[] | undefined) => ({
