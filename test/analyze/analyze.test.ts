@@ -476,7 +476,7 @@ test('the status is told at once and is true to the end: every counter, worker r
   const sum = (read: (one: AnalyzeStatus['foreman']) => number) => workers.reduce((all, one) => all + read(one), 0)
   assert.equal(
     sum((one) => one.consumed.events),
-    402,
+    403,
   )
   assert.equal(
     sum((one) => one.produced.tags),
