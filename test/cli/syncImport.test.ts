@@ -103,3 +103,50 @@ test('sync import: dry run, import, undo, and the same bundle again; fill-hash',
       await high(['sync', 'fill-hash'])
     }),
   ))
+
+test('an import runs while other processes read and write the library: they see all of it or nothing, and lose nothing', () =>
+  inTemporary(async (directory) => {
+    const at = (site: string) => {
+      const cwd = join(directory, site)
+      mkdirSync(cwd)
+      writeFileSync(join(cwd, 'coldtrail.yaml'), `site: ${site}\n`)
+      return async (...args: string[]) => {
+        const { status, stdout, stderr } = await runColdtrail([...args, '--json'], { cwd })
+        assert.equal(status, 0, `${args.join(' ')}: ${stdout}${stderr}`)
+        return jsonLines(stdout)
+      }
+    }
+    const [low, high] = [at('low'), at('high')]
+    const rows = 20_000
+    const list = Array.from({ length: rows }, (_, i) => `h${i}.example.com\n`).join('')
+    writeFileSync(join(directory, 'list.txt'), list)
+    await low('library', 'import', join(directory, 'list.txt'), '--source', 'desk')
+    const [{ files }] = (await low('sync', 'export')) as unknown as [Exported]
+    await high('library', 'add', 'malware', 'RedStone')
+
+    let isOver = false
+    const importing = high('sync', 'import', `--file=${files[0]}`, '--object-limit=50').finally(() => {
+      isOver = true
+    })
+    const added: string[] = []
+    let meanwhile = 0
+    for (let i = 0; !isOver; i++) {
+      // Some of them are rows that come in too.
+      const value = i % 2 === 0 ? `h${i}.example.com` : `own${i}.example.org`
+      await high('library', 'add', 'indicator', value, '--tag', 'seen-here')
+      added.push(value)
+      const [stats] = (await high('library', 'stats')) as unknown as [
+        { tables: Record<string, { rows: number } | undefined> },
+      ]
+      if (!isOver) meanwhile += 1
+      const count = stats.tables.indicators?.rows ?? 0
+      assert.ok(count <= added.length || count >= rows, `${count} rows are part of an import`)
+    }
+    await importing
+    assert.ok(meanwhile > 0, 'nobody came in between')
+    const tagged = await high('library', 'list', "tag == 'seen-here'", '--limit', '0')
+    assert.deepEqual(tagged.map(({ value }) => value).sort(), added.toSorted())
+    const own = added.filter((value) => value.startsWith('own')).length
+    const [stats] = (await high('library', 'stats')) as unknown as [{ tables: Record<string, { rows: number }> }]
+    assert.equal(stats.tables.indicators!.rows, rows + own)
+  }))

@@ -1,5 +1,6 @@
 /** A site whose key is trusted here and whose bundles are signed, and who means ill: what it may not take or change. */
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import { naturalKey, uidOfNaturalKey, uidText } from '../../../src/library/identity.ts'
 import type { Library } from '../../../src/library/library.ts'
@@ -285,3 +286,32 @@ for (const dialect of DIALECTS)
         assert.equal((await rowsOf(library, 'tags')).length, 1)
       }))
   })
+
+test('10,001 conflicts: each is told, the reports stay bounded', () =>
+  withFreshLibrary('sqlite', async (library) => {
+    const count = 10_001
+    const send = sender('low')
+    const rows = (description: string, updated_at: string) => ({
+      indicator_types: [{ name: 'FQDN' }],
+      indicators: Array.from({ length: count }, (_, i) => ({
+        ...{ type_id: '1', value: `h${i}.example`, description, updated_at },
+      })),
+    })
+    await importFile(library, await send({ rows: rows('newer', '1547660838000000') }))
+    const reportDir = scratchPlace()
+    let told = 0
+    const summary = await importFile(library, await send({ rows: rows('older', '1547660837000000') }), {
+      reportDir,
+      onConflict: () => {
+        told += 1
+      },
+    })
+    assert.equal(summary.error, undefined)
+    assert.deepEqual([told, summary.conflict_count, summary.conflicts.length], [count, count, 10_000])
+    assert.equal(summary.totals.updated, 0)
+    const { conflict_count, conflicts } = JSON.parse(readFileSync(summary.reports!.json, 'utf8'))
+    assert.deepEqual([conflict_count, conflicts.length], [count, 10_000])
+    const lines = readFileSync(summary.reports!.text, 'utf8').split('\n')
+    assert.ok(lines.length < 1_200, `${lines.length} lines`)
+    assert.ok(lines.some((line) => line === `Conflicts: ${count}`))
+  }))
