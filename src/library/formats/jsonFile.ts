@@ -130,6 +130,8 @@ class Parser {
   readonly #path: string
   #at = 0
   #lineStart = 0
+  /** Of the line that begins at `#lineStart`; -1: the last one. */
+  #lineEnd: number | undefined
   #line = 1
 
   constructor(text: string, path: string) {
@@ -149,12 +151,15 @@ class Parser {
     if (offset < this.#lineStart) {
       this.#lineStart = 0
       this.#line = 1
+      this.#lineEnd = undefined
     }
     for (;;) {
-      const newline = this.#text.indexOf('\n', this.#lineStart)
-      if (newline < 0 || newline >= offset) return this.#line
-      this.#lineStart = newline + 1
+      // Kept: a file of one line would be searched to its end for every row.
+      this.#lineEnd ??= this.#text.indexOf('\n', this.#lineStart)
+      if (this.#lineEnd < 0 || this.#lineEnd >= offset) return this.#line
+      this.#lineStart = this.#lineEnd + 1
       this.#line += 1
+      this.#lineEnd = undefined
     }
   }
 
