@@ -73,6 +73,40 @@ for (const dialect of DIALECTS)
       )
     })
 
+    test('T4: of many rows with one and the same time each goes once, whatever is cut: files, windows, deltas', async () => {
+      await withFreshLibrary(dialect, async (library) => {
+        const half = 400
+        const time = 1_547_660_837_000_000
+        const put = (from: number) =>
+          putRows(library, async (put) => {
+            for (let i = from; i < from + half; i++)
+              await put('indicators', { type_id: 'String', value: `v${i}`, created_at: time, updated_at: time })
+          })
+        const numbers = (bundle: ReadBundle) => values(bundle).map((value) => Number(value!.slice(1)))
+        const all = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i)
+        await put(0)
+        const first = await bundleOf(library, { objectLimit: 7 })
+        assert.deepEqual(
+          numbers(first).sort((a, b) => a - b),
+          all(0, half),
+        )
+        assert.equal(first.manifest.entries.filter(({ path }) => path.startsWith('data/indicators-')).length, 58)
+        await put(half)
+        const second = await bundleOf(library, { objectLimit: 7 })
+        assert.deepEqual(
+          numbers(second).sort((a, b) => a - b),
+          all(half, 2 * half),
+        )
+        const at = time / 1_000
+        for (const [start, end, rows] of [
+          [at, at + 1, 2 * half],
+          [null, at, 0],
+          [at + 1, null, 0],
+        ] as const)
+          assert.equal(numbers(await bundleOf(library, { window: { start, end }, objectLimit: 7 })).length, rows)
+      })
+    })
+
     test('--full, --delta and --differential choose the base, and refuse one that is not there', async () => {
       await withFreshLibrary(dialect, (library) =>
         withFreshLibrary('sqlite', async (high) => {
