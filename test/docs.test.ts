@@ -85,7 +85,10 @@ test('every ./coldtrail line of the guides is accepted by the parser', async () 
   assert.ok(lines.length >= 10)
   for (const line of lines) {
     const program = createProgram('0.0.0', COMMANDS, async () => undefined)
-    const command = line.replace(/ #.*$/, '').replace(/ > [\w.-]+$/, '')
+    const command = line
+      .replace(/ #.*$/, '')
+      .replace(/\$\([^)]*\)/g, 'FILE')
+      .replace(/ > [\w.-]+$/, '')
     const words = [...command.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map((match) => match[1] ?? match[2] ?? match[3]!)
     await assert.doesNotReject(program.parseAsync(words, { from: 'user' }), line)
   }
