@@ -4,32 +4,35 @@ import { faultPoint } from '../../platform/faults.ts'
 import { eventHashSql, syncHashSql } from '../identity.ts'
 import { type Column, columnsOf, type Table } from '../model.ts'
 import type { LibraryTx } from '../schema.ts'
-import { count, type MergeRun } from './mergeRun.ts'
+import { count, IS_NEW, type MergeRun } from './mergeRun.ts'
 import { refuseRows, rememberState, UNIQUE_VIOLATION } from './resolve.ts'
 
 /**
- * So many statements of `objectLimit` rows share a transaction, and begin within so long. Natural keys fall anywhere into
- * their index, so a commit writes about a page a row; and whoever else writes waits no longer than this.
+ * A transaction takes rows for so long, or this part of the run's. Natural keys fall anywhere into their index, so the
+ * first rows of a transaction write a page each, and later ones hardly any: a longer one costs less. But whoever else
+ * writes SQLite waits for it, and a run that is killed does it again.
  */
-const STATEMENTS = 20
-const TRANSACTION_MILLISECONDS = 200
+const TRANSACTION_MILLISECONDS = 1_000
+const TRANSACTION_PART = 0.04
 
 export async function insertTable(merge: MergeRun, table: Table, onRows: (rows: number) => void): Promise<number> {
   const { staged, policy } = merge
   const { change } = staged
   const sync = merge.sync(table)
-  const isNew = 's.existing_id is null and s.created_at is not null'
-  const wanted = await count(merge.db, `select count(*) from ${sync} s where ${isNew}`)
+  const wanted = await merge.newRows(merge.db, table)
   const [point] = await all(
     merge.db,
     `select next from merge_checkpoints where "change" = ${change} and table_name = '${table.name}'`,
   )
   let after = Number(point?.next ?? 0)
   let done =
-    after === 0 ? 0 : await count(merge.db, `select count(*) from ${sync} s where ${isNew} and s.id <= ${after}`)
+    after === 0 ? 0 : await count(merge.db, `select count(*) from ${sync} s where ${IS_NEW} and s.id <= ${after}`)
   onRows(done)
   if (wanted === 0) return 0
   let reached = after
+  const most = TRANSACTION_PART * staged.rows
+  // Bound, so that every statement of a table is prepared once.
+  const [first, second] = merge.isSqlite ? ['?', '?'] : ['$1', '$2']
   while (done < wanted) {
     staged.requireOwner()
     const begun = performance.now()
@@ -40,14 +43,15 @@ export async function insertTable(merge: MergeRun, table: Table, onRows: (rows: 
       do {
         const [last] = await all(
           tx,
-          `select max(id) as id, count(*) as rows from (select s.id from ${sync} s where ${isNew} and s.id > ${from} order by s.id limit ${policy.objectLimit}) x`,
+          `select max(id) as id, count(*) as rows from (select s.id from ${sync} s where ${IS_NEW} and s.id > ${first} order by s.id limit ${policy.objectLimit}) x`,
+          [from],
         )
         if (Number(last!.rows) === 0) break
         const to = Number(last!.id)
-        await insertRows(merge, tx, table, `${isNew} and s.id > ${from} and s.id <= ${to}`)
+        await insertRows(merge, tx, table, `${IS_NEW} and s.id > ${first} and s.id <= ${second}`, [from, to])
         rows += Number(last!.rows)
         from = to
-      } while (rows < STATEMENTS * policy.objectLimit && performance.now() - begun < TRANSACTION_MILLISECONDS)
+      } while (rows + policy.objectLimit <= most && performance.now() - begun < TRANSACTION_MILLISECONDS)
       await run(
         tx,
         `insert into merge_checkpoints ("change", table_name, next) values (${change}, '${table.name}', ${from})
@@ -67,24 +71,30 @@ export async function insertTable(merge: MergeRun, table: Table, onRows: (rows: 
 }
 
 /** Inserts staged rows for which `condition` holds; one whose uid or natural key is taken stays out. */
-export async function insertRows(merge: MergeRun, tx: unknown, table: Table, condition: string): Promise<number> {
+export async function insertRows(
+  merge: MergeRun,
+  tx: unknown,
+  table: Table,
+  condition: string,
+  values: readonly unknown[] = [],
+): Promise<number> {
   const { change } = merge.staged
   const columns = columnsOf(table)
-  const values = columns.map((column) => insertedValue(merge, table, column, change))
+  const inserted = columns.map((column) => insertedValue(merge, table, column, change))
   const insert =
     `insert into ${merge.base(table)} (${columns.map(({ name }) => `"${name}"`).join(', ')})` +
-    ` select ${values.join(', ')} from ${merge.sync(table)} s where ${condition} order by s.id`
-  if (merge.isSqlite) return run(tx, `${insert} on conflict do nothing`)
+    ` select ${inserted.join(', ')} from ${merge.sync(table)} s where ${condition} order by s.id`
+  if (merge.isSqlite) return run(tx, `${insert} on conflict do nothing`, values)
   // Nearly always nothing is taken, and to look first doubles the work of PostgreSQL.
   await run(tx, 'savepoint rows')
   try {
-    const rows = await run(tx, insert)
+    const rows = await run(tx, insert, values)
     await run(tx, 'release savepoint rows')
     return rows
   } catch (error) {
     if ((error as { code?: string }).code !== UNIQUE_VIOLATION) throw error
     await run(tx, 'rollback to savepoint rows')
-    return run(tx, `${insert} on conflict do nothing`)
+    return run(tx, `${insert} on conflict do nothing`, values)
   }
 }
 
@@ -98,13 +108,11 @@ export async function settle(merge: MergeRun, on: unknown, table: Table): Promis
   const state = merge.state(table)
   const target = `${state.offset} + s.id`
   const own = `(select 1 from ${merge.base(table)} b where b.id = ${target} and b.created_change = ${change})`
-  const wanted = await count(
-    on,
-    `select count(*) from ${sync} s where s.existing_id is null and s.created_at is not null`,
-  )
+  const wanted = await merge.newRows(on, table)
   const there = await count(on, `select count(*) from ${merge.base(table)} b where b."change" = ${change}`)
   if (there >= wanted) return
-  const lost = `s.existing_id is null and s.created_at is not null and not exists ${own}`
+  merge.countAgain(table)
+  const lost = `${IS_NEW} and not exists ${own}`
   const work = async (tx: LibraryTx) => {
     if (!state.keyed) await run(tx, `update ${sync} as s set nk = ${merge.key(table)} where ${lost}`)
     const late = merge.staged.own('late')
@@ -163,7 +171,7 @@ function insertedValue(merge: MergeRun, table: Table, column: Column, change: nu
     case 'unpublished_at':
       return merge.isSqlite ? 'null' : 'null::bigint'
     case 'created_at':
-      return merge.policy.keepCreatedAt ? 's.created_at' : String(Date.now() * 1000)
+      return merge.policy.keepCreatedAt ? 's.created_at' : String(merge.begun)
     case 'sync_hash':
       return syncHashSql(dialect, table.name, value)!
     case 'hash':

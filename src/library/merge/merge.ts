@@ -113,10 +113,7 @@ export async function merge(
 /** Rows to be inserted, or inserted, by table. */
 async function newRows(run: MergeRun, on: unknown = run.db): Promise<Map<string, number>> {
   const found = new Map<string, number>()
-  for (const table of run.staged.tables) {
-    const isNew = 's.existing_id is null and s.created_at is not null'
-    found.set(table.name, await count(on, `select count(*) from ${run.sync(table)} s where ${isNew}`))
-  }
+  for (const table of run.staged.tables) found.set(table.name, await run.newRows(on, table))
   return found
 }
 

@@ -28,10 +28,14 @@ export class MergeRun {
   readonly policy: MergePolicy
   readonly states = new Map<string, TableState>()
   readonly isSqlite: boolean
+  /** Microseconds: the `created_at` of new rows that do not keep the source's. */
+  readonly begun = Date.now() * 1_000
   /** Changes of other runs that nobody sees yet. */
   others: readonly number[] = []
   /** Sequence number of the library when the comparison began. */
   comparedSince: number | undefined
+  /** What was counted by `newRows`. */
+  private readonly counted = new Map<string, number>()
   /** Tables with local edits, and which of their fields. */
   readonly edited = new Map<string, ReadonlySet<string>>()
 
@@ -50,6 +54,21 @@ export class MergeRun {
     const transaction = this.db.transaction()
     // Of SQLite a plain BEGIN: it locks no file before something is written there.
     return (this.isSqlite ? transaction.setAccessMode('read only') : transaction).execute(action)
+  }
+
+  /** Staged rows of a table that go in as new ones, once it is resolved. A look at all of them, so it is remembered. */
+  async newRows(on: unknown, table: Table): Promise<number> {
+    const known = this.counted.get(table.name)
+    if (known !== undefined) return known
+    const rows = await count(on, `select count(*) from ${this.sync(table)} s where ${IS_NEW}`)
+    // Inside a transaction it may be undone, and done again.
+    if (on === this.db) this.counted.set(table.name, rows)
+    return rows
+  }
+
+  /** To be called where rows of a sync table go, or are found to exist. */
+  countAgain(table: Table): void {
+    this.counted.delete(table.name)
   }
 
   base(table: Table): string {
@@ -161,6 +180,9 @@ export class MergeRun {
     return `(case s."${column.typeColumn}" ${whens.join(' ')} end)`
   }
 }
+
+/** SQL that staged row `s` goes in as a new one. */
+export const IS_NEW = 's.existing_id is null and s.created_at is not null'
 
 /** Own columns of a dump, which a merge decides one by one. */
 export const fieldsOf = (table: Table): readonly Column[] => dumpColumns(table).filter(({ name }) => !APART.has(name))

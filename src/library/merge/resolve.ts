@@ -88,6 +88,7 @@ export async function refuseRows(
       `select ${[...fields, ...uids].join(', ')} from ${merge.sync(table)} s where ${condition} order by s.id limit 500`,
     )
     if (rows.length === 0) return refused
+    merge.countAgain(table)
     refused += rows.length
     const values = rows.map((row) => {
       const payload = {

@@ -196,6 +196,10 @@ export class StagedRun implements Staging {
     return TABLES.filter(({ name }) => this.counts.has(name))
   }
 
+  get rows(): number {
+    return [...this.counts.values()].reduce((sum, rows) => sum + rows, 0)
+  }
+
   async remember(name: string, value: unknown): Promise<void> {
     await run(this.db, rememberSql(this, name, value))
   }

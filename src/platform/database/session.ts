@@ -139,6 +139,7 @@ class SqliteAppender implements Appender {
   private readonly one: StatementSync
   private readonly many: StatementSync
   private readonly waiting: BulkRow[] = []
+  private readonly values: SQLInputValue[]
   private readonly repeated: BulkRow[] = []
 
   constructor(raw: DatabaseSync, path: string, table: string, columns: readonly BulkColumn[]) {
@@ -148,6 +149,7 @@ class SqliteAppender implements Appender {
     const names = columns.map(({ name }) => `"${name}"`).join(', ')
     const insert = (rows: number) =>
       raw.prepare(`insert into ${table} (${names}) values ${Array(rows).fill(row).join(', ')}`)
+    this.values = Array(columns.length * ROWS_A_STATEMENT).fill(null)
     this.one = insert(1)
     this.many = insert(ROWS_A_STATEMENT)
   }
@@ -176,7 +178,10 @@ class SqliteAppender implements Appender {
     const rows = this.waiting.splice(0)
     try {
       if (rows.length === ROWS_A_STATEMENT) {
-        this.many.run(...(rows.flat() as SQLInputValue[]))
+        const { values } = this
+        let at = 0
+        for (const row of rows) for (let i = 0; i < row.length; i++) values[at++] = row[i]!
+        this.many.run(...values)
         return
       }
     } catch (error) {
