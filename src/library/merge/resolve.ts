@@ -35,8 +35,13 @@ export async function resolveAll(
     const codes: Record<string, readonly string[]> = {}
     for (const { typeColumn } of table.columns) {
       if (typeColumn === undefined) continue
-      const found = await all(merge.db, `select distinct "${typeColumn}" as code from ${merge.sync(table)}`)
-      codes[typeColumn] = found.flatMap(({ code }) => (code === null ? [] : [code as string]))
+      // Only those that are object codes: a stranger may write as many others as he has rows.
+      const known = [...OBJECT_TABLE_BY_CODE.keys()].map(literal).join(', ')
+      const found = await all(
+        merge.db,
+        `select distinct "${typeColumn}" as code from ${merge.sync(table)} where "${typeColumn}" in (${known})`,
+      )
+      codes[typeColumn] = found.map(({ code }) => code as string)
     }
     const shape = shapes.get(table.name)!
     const state: TableState = { offset: first - 1, ...shape, existing: 0, aliased: false, codes }
