@@ -14,6 +14,7 @@ import { analysisStore } from '../bench/support/analysisStore.ts'
 import { COLDTRAIL } from '../bench/support/input.ts'
 import { measure } from '../bench/support/measure.ts'
 import { seededRandom } from '../test/support/random.ts'
+import { duckdb } from '../test/support/readParquet.ts'
 
 const { values } = parseArgs({
   options: {
@@ -43,7 +44,7 @@ while (made.foreman + made.worker < kills) {
     run = (await unfinished()) ?? undefined
     if (run !== undefined) resumes += 1
   }
-  if (digests(data) !== digests(calm)) differing += 1
+  if ((await digests(data)) !== (await digests(calm))) differing += 1
   const [last] = await runsOf(data)
   await measure(COLDTRAIL, ['analyze', 'remove', String(last!.run), '--data-dir', data, '--json'])
   process.stdout.write(
@@ -76,7 +77,7 @@ async function disturbed(line: readonly string[]): Promise<number | null> {
     return status as number | null
   })
   while (made.foreman + made.worker < kills) {
-    await Promise.race([sleep(300 + random(2_500)), end])
+    await Promise.race([sleep(800 + random(4_000)), end])
     if (ended) break
     // The launcher becomes the program, whose children are the workers.
     const workers = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'latin1')
@@ -122,16 +123,15 @@ async function unfinished(): Promise<number | undefined> {
   }
 }
 
-/** Rows of all tag files, whatever their run. */
-function digests(place: string): string {
+/** Every tag of a store's last run, as one digest a segment: files of removed runs stay for a while. */
+async function digests(place: string): Promise<string> {
   const folder = join(place, 'collections/main')
-  const manifests = readdirSync(folder).filter((name) => /^tag-.*\.parquet\.manifest$/.test(name))
-  return manifests
-    .map(
-      (name) =>
-        JSON.parse(readFileSync(join(folder, name), 'utf8')) as { segment: number; rows: number; labels?: object },
-    )
-    .map(({ segment, rows, labels }) => JSON.stringify([segment, rows, labels ?? null]))
-    .sort()
-    .join('\n')
+  const lines: string[] = []
+  const ending = `-${String((await runsOf(place))[0]!.run).padStart(9, '0')}.parquet`
+  for (const name of readdirSync(folder).filter((file) => file.startsWith('tag-') && file.endsWith(ending))) {
+    const sql = 'SELECT bit_xor(hash(id, label, plugin, rule))::VARCHAR AS digest, count(*) AS n FROM @file'
+    const [row] = await duckdb(join(folder, name), sql)
+    lines.push(`${name.slice(0, 13)} ${row!.digest} ${row!.n}`)
+  }
+  return lines.sort().join('\n')
 }
