@@ -223,10 +223,7 @@ async function* activeIndicators(
 ): ReturnType<PluginContext['indicators']> {
   // Who has none need not get an empty library.
   if (config.catalog_url === undefined && !existsSync(join(realpathSync(config.data_dir), 'library.db'))) return
-  const { listObjects } = await import('./library/read.ts')
-  for await (const { type, status, value, uid, expired } of listObjects(await library(), {
-    types: ['indicator'],
-    context: 'needed',
-  }))
-    if (status === 'Active' && !expired && type !== null) yield { type, value, uid }
+  const { liveIndicators } = await import('./library/liveIndicators.ts')
+  yield* liveIndicators(await library())
+}
 }

@@ -94,6 +94,30 @@ for (const name of [
     }
   })
 
+test('rare: with a beginning, what lies before it in the collection is known', async () => {
+  const day = (number: number, user: string) => ({
+    id: 0,
+    time: Date.UTC(2026, 0, number) * 1_000,
+    actor_user_name: user,
+  })
+  const { dataDir, stored } = await storeOf([
+    day(1, 'old'),
+    day(6, 'known'),
+    day(9, 'old'),
+    day(9, 'known'),
+    day(9, 'new'),
+  ])
+  const options = { rare: { column: 'user', look_back: 5 } }
+  const { run } = await runAnalysis(dataDir, options, { from: Date.UTC(2026, 0, 8) * 1_000 })
+  const expected = stored.filter(
+    ({ time, actor_user_name }) => time === Date.UTC(2026, 0, 9) * 1_000 && actor_user_name !== 'known',
+  )
+  assert.deepEqual(
+    (await tagsOf(dataDir, run)).map((tag) => tag.trim()).sort(),
+    expected.map(({ id }) => `${id} rare rare actor_user_name`).sort(),
+  )
+})
+
 test('a look-up that breaks off leaves a partial run: what was answered is labelled, the rest is told', async () => {
   const fixture = pluginFixture('nsrlsvr')!
   const { dataDir } = await storeOf(fixture.events)

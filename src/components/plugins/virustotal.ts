@@ -106,6 +106,11 @@ async function ask({ hash, events }: Work, state: HashValues, foreman: Foreman) 
   try {
     const { answers, cached, warnings } = await lookUp(hashes, {
       ...{ dataDir, title: 'VirusTotal', service: `virustotal ${bare(url)}`, maxAgeDays: cache_days, batch: 1, signal },
+      begin(count) {
+        const minutes = Math.floor((count - 1) / FREE.count)
+        if (pace && minutes > 0)
+          context.warn(`${count} hashes at ${FREE.count} a minute, the limit of free keys, take about ${minutes} min`)
+      },
       keeps: (answer) => !/pending|unknown/.test(answer),
       async ask([one]) {
         await pace?.turn(signal)

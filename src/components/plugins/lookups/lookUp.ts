@@ -44,6 +44,8 @@ export interface LookupOptions {
   readonly pauseMs?: number
   /** Whether an answer may be kept; default all. */
   keeps?(answer: string): boolean
+  /** Told how many are asked for, before the first is. */
+  begin?(count: number): void
   readonly signal?: AbortSignal
   readonly clock?: Clock
 }
@@ -77,6 +79,7 @@ export async function lookUp(wanted: readonly string[], options: LookupOptions):
     const cached = answers.size
     const open = wanted.filter((one) => !answers.has(one))
     let asked = 0
+    if (open.length > 0) options.begin?.(open.length)
     for (let at = 0; at < open.length; at += batch) {
       const part = open.slice(at, at + batch)
       let answered: ReadonlyMap<string, string>

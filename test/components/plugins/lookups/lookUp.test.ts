@@ -46,7 +46,8 @@ function place(more: Partial<Parameters<typeof lookUp>[1]> = {}) {
 }
 
 test('in batches, and a second time from the cache until the answers are too old', async () => {
-  const { options, batches, clock } = place()
+  const begun: number[] = []
+  const { options, batches, clock } = place({ begin: (count) => begun.push(count) })
   const wanted = ['a', 'b', 'c', 'd']
   const first = await lookUp(wanted, options)
   assert.deepEqual(batches, [['a', 'b', 'c'], ['d']])
@@ -64,6 +65,7 @@ test('in batches, and a second time from the cache until the answers are too old
   // Another service has other answers.
   await lookUp(['a'], { ...options, service: 'service 2' })
   assert.equal(batches.length, 5)
+  assert.deepEqual(begun, [4, 1, 1, 1])
 })
 
 test('answers that may not be kept are asked for again', async () => {
