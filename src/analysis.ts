@@ -226,4 +226,3 @@ async function* activeIndicators(
   const { liveIndicators } = await import('./library/liveIndicators.ts')
   yield* liveIndicators(await library())
 }
-}
