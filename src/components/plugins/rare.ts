@@ -150,13 +150,14 @@ async function finish(seen: Seen, options: Options, { context }: Foreman): Promi
       else fresh.delete(value)
     }
   const found = [...fresh].sort(([a, [one]], [b, [other]]) => one! - other! || (a < b ? -1 : 1))
-  const finding = severity === 'none' ? undefined : { severity, title: `${column} not seen in ${look_back} days` }
+  const finding =
+    severity === 'none'
+      ? undefined
+      : { severity, title: `${column} not seen in ${look_back} ${look_back === 1 ? 'day' : 'days'}` }
   const more = found.length - REPORTED
   const notes = [
     ...(time1 === null && Number.isFinite(seen.first)
-      ? [
-          `Events before ${iso(judged)} only taught what is usual: nothing was known of the ${look_back} days before them.`,
-        ]
+      ? [`Events before ${iso(judged)} only taught what is usual: too little was known of the time before them.`]
       : []),
     ...(more > 0 ? [`${more} more values are not listed here.`] : []),
   ]
