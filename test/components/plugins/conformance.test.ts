@@ -84,7 +84,9 @@ for (const { name } of visible.filter((one) => !RULE_PLUGINS.has(one.name))) {
     })
   })
 
-  const events = fc.array(fc.constantFrom(...fixture.events, ...fixture.quiet), { maxLength: 24 }).map(renumbered)
+  const events = fc
+    .array(fc.constantFrom(...fixture.events, ...fixture.quiet), { maxLength: 24, size: 'max' })
+    .map(renumbered)
 
   test(`${name}: any split of the events comes to the same`, async () => {
     await withPlugin(pluginNamed(name), given, async (plugin, surroundings) => {

@@ -38,12 +38,16 @@ const splitBy = (events: readonly PlainEvent[], size: number): Split =>
 test('without a beginning the first look-back only teaches; the rest is by the definition', async () => {
   await withPlugin(component, { options }, async (plugin, around) => {
     await fc.assert(
-      fc.asyncProperty(fc.array(event, { maxLength: 40 }), fc.integer({ min: 1, max: 10 }), async (given, size) => {
-        const events = given.map((one, i): PlainEvent => ({ id: i + 1, ...one }))
-        const first = Math.min(...events.map(({ time }) => time as number))
-        const { tags } = await runPlugin(plugin, splitBy(events, size), around)
-        assert.deepEqual([...tags].sort(), naive(events, [], first + 2 * DAY).sort())
-      }),
+      fc.asyncProperty(
+        fc.array(event, { maxLength: 40, size: 'max' }),
+        fc.integer({ min: 1, max: 10 }),
+        async (given, size) => {
+          const events = given.map((one, i): PlainEvent => ({ id: i + 1, ...one }))
+          const first = Math.min(...events.map(({ time }) => time as number))
+          const { tags } = await runPlugin(plugin, splitBy(events, size), around)
+          assert.deepEqual([...tags].sort(), naive(events, [], first + 2 * DAY).sort())
+        },
+      ),
       { numRuns: 200 },
     )
   })
@@ -55,30 +59,34 @@ test('with a beginning the look-back before it is asked for', async () => {
     actor_user_name: fc.constantFrom('alice', 'bob', 'carol'),
   })
   await fc.assert(
-    fc.asyncProperty(fc.array(event, { maxLength: 30 }), fc.array(earlier, { maxLength: 5 }), async (given, before) => {
-      const events = given.map((one, i): PlainEvent => ({ id: i + 1, ...one }))
-      const past = before.map((one, i): PlainEvent => ({ id: 1_000 + i, ...one }))
-      // As the engine answers: of the range asked for the last time of each value.
-      const surroundings = {
-        ...{ options, time1: START },
-        earlier: past
-          .filter(({ time }) => (time as number) >= START - 2 * DAY)
-          .filter(
-            ({ time, actor_user_name }) =>
-              !past.some(
-                (other) => other.actor_user_name === actor_user_name && (other.time as number) > (time as number),
-              ),
-          )
-          .map(({ time, actor_user_name }) => ({
-            value: String(actor_user_name),
-            time: new Date((time as number) / 1_000).toISOString(),
-          })),
-      }
-      await withPlugin(component, surroundings, async (plugin, around) => {
-        const { tags } = await runPlugin(plugin, splitBy(events, 7), around)
-        assert.deepEqual([...tags].sort(), naive(events, past, START).sort())
-      })
-    }),
+    fc.asyncProperty(
+      fc.array(event, { maxLength: 30, size: 'max' }),
+      fc.array(earlier, { maxLength: 5 }),
+      async (given, before) => {
+        const events = given.map((one, i): PlainEvent => ({ id: i + 1, ...one }))
+        const past = before.map((one, i): PlainEvent => ({ id: 1_000 + i, ...one }))
+        // As the engine answers: of the range asked for the last time of each value.
+        const surroundings = {
+          ...{ options, time1: START },
+          earlier: past
+            .filter(({ time }) => (time as number) >= START - 2 * DAY)
+            .filter(
+              ({ time, actor_user_name }) =>
+                !past.some(
+                  (other) => other.actor_user_name === actor_user_name && (other.time as number) > (time as number),
+                ),
+            )
+            .map(({ time, actor_user_name }) => ({
+              value: String(actor_user_name),
+              time: new Date((time as number) / 1_000).toISOString(),
+            })),
+        }
+        await withPlugin(component, surroundings, async (plugin, around) => {
+          const { tags } = await runPlugin(plugin, splitBy(events, 7), around)
+          assert.deepEqual([...tags].sort(), naive(events, past, START).sort())
+        })
+      },
+    ),
     { numRuns: 100 },
   )
 })

@@ -30,7 +30,7 @@ const indicator = fc.record(
 test('agrees with a search of the list, for values that are in it and others', async () => {
   await fc.assert(
     fc.asyncProperty(
-      fc.array(indicator, { maxLength: 200 }),
+      fc.array(indicator, { maxLength: 200, size: 'max' }),
       fc.array(value, { maxLength: 50 }),
       async (given, others) => {
         assert.equal(await writeIndicatorTable(path, stream(given)), given.length)
