@@ -78,13 +78,11 @@ export async function insertRows(
   condition: string,
   values: readonly unknown[] = [],
 ): Promise<number> {
-  const { change } = merge.staged
   const columns = columnsOf(table)
-  const inserted = columns.map((column) => insertedValue(merge, table, column, change))
-  const insert =
-    `insert into ${merge.base(table)} (${columns.map(({ name }) => `"${name}"`).join(', ')})` +
-    ` select ${inserted.join(', ')} from ${merge.sync(table)} s where ${condition} order by s.id`
-  if (merge.isSqlite) return run(tx, `${insert} on conflict do nothing`, values)
+  const into = `into ${merge.base(table)} (${columns.map(({ name }) => `"${name}"`).join(', ')})`
+  if (merge.isSqlite) return insertIntoSqlite(merge, tx, table, { into, condition, values })
+  const inserted = columns.map((column) => insertedValue(merge, table, column))
+  const insert = `insert ${into} select ${inserted.join(', ')} from ${merge.sync(table)} s where ${condition} order by s.id`
   // Nearly always nothing is taken, and to look first doubles the work of PostgreSQL.
   await run(tx, 'savepoint rows')
   try {
@@ -157,8 +155,49 @@ export async function settle(merge: MergeRun, on: unknown, table: Table): Promis
 
 // --- internal ---
 
-function insertedValue(merge: MergeRun, table: Table, column: Column, change: number): string {
-  const { dialect } = merge.staged
+/**
+ * What registered functions give is computed apart, since a statement that calls one, or may otherwise fail in its middle
+ * (hence `or fail`: the whole transaction ends), can be undone alone: SQLite writes each page that it changes aside first,
+ * which is a page a row, as natural keys fall.
+ */
+async function insertIntoSqlite(
+  merge: MergeRun,
+  tx: unknown,
+  table: Table,
+  {
+    into,
+    condition,
+    values,
+  }: { readonly into: string; readonly condition: string; readonly values: readonly unknown[] },
+): Promise<number> {
+  const columns = columnsOf(table)
+  const computed = columns.filter(({ name }) => COMPUTED.has(name) && !(name === 'nk' && merge.state(table).keyed))
+  const apart = computed.filter(({ name }) => name !== 'hash' || table.name === 'events')
+  const names = apart.map(({ name }) => `"${name}"`)
+  await run(tx, `create temp table if not exists computed (id integer primary key, ${[...COMPUTED].join(', ')})`)
+  await run(tx, 'delete from temp.computed')
+  await run(
+    tx,
+    `insert into temp.computed (${['id', ...names].join(', ')})
+     select ${['s.id', ...apart.map((column) => insertedValue(merge, table, column))].join(', ')}
+     from ${merge.sync(table)} s where ${condition} order by s.id`,
+    values,
+  )
+  const inserted = columns.map((column) =>
+    apart.includes(column) ? `k."${column.name}"` : insertedValue(merge, table, column),
+  )
+  return run(
+    tx,
+    `insert or fail ${into} select ${inserted.join(', ')} from temp.computed k
+     cross join ${merge.sync(table)} s on s.id = k.id order by k.id on conflict do nothing`,
+  )
+}
+
+/** Columns that a registered function may compute. */
+const COMPUTED: ReadonlySet<string> = new Set(['nk', 'sync_hash', 'hash'])
+
+function insertedValue(merge: MergeRun, table: Table, column: Column): string {
+  const { dialect, change } = merge.staged
   const value = (name: string) => merge.value(table, table.columns.find((one) => one.name === name)!)
   switch (column.name) {
     case 'id':

@@ -141,6 +141,9 @@ async function shapesOf(merge: MergeRun): Promise<Map<string, { general: boolean
 async function index(merge: MergeRun, table: Table): Promise<void> {
   const sync = merge.sync(table)
   if (!merge.isSqlite) {
+    // Before ANALYZE: of a column that it does not know PostgreSQL believes that it is hardly ever NULL.
+    const added = addedColumns(merge, table).map(([name, type]) => `add column if not exists "${name}" ${type}`)
+    await run(merge.db, `alter table ${sync} ${added.join(', ')}`)
     const unique = `create unique index if not exists "${merge.staged.syncName(table)}_id" on ${sync} (id)`
     try {
       await run(merge.db, unique)
@@ -176,9 +179,9 @@ async function refuseRepeated(merge: MergeRun, table: Table): Promise<void> {
 
 async function resolve(merge: MergeRun, table: Table, state: TableState, tx: LibraryTx): Promise<void> {
   const sync = merge.sync(table)
-  const added = addedColumns(merge, table).map(([name, type]) => `"${name}" ${type}`)
-  if (merge.isSqlite) for (const column of added) await run(tx, `alter table ${sync} add column ${column}`)
-  else await run(tx, `alter table ${sync} ${added.map((column) => `add column ${column}`).join(', ')}`)
+  if (merge.isSqlite)
+    for (const [name, type] of addedColumns(merge, table))
+      await run(tx, `alter table ${sync} add column "${name}" ${type}`)
   await refuseUnknownReferences(merge, tx, table)
   if (state.general) {
     await findByUid(merge, tx, table)
@@ -198,7 +201,8 @@ async function resolve(merge: MergeRun, table: Table, state: TableState, tx: Lib
     state.existing = await count(tx, `select count(existing_id) from ${sync}`)
   }
   if (state.keyed) await joinTwins(merge, tx, table, state)
-  if (!merge.isSqlite) await run(tx, `analyze ${sync}`)
+  // Where nothing was found out, it is as it was when it got its index.
+  if (!merge.isSqlite && (state.general || state.keyed)) await run(tx, `analyze ${sync}`)
 }
 
 /** What is found out of a row, besides its dump (P37, P38): `same_as` is the number of a row of the run that it equals. */

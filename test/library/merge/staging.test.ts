@@ -205,7 +205,8 @@ for (const dialect of DIALECTS)
         const staging = await next.stage(library)
         const mine = new StagedRows()
         mine.indicator('FQDN', 'host-1.example', { description: 'mine', at: 1500 })
-        mine.indicator('FQDN', 'new.example', { uid: 'mine', description: 'mine too', at: 1500 })
+        // The newer one: it stays, whichever of both is there first.
+        mine.indicator('FQDN', 'new.example', { uid: 'mine', description: 'mine too', at: 2500 })
         let writing: Promise<unknown> | undefined
         const controller = merge(
           library,
