@@ -4,7 +4,6 @@
  */
 import { type Dialect, PostgresDialect } from 'kysely'
 import pg from 'pg'
-import { ColdtrailError } from '../../core/errors.ts'
 import { exactNumber } from './exactNumber.ts'
 import { openFault } from './sqliteFault.ts'
 
