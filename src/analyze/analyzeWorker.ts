@@ -9,6 +9,9 @@ import { loadPlugin } from './plugins.ts'
 import { Profile } from './profile.ts'
 import { type Piece, SECOND_PASS_FILE, type SecondPass, type WorkerInit } from './tasks.ts'
 
+/** A plugin, its user's own among them, may loop for ever. */
+const MAY_HANG = { mayHang: true }
+
 serve<WorkerInit, Piece>(async (init, link) => {
   const directories = [...new Set(init.segments.map(({ directory }) => directory))]
   const tempDirectory = join(init.runDirectory, 'spill')
@@ -28,4 +31,4 @@ serve<WorkerInit, Piece>(async (init, link) => {
       return worker.run(piece)
     },
   }
-})
+}, MAY_HANG)

@@ -22,7 +22,15 @@ export interface Service<Task> {
   stop?(): Promise<void> | void
 }
 
-export function serve<Init, Task>(start: (init: Init, link: Link) => Promise<Service<Task>> | Service<Task>): void {
+export interface ServeOptions {
+  /** The work may never come up for air: a thread of its own (some 15 MB) ends the process when the foreman is gone. */
+  readonly mayHang?: boolean
+}
+
+export function serve<Init, Task>(
+  start: (init: Init, link: Link) => Promise<Service<Task>> | Service<Task>,
+  { mayHang = false }: ServeOptions = {},
+): void {
   const send = (message: FromWorker): void => {
     if (process.connected) process.send!(message)
   }
@@ -72,8 +80,7 @@ export function serve<Init, Task>(start: (init: Init, link: Link) => Promise<Ser
   }
   process.on('message', (message) => void handle(message as ToWorker))
   process.on('disconnect', () => process.exit(1))
-  // A thread of its own sees that the foreman is gone where this one never comes up for air.
-  new Worker(ORPHAN_WATCH, { eval: true }).unref()
+  if (mayHang) new Worker(ORPHAN_WATCH, { eval: true }).unref()
   // A terminal sends Ctrl-C to the whole group: the foreman alone decides what becomes of its workers.
   process.on('SIGINT', () => undefined)
   setInterval(() => {
