@@ -371,12 +371,16 @@ test('following: what arrives is collected and sealed when idle; an interruption
   const { put, run, events, root } = await site()
   const stop = new AbortController()
   const metricsFile = join(root, 'metrics.prom')
+  let claimed = 0
   put(key(1, 'a.json'), '{"a":1}')
   const running = run({
     follow: { pollSeconds: 0.1 },
     segmentLimits: { idleSeconds: 0.5 },
     signal: stop.signal,
     metricsFile,
+    onProgress: ({ total }) => {
+      claimed = total
+    },
   })
   const until = async (isMet: () => Promise<boolean>): Promise<void> => {
     for (let i = 0; i < 400 && !(await isMet()); i++) await sleep(25)
@@ -385,7 +389,8 @@ test('following: what arrives is collected and sealed when idle; an interruption
   put(key(2, 'b.json'), '{"b":1}')
   await until(async () => (await events()).length === 2)
   put(key(3, 'c.json'), '{"c":1}')
-  await sleep(600)
+  await until(async () => claimed === 3)
+  await sleep(1_000)
   stop.abort()
   const summary = await running
   assert.deepEqual(await events(), ['{"a":1}', '{"b":1}', '{"c":1}'])

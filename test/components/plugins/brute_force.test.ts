@@ -64,7 +64,7 @@ test('the same as counting every window, for any split and any order of the even
         { numRuns: 150 },
       )
     })
-  assert.ok(labelled > 500, 'there was something to find')
+  assert.ok(labelled > 100, 'there was something to find')
 })
 
 test('a million failures keep a state of a few times', async () => {
