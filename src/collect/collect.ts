@@ -185,6 +185,8 @@ class CollectRun {
   private foreman: Foreman<CollectTask> | undefined
   private listing = true
   private nextNumber = 0
+  /** Listed objects whose claim was asked for, or that needed none. */
+  private considered = 0
   /** Answers of the catalog that are still awaited. */
   private underWay = 0
   private vainDeaths = 0
@@ -252,7 +254,9 @@ class CollectRun {
     await this.compact()
     onProgress?.(this.tally.progress(false))
     const unsettled = this.holdings.reduce((sum, { items }) => sum + items.size, 0)
-    this.tally.left += unsettled + this.waiting.size + this.suspects.length
+    // A listing that was interrupted may have counted objects that it did not hand over any more.
+    const unclaimed = this.tally.listing.objects - this.considered
+    this.tally.left += unsettled + this.waiting.size + this.suspects.length + unclaimed
     metrics()
     return this.summary()
   }
@@ -326,13 +330,12 @@ class CollectRun {
 
   private async claim(source: number, listed: readonly SourceObject[]): Promise<void> {
     const { lastProcessedTime = Number.NEGATIVE_INFINITY, retryQuarantined = false } = this.options
-    const objects: SourceObject[] = []
-    for (const object of listed) {
-      if (object.lastModified <= lastProcessedTime) increment(this.tally.skipped, 'processed before')
-      else if (this.keys.has(keyOf(object))) this.tally.busy += 1
-      else objects.push(object)
-    }
+    const later = listed.filter(({ lastModified }) => lastModified > lastProcessedTime)
+    const objects = later.filter((object) => !this.keys.has(keyOf(object)))
     const claims = await this.track(() => this.catalog.claim(this.owner, objects, { retry: retryQuarantined }))
+    this.considered += listed.length
+    for (let n = later.length; n < listed.length; n++) increment(this.tally.skipped, 'processed before')
+    this.tally.busy += later.length - objects.length
     for (const { object, verdict, replaces = false } of claims) {
       if (verdict === 'claimed') {
         this.tally.claimed += 1
