@@ -1,10 +1,9 @@
 /** Files of threat intelligence into the library. */
 import { EXIT, printable } from '../core/errors.ts'
 import { countText } from '../core/terminalText.ts'
-import type { LibraryImportProgress as ImportProgress, LibraryImportSummary as ImportSummary } from '../index.ts'
+import type { LibraryImportSummary as ImportSummary } from '../index.ts'
 import { choiceOr, defineCommand, flag, text } from './command.ts'
-import type { Io } from './io.ts'
-import { openBar } from './progress.ts'
+import { withSteps } from './progress.ts'
 
 export const libraryImportCommand = defineCommand({
   name: 'library import',
@@ -30,7 +29,7 @@ export const libraryImportCommand = defineCommand({
   exits: ['partial', 'conflict', 'store', 'refused'],
   async run(files, { format, source, tlp, mirror, dryRun }, io) {
     const coldtrail = await io.open()
-    const summaries = await withProgress(io, (onProgress) =>
+    const summaries = await withSteps(io, 'importing', (onProgress) =>
       coldtrail.library.import({ files, format, source, tlp, mirror, dryRun, signal: io.signal, onProgress }),
     )
     for (const summary of summaries) {
@@ -68,27 +67,4 @@ function summaryLines(summary: ImportSummary): string[] {
   }
   if (!dryRun && inserted + updated + deleted > 0) lines.push(`  run ${run}`)
   return lines
-}
-
-const LOG_EVERY_MS = 5_000
-
-async function withProgress<T>(
-  io: Io,
-  run: (onProgress: (progress: ImportProgress) => void) => Promise<T>,
-): Promise<T> {
-  if (io.json) return run(() => undefined)
-  if (!process.stderr.isTTY) {
-    let last = performance.now()
-    return run(({ step, done, total }) => {
-      if (performance.now() - last < LOG_EVERY_MS) return
-      last = performance.now()
-      io.log('info', 'importing', { step, done, total })
-    })
-  }
-  const bar = await openBar('{step}', { step: 'read' })
-  try {
-    return await run(({ step, done, total }) => bar.update(done, total, { step }))
-  } finally {
-    bar.stop()
-  }
 }

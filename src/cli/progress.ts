@@ -52,6 +52,40 @@ export async function openBar(figures: string, values: Record<string, string | n
   }
 }
 
+/** How far work in steps is: of the library and its sync. */
+export interface StepProgress {
+  readonly step: string
+  readonly table?: string
+  readonly done: number
+  readonly total: number
+}
+
+/** A bar on a terminal, a log line every few seconds elsewhere, nothing with --json. `doing`: importing, … */
+export async function withSteps<T>(
+  io: Io,
+  doing: string,
+  run: (onProgress: (progress: StepProgress) => void) => Promise<T>,
+): Promise<T> {
+  if (io.json) return run(() => undefined)
+  if (!process.stderr.isTTY) {
+    let last = performance.now()
+    return run(({ step, table, done, total }) => {
+      if (performance.now() - last < LOG_EVERY_MS) return
+      last = performance.now()
+      io.log('info', doing, { step, table, done, total })
+    })
+  }
+  const bar = await openBar('{step} {table} | {count}', { step: doing, table: '', count: '' })
+  try {
+    return await run(({ step, table = '', done, total }) => {
+      const count = `${done.toLocaleString('en-US')} of ${total.toLocaleString('en-US')}`
+      bar.update(done, total, { step, table, count })
+    })
+  } finally {
+    bar.stop()
+  }
+}
+
 export interface Bar {
   update(bytes: number, totalBytes: number, values: Record<string, string | number>): void
   stop(): void

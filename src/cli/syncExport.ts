@@ -1,10 +1,10 @@
 /** `sync export`, and the original's name for it. */
 import { ColdtrailError, EXIT, printable } from '../core/errors.ts'
 import { bytesText, countText } from '../core/terminalText.ts'
-import type { SyncExportProgress, SyncExportSummary } from '../index.ts'
+import type { SyncExportSummary } from '../index.ts'
 import { type Command, defineCommand, flag, integerOr, text, texts } from './command.ts'
 import type { Io } from './io.ts'
-import { openBar } from './progress.ts'
+import { withSteps } from './progress.ts'
 import { memory, size, yesNo } from './syncOptions.ts'
 
 const exportCommandOf = (name: string, summary: string, details: string): Command =>
@@ -62,7 +62,7 @@ const exportCommandOf = (name: string, summary: string, details: string): Comman
         throw new ColdtrailError('E_USAGE', { message: `--${chosen[0]} and --${chosen[1]} do not go together.` })
       const { full: _full, delta: _delta, differential: _differential, ...given } = options
       const coldtrail = await io.open()
-      const summary = await withProgress(io, (onProgress) =>
+      const summary = await withSteps(io, 'exporting', (onProgress) =>
         coldtrail.sync.export({
           ...given,
           memoryLimit: given.memoryLimit ?? MEMORY_LIMIT,
@@ -128,31 +128,4 @@ const EXCLUDED: Readonly<Record<string, string>> = {
   stubs: 'of these go as stubs, since others refer to them',
   without_tlp: 'source rows have no TLP and pass every ceiling',
   where: 'objects do not match',
-}
-
-const LOG_EVERY_MS = 5_000
-
-/** A bar on a terminal, log lines elsewhere, nothing with --json. */
-async function withProgress<T>(
-  io: Io,
-  run: (onProgress: (progress: SyncExportProgress) => void) => Promise<T>,
-): Promise<T> {
-  if (io.json) return run(() => undefined)
-  if (!process.stderr.isTTY) {
-    let last = performance.now()
-    return run(({ step, table, done, total }) => {
-      if (performance.now() - last < LOG_EVERY_MS) return
-      last = performance.now()
-      io.log('info', 'exporting', { step, table, done, total })
-    })
-  }
-  const bar = await openBar('{step} {table} | {count}', { step: 'select', table: '', count: '' })
-  try {
-    return await run(({ step, table = '', done, total }) => {
-      const count = `${done.toLocaleString('en-US')} of ${total.toLocaleString('en-US')}`
-      bar.update(done, total, { step, table, count })
-    })
-  } finally {
-    bar.stop()
-  }
 }

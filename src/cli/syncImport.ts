@@ -1,11 +1,11 @@
 /** `sync import`, and the original's name for it with the original's defaults. */
 import { ColdtrailError, EXIT, printable } from '../core/errors.ts'
 import { countText } from '../core/terminalText.ts'
-import type { SyncImportProgress, SyncImportSummary } from '../index.ts'
+import type { SyncImportSummary } from '../index.ts'
 import { type Command, choice, defineCommand, flag, integerOr, text, texts } from './command.ts'
 import type { Io } from './io.ts'
 import { printUndo } from './libraryUndo.ts'
-import { type Bar, openBar } from './progress.ts'
+import { withSteps } from './progress.ts'
 import { memory, yesNo } from './syncOptions.ts'
 
 interface Form {
@@ -78,7 +78,7 @@ const importCommandOf = (form: Form): Command =>
       const { file } = options
       if (file === undefined || file === '')
         throw new ColdtrailError('E_USAGE', { message: '--file is needed: the bundle to be imported.' })
-      const summary = await withProgress(io, (onProgress) =>
+      const summary = await withSteps(io, 'importing', (onProgress) =>
         coldtrail.sync.import({
           file,
           keepCreatedAt: options.keepCreatedAt ?? true,
@@ -165,33 +165,3 @@ function printSummary(io: Io, summary: SyncImportSummary): void {
 }
 
 const MOST_CONFLICTS = 20
-
-const LOG_EVERY_MS = 5_000
-
-/** A bar on a terminal, log lines elsewhere, nothing with --json. */
-async function withProgress<T>(
-  io: Io,
-  run: (onProgress: (progress: SyncImportProgress) => void) => Promise<T>,
-): Promise<T> {
-  if (io.json) return run(() => undefined)
-  if (!process.stderr.isTTY) {
-    let last = performance.now()
-    return run(({ step, table, done, total }) => {
-      if (performance.now() - last < LOG_EVERY_MS) return
-      last = performance.now()
-      io.log('info', 'importing', { step, table, done, total })
-    })
-  }
-  const bar: Bar = await openBar('{step} {table} | {count}', { step: 'open', table: '', count: '' })
-  try {
-    return await run(({ step, table = '', done, total }) =>
-      bar.update(done, total, {
-        step,
-        table,
-        count: `${done.toLocaleString('en-US')} of ${total.toLocaleString('en-US')}`,
-      }),
-    )
-  } finally {
-    bar.stop()
-  }
-}

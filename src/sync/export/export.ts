@@ -17,6 +17,7 @@ import { makeDirectory } from '../../platform/files.ts'
 import { type BundleWriter, createBundleWriter, type Signer, type WrittenBundle } from '../bundle/bundleWriter.ts'
 import { bundleName, type SelectionConfig, type SiteKey } from '../bundle/manifest.ts'
 import { watchMemory } from '../memoryWatch.ts'
+import { type Stopwatch, stopwatch } from '../stopwatch.ts'
 import { abandonRun, beginRun, configHashes, deadRuns, type OpenRun } from '../synchronizations.ts'
 import { DUMP_BYTES, DUMP_ROWS, type DumpFile, dumpRows, dumpTombstones } from './dump.ts'
 import { objectMatches } from './matching.ts'
@@ -66,7 +67,7 @@ export async function exportBundle(library: Library, request: ExportRequest): Pr
   const options = request.options ?? { ...request.config }
   const run = await beginRun(library, { type: 'export', config: request.config, options })
   const summary = newSummary(request, run, options)
-  const clock = stopwatch(summary)
+  const clock = stopwatch(summary, () => summary.totals.rows)
   const watch = watchMemory(request.memoryLimit)
   const signal = AbortSignal.any([watch.signal, ...(request.signal ? [request.signal] : [])])
   const lock = await library.database.locks.acquire('hold-sync-export')
@@ -111,7 +112,7 @@ interface Work {
   readonly name: string
   readonly run: OpenRun
   readonly summary: ExportSummary
-  readonly clock: Stopwatch
+  readonly clock: Stopwatch<ExportStep>
 }
 
 async function runExport(work: Work): Promise<void> {
@@ -411,36 +412,5 @@ function newSummary(request: ExportRequest, run: OpenRun, options: Readonly<Reco
     rows_per_s: 0,
     peak_rss_mb: 0,
     reports: null,
-  }
-}
-
-interface Stopwatch {
-  step(name: ExportStep): void
-  end(): void
-}
-
-function stopwatch(summary: ExportSummary): Stopwatch {
-  const started = performance.now()
-  let last = started
-  let current: ExportSummary['steps'][number] | undefined
-  const close = (): void => {
-    const now = performance.now()
-    if (current) current.seconds += (now - last) / 1_000
-    last = now
-  }
-  return {
-    step(name) {
-      close()
-      current = summary.steps.find(({ step }) => step === name)
-      if (current) return
-      current = { step: name, seconds: 0 }
-      summary.steps.push(current)
-    },
-    end() {
-      close()
-      summary.seconds = (performance.now() - started) / 1_000
-      summary.rows_per_s = Math.round(summary.totals.rows / Math.max(summary.seconds, 0.001))
-      summary.peak_rss_mb = Math.round((process.resourceUsage().maxRSS * 1_024) / 1e6)
-    },
   }
 }

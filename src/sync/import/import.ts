@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs'
 import { isAbsolute, join, resolve } from 'node:path'
-import { ColdtrailError } from '../../core/errors.ts'
+import { asColdtrailError, ColdtrailError } from '../../core/errors.ts'
 import { bytesText } from '../../core/terminalText.ts'
 import { headSequence } from '../../library/changes.ts'
 import { type StateDigest, stateDigest } from '../../library/digest.ts'
@@ -21,6 +21,7 @@ import { scratchOf, sweepScratch } from '../bundle/encryption.ts'
 import type { BundleEntry } from '../bundle/manifest.ts'
 import { requireHashes } from '../fillHash.ts'
 import { watchMemory } from '../memoryWatch.ts'
+import { type Stopwatch, stopwatch } from '../stopwatch.ts'
 import {
   abandonRun,
   beginRun,
@@ -86,7 +87,7 @@ export async function importBundle(library: Library, request: ImportRequest): Pr
     ? undefined
     : await beginRun(library, { type: 'import', config: configOf(path, request), options: summary.options })
   if (run) summary.run = run.run
-  const clock = stopwatch(summary)
+  const clock = stopwatch(summary, () => summary.totals.staged)
   const watch = watchMemory(request.memoryLimit)
   const signal = AbortSignal.any([watch.signal, ...(request.signal ? [request.signal] : [])])
   try {
@@ -94,7 +95,7 @@ export async function importBundle(library: Library, request: ImportRequest): Pr
     await runImport({ library, request: { ...request, signal }, path, summary, run, clock })
   } catch (error) {
     summary.result = 'failed'
-    summary.error = signal.aborted ? asError(signal.reason) : asError(error)
+    summary.error = asColdtrailError(signal.aborted ? signal.reason : error)
   } finally {
     watch.stop()
   }
@@ -121,7 +122,7 @@ interface Work {
   readonly path: string
   readonly summary: ImportSummary
   readonly run: OpenRun | undefined
-  readonly clock: Stopwatch
+  readonly clock: Stopwatch<ImportStep>
 }
 
 async function runImport(work: Work): Promise<void> {
@@ -476,46 +477,4 @@ function recordOf({
   ...summary
 }: ImportSummary): Readonly<Record<string, unknown>> {
   return { ...summary, tables_created: summary.tables.map(({ table }) => `sync_import_${table}_${summary.pid}`) }
-}
-
-interface Stopwatch {
-  step(name: ImportStep): void
-  end(): void
-}
-
-/** Seconds by step, in the order of their first beginning. */
-function stopwatch(summary: ImportSummary): Stopwatch {
-  const started = performance.now()
-  let last = started
-  let current: ImportSummary['steps'][number] | undefined
-  const close = (): void => {
-    const now = performance.now()
-    if (current) current.seconds += (now - last) / 1_000
-    last = now
-  }
-  return {
-    step(name) {
-      if (current?.step === name) return
-      close()
-      current = summary.steps.find(({ step }) => step === name)
-      if (current) return
-      current = { step: name, seconds: 0 }
-      summary.steps.push(current)
-    },
-    end() {
-      close()
-      summary.seconds = (performance.now() - started) / 1_000
-      summary.rows_per_s = Math.round(summary.totals.staged / Math.max(summary.seconds, 0.001))
-      summary.peak_rss_mb = Math.round((process.resourceUsage().maxRSS * 1_024) / 1e6)
-    },
-  }
-}
-
-function asError(error: unknown): ColdtrailError {
-  if (error instanceof ColdtrailError) return error
-  return new ColdtrailError(
-    'E_INTERNAL',
-    { message: error instanceof Error ? error.message : String(error) },
-    { cause: error },
-  )
 }
