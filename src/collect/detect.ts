@@ -39,6 +39,7 @@ class FirstTime implements EventSink {
     this.found ??= microseconds
   }
   begin(): void {}
+  data(): void {}
   slice(): void {}
   known(): boolean {
     return true

@@ -3,7 +3,8 @@
  * slices of the decoded object wherever possible, so that nothing is materialised that does not have to be; the sink
  * copies what it keeps before the call returns.
  *
- * Order per event: `begin`, any number of values (a column at most once), `commit` or `cancel`.
+ * Order per event: `begin`, any number of values (a column at most once), `commit` or `cancel`. A record that gives several
+ * events is begun once for each, in a row.
  */
 import type { ObservableExtractor } from './observableExtractor.ts'
 
@@ -13,6 +14,8 @@ export type Phrase = readonly { readonly before: string; readonly column: number
 export interface EventSink {
   /** Starts the event of the record `bytes[start, end)`; `offset` is the record's place in the decoded object. */
   begin(bytes: Buffer, start: number, end: number, offset: number): void
+  /** `data` of the event where that is not the record's own bytes: its fields as JSON. Well-formed UTF-8. */
+  data(bytes: Buffer, start: number, end: number): void
   /**
    * A text or ip value as UTF-8 slice. `column` is an index into EVENT_COLUMNS. The slice is well-formed UTF-8. `id`: of
    * the byte module, for the same value next time; 0 or left out: it has none.

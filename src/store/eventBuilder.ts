@@ -64,7 +64,7 @@ export class EventBuilder implements EventSink {
   get bufferedBytes(): number {
     let texts = 0
     for (const column of this.texts) if (!column.kept) texts += column.interner.valueBytes
-    return this.data.buffered + this.metadataUid.buffered + this.row * 300 + texts
+    return this.dataPages.buffered + this.metadataUid.buffered + this.row * 300 + texts
   }
   /** Bounds of events that have a time; null before the first. */
   time1: number | null = null
@@ -81,7 +81,7 @@ export class EventBuilder implements EventSink {
   private readonly columns: readonly (IntColumn | TextColumn | undefined)[]
   private readonly texts: readonly TextColumn[]
   private readonly message: TextColumn
-  private readonly data = new BytesPageBuilder(false)
+  private readonly dataPages = new BytesPageBuilder(false)
   private readonly metadataUid = new BytesPageBuilder(true)
   private readonly phrases = new TupleTable()
   private readonly times = new TimeSample()
@@ -147,6 +147,12 @@ export class EventBuilder implements EventSink {
     ;(columns[2] as IntColumn).values[row] = session.events
     ;(columns[3] as IntColumn).values[row] = offset
     ;(columns[4] as IntColumn).values[row] = end - start
+  }
+
+  data(bytes: Buffer, start: number, end: number): void {
+    this.record = bytes
+    this.recordStart = start
+    this.recordEnd = end
   }
 
   slice(column: number, bytes: Buffer, start: number, end: number, id = 0): void {
@@ -242,7 +248,7 @@ export class EventBuilder implements EventSink {
     }
     if (this.uidStart < 0) this.metadataUid.addNull()
     else this.metadataUid.add(this.uid, this.uidStart, this.uidEnd)
-    this.data.add(this.record, this.recordStart, this.recordEnd)
+    this.dataPages.add(this.record, this.recordStart, this.recordEnd)
     session.events++
     this.rows++
     this.row = row + 1
@@ -276,7 +282,7 @@ export class EventBuilder implements EventSink {
         if (column.counted) column.count(times, row)
         column.write(file, row)
       } else if (i === DATA || i === METADATA_UID) {
-        const { pages, nulls } = (i === DATA ? this.data : this.metadataUid).take()
+        const { pages, nulls } = (i === DATA ? this.dataPages : this.metadataUid).take()
         file.bytes(pages, row, nulls)
       } else {
         const addresses = COLUMN_INDEX.get(EVENT_COLUMNS[i]!.name.slice(0, -4))!

@@ -39,7 +39,7 @@ export function goldenLine(item: RecordedEvent | RecordedReject): string {
   const place = { record_offset: item.offset, record_length: item.data.length }
   if (item.kind === 'reject') return JSON.stringify({ reject: item.reason, ...place })
   const { time, ...columns } = item.columns
-  const all: Record<string, unknown> = { ...columns, ...place }
+  const all: Record<string, unknown> = { ...columns, ...place, ...(item.text !== undefined && { data: item.text }) }
   if (time !== undefined) all.time = timeText(time as number)
   return JSON.stringify(all, Object.keys(all).sort())
 }
