@@ -87,10 +87,68 @@ export type RunAction =
   /** `files`: names of its tag files. */
   | { readonly action: 'remove-run'; readonly run: number; readonly files: readonly string[] }
 
-export type LinkAction = SegmentAction | RunAction
+/** A file of a segment, named as its manifest names it. `kind` and number tell it apart in links about several segments. */
+export interface FileOfSegment {
+  readonly segment: number
+  readonly kind: string
+  readonly name: string
+  readonly size: number
+  readonly sha256: string
+}
+
+/** Where files lie, what copies were made of them, and what may not or must not be kept: docs/design.md §15-§18. */
+export type PlaceAction =
+  | {
+      readonly action: 'move'
+      readonly files: readonly (FileOfSegment & { readonly from: Place; readonly to: Place })[]
+    }
+  /** Files that are no more: of the collection itself, or a whole workbench when that is named. */
+  | {
+      readonly action: 'delete'
+      readonly files: readonly FileOfSegment[]
+      readonly reason: string
+      readonly workbench?: string
+    }
+  /** Copies of files of this collection in a workbench. `custody`: SHA-256 of the line of the custody log. */
+  | {
+      readonly action: 'restore'
+      readonly workbench: string
+      readonly files: readonly FileOfSegment[]
+      readonly custody: string
+    }
+  /** Nothing that overlaps the range (POSIX seconds, both included; null: open) may be deleted while the hold is on. */
+  | {
+      readonly action: 'hold'
+      readonly name: string
+      readonly isOn: boolean
+      readonly reason: string
+      readonly time1: number | null
+      readonly time2: number | null
+    }
+  /** A segment without the records of erased sessions. `before`: the files of the segments it replaces. */
+  | {
+      readonly action: 'erase'
+      readonly segment: SegmentFacts
+      readonly replaced: readonly number[]
+      readonly sessions: readonly number[]
+      readonly reason: string
+      readonly before: readonly FileOfSegment[]
+    }
+
+/** `directory`: relative to the data directory unless absolute, or `s3://bucket/prefix`. */
+export interface Place {
+  readonly tier: string
+  readonly directory: string
+  readonly label?: string
+}
+
+export type LinkAction = SegmentAction | RunAction | PlaceAction
 
 /** What a link says of a segment; undefined for a link about something else. */
 export const segmentOf = (body: LinkAction): SegmentFacts | undefined => ('segment' in body ? body.segment : undefined)
+
+/** Segments that what it made has taken the place of. */
+export const replacedOf = (body: LinkAction): readonly number[] => ('replaced' in body ? body.replaced : [])
 
 export interface Link {
   readonly v: typeof LINK_FORMAT
@@ -227,7 +285,10 @@ export function parseLink(bytes: Uint8Array, where: string): Link {
 
 // --- internal ---
 
-const ACTIONS: ReadonlySet<string> = new Set<LinkAction['action']>(['seal', 'replace', 'tag', 'finding', 'remove-run'])
+const ACTIONS: ReadonlySet<string> = new Set<LinkAction['action']>([
+  ...(['seal', 'replace', 'tag', 'finding', 'remove-run'] as const),
+  ...(['move', 'delete', 'restore', 'hold', 'erase'] as const),
+])
 
 function signatureOf(link: Link, keys: PublicKeys): boolean | undefined {
   const { sig, ...signed } = link

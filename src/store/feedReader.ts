@@ -14,7 +14,7 @@ import { eventUid } from '../core/eventUid.ts'
 import type { OutgoingEvent, OutgoingSession } from '../core/outgoingEvent.ts'
 import { comparePositions, type Position } from './catalog/outbox.ts'
 import type { Catalog, Commit, Hold, SegmentRow } from './catalog.ts'
-import { segmentOf } from './chain.ts'
+import { replacedOf, segmentOf } from './chain.ts'
 import type { ColumnChunk } from './columnChunk.ts'
 import { type DuckDb, type Parameters, parquetFiles, sqlName, sqlText, throwIfAborted } from './duckdb.ts'
 import { type Engine, type EngineOptions, Engines } from './engines.ts'
@@ -315,8 +315,9 @@ function learn(known: KnownCommits, { number, time, body }: Commit): void {
   const facts = segmentOf(body)
   if (!facts) return
   const { segment, id1, id2, session1, session2 } = facts
-  if (body.action === 'replace') for (const replaced of body.replaced) known.replacedBy.set(replaced, segment)
-  else if (id1 !== null && id2 !== null)
+  const replaced = replacedOf(body)
+  for (const before of replaced) known.replacedBy.set(before, segment)
+  if (replaced.length === 0 && id1 !== null && id2 !== null)
     known.seals.push({ sequence: number, time, segment, id1, id2, session1, session2 })
 }
 

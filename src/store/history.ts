@@ -15,7 +15,7 @@ import { join } from 'node:path'
 import canonicalize from 'canonicalize'
 import { ColdtrailError } from '../core/errors.ts'
 import { appendDurably, makeDirectory, namesIfThere, readIfThere, writeDurably } from '../platform/files.ts'
-import { type LinkAction, sha256 } from './chain.ts'
+import { type LinkAction, replacedOf, segmentOf, sha256 } from './chain.ts'
 import { type Manifest, parseManifest, serializeManifest } from './manifest.ts'
 import { segmentNumber } from './segment.ts'
 import { sessionLedgerName } from './sessionLedger.ts'
@@ -129,9 +129,10 @@ export function* verifyHistory(
       const { run } = action
       if (!held.has(sha256(removedMark(run))))
         yield { collection, file: `${LIVE_LOG}: the removal of run ${run}`, fault: 'missing' }
-    } else {
-      const { segment, files, ledger, keyset } = action.segment
-      if (action.action === 'replace' && !held.has(sha256(replacedMark(segment, action.replaced))))
+    } else if (segmentOf(action)) {
+      const { segment, files, ledger, keyset } = segmentOf(action)!
+      const replaced = replacedOf(action)
+      if (replaced.length > 0 && !held.has(sha256(replacedMark(segment, replaced))))
         yield { collection, segment, file: `${LIVE_LOG}: what ${segment} replaces`, fault: 'missing' }
       for (const { name, manifest } of files)
         if (!held.has(manifest)) yield { collection, segment, file: `${LIVE_LOG}: ${name}.manifest`, fault: 'missing' }

@@ -623,7 +623,7 @@ function removedTagFiles(reports: readonly ChainReport[], found: readonly string
 function historyFiles(body: LinkAction): number {
   const segment = segmentOf(body)
   if (segment) return segment.keyset === null ? 1 : 2
-  return body.action === 'remove-run' ? 0 : 1
+  return body.action === 'finding' || body.action === 'tag' ? 1 : 0
 }
 
 interface Digest {

@@ -31,6 +31,7 @@ import {
 } from '../../src/store/catalog.ts'
 import { collectObjects, fakeObject } from '../support/fakeSegment.ts'
 import { freshCatalog, withFreshCatalog } from '../support/freshCatalog.ts'
+import { backToVersion } from '../support/olderCatalog.ts'
 
 const directories: string[] = []
 const children: ChildProcess[] = []
@@ -409,16 +410,7 @@ for (const dialect of ['sqlite', 'postgres'] as const)
       let catalog = await openCatalog(options)
       await committed(catalog, 1)
       await catalog.close()
-      const analysed = ['runs', 'run_tasks', 'tag_files', 'findings', 'finding_runs']
-      const tables = [...analysed, 'destinations', 'feeds', 'outbox', 'receipts', 'dead_letters']
-      await run(
-        options,
-        ...tables.map((name) => `drop table ${name}`),
-        `delete from counters where name = 'feed'`,
-        `delete from counters where name = 'run'`,
-        'alter table ledger drop column collection',
-        `update facts set value = '1' where name = 'schema_version'`,
-      )
+      await run(options, ...backToVersion(1))
       const opened = await Promise.all([openCatalog(options), openCatalog(options)])
       for (const each of opened) await each.close()
       catalog = await openCatalog(options)

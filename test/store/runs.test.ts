@@ -12,6 +12,7 @@ import { type Catalog, type CatalogOptions, openCatalog, rebuildCatalog } from '
 import { committedRun, fakeFindings } from '../support/fakeRun.ts'
 import { collectObjects, fakeObject } from '../support/fakeSegment.ts'
 import { freshCatalog, withFreshCatalog } from '../support/freshCatalog.ts'
+import { backToVersion } from '../support/olderCatalog.ts'
 import { runRequest, tag, writeTags } from '../support/tagging.ts'
 
 const directories: string[] = []
@@ -289,9 +290,7 @@ test('a catalog of version 3 gets its tables, and keeps what it has', async () =
   await owner.release()
   await old.close()
   const database = new DatabaseSync(join(options.dataDir, 'catalog.db'))
-  for (const table of ['runs', 'run_tasks', 'tag_files', 'findings', 'finding_runs'])
-    database.exec(`drop table ${table}`)
-  database.exec(`delete from counters where name = 'run'; update facts set value = '3' where name = 'schema_version'`)
+  for (const statement of backToVersion(3)) database.exec(statement)
   database.close()
   const catalog = await openCatalog(options)
   assert.equal((await catalog.segments()).length, 1)

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { faultPoint } from '../../platform/faults.ts'
 import { writeDurably } from '../../platform/files.ts'
-import { linkFileName, parseLink } from '../chain.ts'
+import { linkFileName, parseLink, replacedOf } from '../chain.ts'
 import { appendHistory, appendRun } from '../history.ts'
 import { parseManifest } from '../manifest.ts'
 import { segmentFileName } from '../segment.ts'
@@ -32,7 +32,7 @@ export async function takeIntoHistory(context: CatalogContext, segments: readonl
         segment,
         manifests: files.map(({ manifest, name }) => parseManifest(manifest, name)),
         keyset: join(context.resolvedDirectory(row.directory), segmentFileName('index', segment), 'keyset.ks'),
-        replaced: body.action === 'replace' ? body.replaced : [],
+        replaced: replacedOf(body),
       },
     ])
     faultPoint('history.appended')

@@ -17,6 +17,7 @@ import {
   type Link,
   type LinkAction,
   linkFileName,
+  replacedOf,
   type SegmentFacts,
   segmentOf,
   sha256,
@@ -149,7 +150,7 @@ function readDisk(dataDir: string, historyDir: string): Found {
       dropped.push(`${collection}/${linkFileName(top.link.number)}`)
       links.pop()
     }
-    const replaced = new Set(links.flatMap(({ link: { body } }) => (body.action === 'replace' ? body.replaced : [])))
+    const replaced = new Set(links.flatMap(({ link }) => replacedOf(link.body)))
     for (const { link } of links) {
       const facts = segmentOf(link.body)
       if (!facts) continue
@@ -184,6 +185,10 @@ function isWhole(dataDir: string, history: string, body: LinkAction, held: Reado
     case 'finding':
       return false
     case 'remove-run':
+    case 'move':
+    case 'delete':
+    case 'restore':
+    case 'hold':
       return true
     case 'tag':
       return (
@@ -207,7 +212,8 @@ function foundRuns(
   const runs = new Map<number, Omit<FoundRun, 'home'>>()
   for (const { link } of links) {
     const { body, collection } = link
-    if (body.action === 'replace') for (const segment of body.replaced) by.set(segment, body.segment.segment)
+    const made = segmentOf(body)
+    if (made) for (const segment of replacedOf(body)) by.set(segment, made.segment)
     else if (body.action === 'finding')
       findings.set(body.run, { link, path: join(history, body.findings.name), sha256: body.findings.sha256 })
     else if (body.action === 'remove-run') runs.set(body.run, { ...runs.get(body.run)!, removed: link })

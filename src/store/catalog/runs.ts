@@ -9,7 +9,15 @@ import { ColdtrailError } from '../../core/errors.ts'
 import { faultPoint } from '../../platform/faults.ts'
 import { namesIfThere, readIfThere, syncDirectory, writeDurably } from '../../platform/files.ts'
 import type { Owner } from '../catalog.ts'
-import { type HistoryFileFacts, linkFileName, parseLink, sha256, type TagFileFacts } from '../chain.ts'
+import {
+  type HistoryFileFacts,
+  linkFileName,
+  parseLink,
+  replacedOf,
+  segmentOf,
+  sha256,
+  type TagFileFacts,
+} from '../chain.ts'
 import { type Finding, type FindingFilter, type FindingLine, readFindings, SEVERITIES } from '../findings.ts'
 import { serializeManifest } from '../manifest.ts'
 import {
@@ -455,7 +463,8 @@ async function replacedSince(tx: Tx, collection: string, number: number): Promis
   const by = new Map<number, number>()
   for (const { number, bytes } of rows) {
     const { body } = parseLink(bytes, linkFileName(number))
-    if (body.action === 'replace') for (const segment of body.replaced) by.set(segment, body.segment.segment)
+    const made = segmentOf(body)
+    if (made) for (const segment of replacedOf(body)) by.set(segment, made.segment)
   }
   return following(by)
 }

@@ -2,11 +2,11 @@
  * Tables of the catalog, one text for both dialects. Times are microseconds UTC unless the name says otherwise; hashes
  * are bytes (objectId.ts) or lower-case hex.
  */
-import { type Kysely, sql, type Transaction } from 'kysely'
+import { type Generated, type Kysely, sql, type Transaction } from 'kysely'
 import { ColdtrailError } from '../../core/errors.ts'
 import type { RunState } from '../runs.ts'
 
-export const CATALOG_VERSION = 4
+export const CATALOG_VERSION = 5
 
 export interface Tables {
   facts: { name: string; value: string }
@@ -55,7 +55,46 @@ export interface Tables {
     /** Value of the counter `retirement` that retired it: readers registered before it may still read its files. */
     retirement: number | null
   }
-  files: { segment: number; kind: string; name: string; size: number; sha256: string; manifest: string }
+  /** `directory`: where it lies, null in that of its segment; `deleted`: 1 when a `delete` link says that it is no more. */
+  files: {
+    segment: number
+    kind: string
+    name: string
+    size: number
+    sha256: string
+    manifest: string
+    tier: Generated<string>
+    directory: Generated<string | null>
+    label: Generated<string | null>
+    deleted: Generated<number>
+  }
+  /** Copies that a move left behind and the sweep removes: absolute paths in the storage that the directory names. */
+  left_files: { directory: string; name: string; retired_at: number; retirement: number }
+  /** Times in POSIX seconds, both included; null: open. */
+  holds: {
+    collection: string
+    name: string
+    reason: string
+    time1: number | null
+    time2: number | null
+    since: number
+    sequence: number
+  }
+  /** Collections of copies. `expires`, `created`: microseconds; `held`: 1 while it may not expire. */
+  workbenches: {
+    name: string
+    home: string
+    directory: string
+    reason: string
+    created: number
+    expires: number
+    held: number
+    state: 'live' | 'removed'
+  }
+  /** Which files of which home segment a workbench has copies of; `kind` `tag` has the name too. */
+  workbench_files: { workbench: string; segment: number; kind: string; name: string }
+  /** What standing hunts have looked at: commits of a collection, and the library's changes. */
+  hunts: { collection: string; sequence: number; library_sequence: number }
   /** Objects of days that are not closed yet, one row each. */
   ledger: {
     object: Buffer
@@ -319,10 +358,27 @@ const ANALYSED = [
   `create index finding_runs_uid on finding_runs (collection, uid)`,
 ]
 
+const PLACED = [
+  `alter table files add column tier text not null default 'hot'`,
+  `alter table files add column directory text`,
+  `alter table files add column label text`,
+  `alter table files add column deleted INTEGER not null default 0`,
+  `create table left_files (directory text not null, name text not null, retired_at INTEGER not null,
+     retirement INTEGER not null, primary key (directory, name))`,
+  `create table holds (collection text not null, name text not null, reason text not null, time1 INTEGER, time2 INTEGER,
+     since INTEGER not null, sequence INTEGER not null, primary key (collection, name))`,
+  `create table workbenches (name text primary key, home text not null, directory text not null, reason text not null,
+     created INTEGER not null, expires INTEGER not null, held INTEGER not null, state text not null)`,
+  `create table workbench_files (workbench text not null, segment INTEGER not null, kind text not null, name text not null,
+     primary key (workbench, segment, name))`,
+  `create table hunts (collection text primary key, sequence INTEGER not null, library_sequence INTEGER not null)`,
+]
+
 /** What each version of the catalog brought. */
 const VERSIONS: readonly { readonly tables: readonly string[]; readonly counters: readonly string[] }[] = [
   { tables: COLLECTED, counters: ['segment', 'event', 'session', 'retirement'] },
   { tables: FORWARDED, counters: ['feed'] },
   { tables: ['alter table ledger add column collection text'], counters: [] },
   { tables: ANALYSED, counters: ['run'] },
+  { tables: PLACED, counters: [] },
 ]
