@@ -18,6 +18,7 @@ import { readQuarantine } from '../../src/store/quarantine.ts'
 import type { SealedSegment } from '../../src/store/segment.ts'
 import { collectObjects, fakeObject, fakeSegment, sealObjects, sessionOf } from '../support/fakeSegment.ts'
 import { freshCatalog, withFreshCatalog } from '../support/freshCatalog.ts'
+import { backToVersion } from '../support/olderCatalog.ts'
 import { postgresUrl } from '../support/postgres.ts'
 
 const directories: string[] = []
@@ -658,12 +659,7 @@ for (const dialect of ['sqlite', 'postgres'] as const)
       await catalog.giveBack(owner, object, { state: 'quarantined', code: 'E_Y', reason: 'bomb', collection: 'main' })
       await owner.release()
       await catalog.close()
-      const since = ['runs', 'run_tasks', 'tag_files', 'findings', 'finding_runs'].map((name) => `drop table ${name};`)
-      await run(
-        options,
-        `${since.join('')} delete from counters where name = 'run';
-        alter table ledger drop column collection; update facts set value = '2'`,
-      )
+      await run(options, backToVersion(2).join(';'))
       catalog = await openCatalog(options)
       assert.deepEqual(
         (await catalog.pending()).map(({ key, collection }) => [key, collection]),
