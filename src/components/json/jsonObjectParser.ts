@@ -9,7 +9,7 @@ import { isIpText } from '../../core/ipText.ts'
 import { parseEpoch, parseEpochSeconds, parseIsoTime } from '../../core/isoTime.ts'
 import type { ObjectParser } from '../component.ts'
 import { INCOMPLETE, JsonScanner, plainInteger, REFUSED, TOO_DEEP, unescapeString } from './jsonScanner.ts'
-import { type CompiledTable, KIND, type Transform } from './jsonTable.ts'
+import { type CompiledTable, KIND, NO_RECORD, type Transform } from './jsonTable.ts'
 import { RecordEnd } from './recordEnd.ts'
 
 /** A longer record is a reject, whatever it holds, of which this much is reported. */
@@ -190,54 +190,24 @@ export class JsonObjectParser implements ObjectParser {
       const value = parseKeepingNumbers(slice.toString())
       if (value === undefined) this.reject(bytes, at, end, 'not JSON')
       else {
-        this.fillFrom(value)
+        fillSlots(this.table, value)
         this.emit(bytes, at, end)
       }
     }
     return end
   }
 
-  /** The oracle: the table over an object made by JSON.parse. */
-  private fillFrom(value: Record<string, unknown>): void {
-    const { record, paths } = this.table
-    record.clear()
-    paths.forEach((path, slot) => {
-      let found: unknown = value
-      for (const key of path) {
-        if (key === 0) found = Array.isArray(found) ? found[0] : undefined
-        else if (typeof found === 'object' && found !== null && !Array.isArray(found) && Object.hasOwn(found, key)) {
-          found = (found as Record<string, unknown>)[key]
-        } else found = undefined
-      }
-      if (found === undefined || found === null) return
-      const kind = kindOf(found)
-      record.put(slot, kind, kind === KIND.other ? EMPTY : Buffer.from(String(found)))
-    })
-  }
-
   private emit(bytes: Buffer, at: number, end: number): void {
     const { sink, table } = this
-    const { record, program } = table
     this.records++
-    const { kinds, buffers, starts, ends, ids } = record
-    for (let slot = 0; slot < table.paths.length; slot++) {
-      if (kinds[slot] === KIND.escaped) record.put(slot, KIND.string, unescapeString(bytes, starts[slot]!, ends[slot]!))
-    }
     sink.begin(bytes, at, end, this.base + at)
-    for (let i = 0; i < program.length; i++) {
-      const { column, slots, as } = program[i]!
-      for (let j = 0; j < slots.length; j++) {
-        const slot = slots[j]!
-        const kind = kinds[slot]!
-        if (kind === KIND.absent || kind === KIND.other) continue
-        const id = kind === KIND.string ? ids[slot]! : 0
-        if (id !== 0 && sink.known(column, id)) break
-        if (put(sink, column, as, buffers[slot]!, starts[slot]!, ends[slot]!, id)) break
-      }
-    }
-    const refused = table.declaration.finish(record, sink)
+    table.record.isAt(bytes, at, end)
+    const refused = putColumns(table, sink, bytes)
     if (refused === undefined) sink.commit()
-    else {
+    else if (refused === NO_RECORD) {
+      sink.cancel()
+      this.records--
+    } else {
       sink.cancel()
       this.sink.reject(bytes, at, end, this.base + at, refused)
     }
@@ -309,6 +279,46 @@ export class JsonObjectParser implements ObjectParser {
   }
 }
 
+/** Fills a table's slots from an object that JSON.parse, or anybody else, made. The oracle of the scanner. */
+export function fillSlots({ record, paths }: CompiledTable, value: Readonly<Record<string, unknown>>): void {
+  record.clear()
+  paths.forEach((path, slot) => {
+    let found: unknown = value
+    for (const key of path) {
+      if (key === 0) found = Array.isArray(found) ? found[0] : undefined
+      else if (typeof found === 'object' && found !== null && !Array.isArray(found) && Object.hasOwn(found, key)) {
+        found = (found as Record<string, unknown>)[key]
+      } else found = undefined
+    }
+    if (found === undefined || found === null) return
+    const kind = kindOf(found)
+    record.put(slot, kind, kind === KIND.other ? EMPTY : Buffer.from(String(found)))
+  })
+}
+
+/**
+ * Gives the columns of the record in the slots to the sink, between `begin` and `commit`; `bytes` are those that the slots
+ * were scanned from. The reason to refuse the record, or undefined.
+ */
+export function putColumns({ record, program, paths, declaration }: CompiledTable, sink: EventSink, bytes: Buffer) {
+  const { kinds, buffers, starts, ends, ids } = record
+  for (let slot = 0; slot < paths.length; slot++) {
+    if (kinds[slot] === KIND.escaped) record.put(slot, KIND.string, unescapeString(bytes, starts[slot]!, ends[slot]!))
+  }
+  for (let i = 0; i < program.length; i++) {
+    const { column, slots, as } = program[i]!
+    for (let j = 0; j < slots.length; j++) {
+      const slot = slots[j]!
+      const kind = kinds[slot]!
+      if (kind === KIND.absent || kind === KIND.other) continue
+      const id = kind === KIND.string ? ids[slot]! : 0
+      if (id !== 0 && sink.known(column, id)) break
+      if (put(sink, column, as, buffers[slot]!, starts[slot]!, ends[slot]!, id)) break
+    }
+  }
+  return declaration.finish(record, sink)
+}
+
 // --- internal ---
 
 const EMPTY = Buffer.alloc(0)
@@ -369,7 +379,7 @@ class NumberText {
 function kindOf(value: unknown): number {
   if (typeof value === 'string') return KIND.string
   if (typeof value === 'boolean') return value ? KIND.true : KIND.false
-  return value instanceof NumberText ? KIND.number : KIND.other
+  return value instanceof NumberText || typeof value === 'number' ? KIND.number : KIND.other
 }
 
 type Reviver = (key: string, value: unknown, context: { readonly source: string }) => unknown

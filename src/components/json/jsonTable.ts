@@ -21,9 +21,15 @@ export interface JsonTableDeclaration {
     readonly from: readonly string[]
     readonly as: Transform
   }[]
-  /** What the table cannot say: constants and values computed from slots. Returns the reason to refuse the record. */
-  finish(record: JsonRecord, sink: EventSink): string | undefined
+  /**
+   * What the table cannot say: constants and values computed from slots. Returns the reason to refuse the record, or
+   * NO_RECORD.
+   */
+  finish(record: JsonRecord, sink: EventSink): string | undefined | typeof NO_RECORD
 }
+
+/** An object that stands between the records and is none: it says something of all of them. */
+export const NO_RECORD = Symbol('no record')
 
 /** assembly/json.ts knows these numbers too. */
 export const KIND = { absent: 0, string: 1, escaped: 2, number: 3, true: 4, false: 5, other: 6 } as const
@@ -40,6 +46,10 @@ export class JsonRecord {
   private source: Buffer = EMPTY
   /** Slots whose text is not in `source`. */
   private elsewhere = false
+  /** The record itself: `whole[from, to)`. */
+  whole: Buffer = EMPTY
+  from = 0
+  to = 0
 
   constructor(slotNames: readonly string[]) {
     const count = slotNames.length
@@ -73,6 +83,12 @@ export class JsonRecord {
     const start = this.starts[slot]!
     if (this.kinds[slot] !== KIND.string || this.ends[slot]! - start !== value.length) return false
     return this.buffers[slot]!.compare(value, 0, value.length, start, this.ends[slot]) === 0
+  }
+  /** Where the record itself is, for who wants more of it than its slots. */
+  isAt(bytes: Buffer, from: number, to: number): void {
+    this.whole = bytes
+    this.from = from
+    this.to = to
   }
   /** The slots' texts are in these bytes from now on. */
   lookAt(source: Buffer): void {

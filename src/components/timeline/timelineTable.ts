@@ -1,0 +1,112 @@
+/** Events of timelines that are text: a table over their attributes, for records that are JSON and for those that are not. */
+import { COLUMN_INDEX } from '../../core/columns.ts'
+import type { EventSink } from '../../core/eventSink.ts'
+import { parseIsoTime } from '../../core/isoTime.ts'
+import { fillSlots, putColumns } from '../json/jsonObjectParser.ts'
+import { type CompiledTable, compileTable, type JsonRecord } from '../json/jsonTable.ts'
+import { ATTRIBUTE_COLUMNS, NO_DATE } from './attributes.ts'
+import { MESSAGE_BYTES, ownMessage } from './ownMessage.ts'
+import { plasoTimestamp } from './timelineTime.ts'
+
+/** An event's attributes; the names of plaso where it has one. */
+export type Attributes = Readonly<Record<string, string | number | readonly string[] | undefined>>
+
+export interface TimelineTableOptions {
+  /** Of events that do not say theirs. */
+  readonly dataType: string
+  /** The attribute that says the time; the other one is asked where it is absent. */
+  readonly time: 'timestamp' | 'datetime'
+  /** Attributes without which a record is refused. */
+  readonly required: readonly ('message' | 'timestamp_desc' | 'time' | 'data_type')[]
+}
+
+export function timelineTable({ dataType, time, required }: TimelineTableOptions): CompiledTable {
+  const defaultType = Buffer.from(dataType)
+  const own = Buffer.alloc(MESSAGE_BYTES)
+  const finish = (record: JsonRecord, sink: EventSink): string | undefined => {
+    const given = record.text(slots.data_type)
+    if (!given) sink.constant(DATA_TYPE, defaultType)
+    const found = timeOf(record)
+    if (typeof found === 'string') return found
+    if (found !== undefined) sink.time(found)
+    const isAbsent = { message: !record.text(slots.message), timestamp_desc: !record.text(slots.timestamp_desc) }
+    const missing = required.find((name) =>
+      name === 'time'
+        ? !record.has(slots.timestamp) && !record.has(slots.datetime)
+        : name === 'data_type'
+          ? !given
+          : isAbsent[name],
+    )
+    if (missing) return missing === 'time' ? 'no timestamp and no datetime' : `no ${missing}`
+    if (isAbsent.message) {
+      const length = ownMessage(given || dataType, record.whole, record.from, record.to, own)
+      sink.slice(MESSAGE, own, 0, length)
+    }
+    return undefined
+  }
+  const timeOf = (record: JsonRecord): number | string | undefined => {
+    const order = time === 'timestamp' ? (['timestamp', 'datetime'] as const) : (['datetime', 'timestamp'] as const)
+    for (const name of order) {
+      const text = record.text(slots[name])
+      if (!text) continue
+      if (name === 'datetime') return isoTime(text)
+      // What is not set is 0 too.
+      if (NO_DATE.has(record.text(slots.dateClass) ?? '')) return undefined
+      const value = plasoTimestamp(text)
+      return Number.isNaN(value) ? 'timestamp is no number of microseconds' : value
+    }
+    return undefined
+  }
+  const table = compileTable({
+    slots: SLOTS,
+    columns: [
+      { column: 'data_type', from: ['data_type'], as: 'text' },
+      { column: 'timestamp_desc', from: ['timestamp_desc'], as: 'text' },
+      { column: 'message', from: ['message'], as: 'text' },
+      ...ATTRIBUTE_COLUMNS,
+    ],
+    finish,
+  })
+  const names = ['data_type', 'timestamp_desc', 'message', 'timestamp', 'datetime', 'dateClass'] as const
+  const slots = Object.fromEntries(names.map((name) => [name, table.record.slot(name)])) as Record<
+    (typeof names)[number],
+    number
+  >
+  return table
+}
+
+/** Sets the event at hand, whose record is no JSON, from its attributes; the reason to refuse the record, or undefined. */
+export function putAttributes(table: CompiledTable, sink: EventSink, attributes: Attributes): string | undefined {
+  const text = Buffer.from(JSON.stringify(attributes))
+  sink.data(text, 0, text.length)
+  fillSlots(table, attributes)
+  table.record.isAt(text, 0, text.length)
+  return putColumns(table, sink, text) as string | undefined
+}
+
+// --- internal ---
+
+const DATA_TYPE = COLUMN_INDEX.get('data_type')!
+const MESSAGE = COLUMN_INDEX.get('message')!
+
+const SLOTS: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(
+    [
+      ...ATTRIBUTE_COLUMNS.flatMap(({ from }) => from),
+      'data_type',
+      'timestamp_desc',
+      'message',
+      'timestamp',
+      'datetime',
+    ].map((name) => [name, name]),
+  ),
+  dateClass: 'date_time.__class_name__',
+}
+
+/** psort writes zeros where there is no time. */
+function isoTime(text: string): number | string | undefined {
+  if (text.startsWith('0000-00-00')) return undefined
+  const bytes = Buffer.from(text)
+  const time = parseIsoTime(bytes, 0, bytes.length)
+  return Number.isNaN(time) ? 'datetime is no time' : time
+}
