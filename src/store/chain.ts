@@ -102,18 +102,34 @@ export type PlaceAction =
       readonly action: 'move'
       readonly files: readonly (FileOfSegment & { readonly from: Place; readonly to: Place })[]
     }
-  /** Files that are no more: of the collection itself, or a whole workbench when that is named. */
+  /** Files that are no more: of the collection itself, or a whole workbench when that is named (then with its custody). */
   | {
       readonly action: 'delete'
       readonly files: readonly FileOfSegment[]
       readonly reason: string
       readonly workbench?: string
+      readonly custody?: string
     }
-  /** Copies of files of this collection in a workbench. `custody`: SHA-256 of the line of the custody log. */
+  /**
+   * Copies of files of this collection in a workbench, which the first such link makes. `directory`: of the copies; as in a
+   * place. `expires`: microseconds. `custody`: SHA-256 of the line of the custody log.
+   */
   | {
       readonly action: 'restore'
       readonly workbench: string
+      readonly directory: string
+      readonly reason: string
+      readonly expires: number
       readonly files: readonly FileOfSegment[]
+      readonly custody: string
+    }
+  /** How long a workbench is kept, changed. */
+  | {
+      readonly action: 'workbench'
+      readonly workbench: string
+      readonly expires: number
+      readonly isHeld: boolean
+      readonly reason: string
       readonly custody: string
     }
   /** Nothing that overlaps the range (POSIX seconds, both included; null: open) may be deleted while the hold is on. */
@@ -287,7 +303,7 @@ export function parseLink(bytes: Uint8Array, where: string): Link {
 
 const ACTIONS: ReadonlySet<string> = new Set<LinkAction['action']>([
   ...(['seal', 'replace', 'tag', 'finding', 'remove-run'] as const),
-  ...(['move', 'delete', 'restore', 'hold', 'erase'] as const),
+  ...(['move', 'delete', 'restore', 'workbench', 'hold', 'erase'] as const),
 ])
 
 function signatureOf(link: Link, keys: PublicKeys): boolean | undefined {

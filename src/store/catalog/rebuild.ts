@@ -188,6 +188,7 @@ function isWhole(dataDir: string, history: string, body: LinkAction, held: Reado
     case 'move':
     case 'delete':
     case 'restore':
+    case 'workbench':
     case 'hold':
       return true
     case 'tag':

@@ -80,19 +80,23 @@ export interface Tables {
     since: number
     sequence: number
   }
-  /** Collections of copies. `expires`, `created`: microseconds; `held`: 1 while it may not expire. */
+  /** Collections of copies; `retired_at` and `retirement` of a removed one until its files are unlinked. */
   workbenches: {
+    directory: string
     name: string
     home: string
-    directory: string
     reason: string
     created: number
+    /** Microseconds. */
     expires: number
+    /** 1 while it may not expire. */
     held: number
     state: 'live' | 'removed'
+    retired_at: number | null
+    retirement: number | null
   }
-  /** Which files of which home segment a workbench has copies of; `kind` `tag` has the name too. */
-  workbench_files: { workbench: string; segment: number; kind: string; name: string }
+  /** Files that a workbench has copies of, by the home segment whose number they bear. `sequence`: of the `restore` link. */
+  workbench_files: { directory: string; segment: number; kind: string; name: string; sequence: number }
   /** What standing hunts have looked at: commits of a collection, and the library's changes. */
   hunts: { collection: string; sequence: number; library_sequence: number }
   /** Objects of days that are not closed yet, one row each. */
@@ -367,10 +371,13 @@ const PLACED = [
      retirement INTEGER not null, primary key (directory, name))`,
   `create table holds (collection text not null, name text not null, reason text not null, time1 INTEGER, time2 INTEGER,
      since INTEGER not null, sequence INTEGER not null, primary key (collection, name))`,
-  `create table workbenches (name text primary key, home text not null, directory text not null, reason text not null,
-     created INTEGER not null, expires INTEGER not null, held INTEGER not null, state text not null)`,
-  `create table workbench_files (workbench text not null, segment INTEGER not null, kind text not null, name text not null,
-     primary key (workbench, segment, name))`,
+  `create table workbenches (directory text primary key, name text not null, home text not null, reason text not null,
+     created INTEGER not null, expires INTEGER not null, held INTEGER not null, state text not null, retired_at INTEGER,
+     retirement INTEGER)`,
+  `create unique index workbenches_live on workbenches (name) where state = 'live'`,
+  `create table workbench_files (directory text not null, segment INTEGER not null, kind text not null,
+     name text not null, sequence INTEGER not null, primary key (directory, name))`,
+  `create index workbench_files_segment on workbench_files (segment)`,
   `create table hunts (collection text primary key, sequence INTEGER not null, library_sequence INTEGER not null)`,
 ]
 
