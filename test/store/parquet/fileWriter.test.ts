@@ -1,4 +1,4 @@
-/** What our writer writes, two other readers read: the same rows, exact statistics, field ids. */
+/** What our writer writes, our reader and two others read: the same rows, exact statistics, field ids. */
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -15,6 +15,7 @@ import {
   type Row,
   rowsByDuckdb,
   rowsByHyparquet,
+  rowsByReader,
   type Value,
 } from '../../support/readParquet.ts'
 
@@ -51,11 +52,15 @@ async function assertReadBack(
   assert.deepEqual(await rowsByDuckdb(path), expected)
   // hyparquet gives text as its bytes here, so that nothing is lost on the way.
   const texts = columns.filter(({ type }) => type === 'text').map(({ name }) => name)
-  const found = (await rowsByHyparquet(path)).map((row) => {
-    const decoded = texts.map((name) => [name, Buffer.isBuffer(row[name]) ? row[name].toString() : row[name]!] as const)
-    return { ...row, ...Object.fromEntries(decoded) }
-  })
-  assert.deepEqual(found, expected)
+  for (const rows of [await rowsByHyparquet(path), rowsByReader(path)]) {
+    const found = rows.map((row) => {
+      const decoded = texts.map(
+        (name) => [name, Buffer.isBuffer(row[name]) ? row[name].toString() : row[name]!] as const,
+      )
+      return { ...row, ...Object.fromEntries(decoded) }
+    })
+    assert.deepEqual(found, expected)
+  }
   return path
 }
 
@@ -83,7 +88,7 @@ const text = fc.oneof(
 const binary = fc.uint8Array({ maxLength: 40 }).map((bytes) => Buffer.from(bytes))
 const row = fc.tuple(extreme, fc.option(extreme), fc.option(time), text, fc.option(text), fc.option(binary))
 
-suite('rows are read back by DuckDB and hyparquet', () => {
+suite('rows are read back by DuckDB, hyparquet and our reader', () => {
   test('of any values, in several row groups', async () => {
     const groups = fc.array(fc.array(row, { maxLength: 60 }), { maxLength: 4 })
     await fc.assert(
