@@ -3,7 +3,6 @@
  * workers read their rows, run every plugin on them and write task files. Nothing of a run exists before its commit, and
  * what is done by then serves the one that resumes it. Design: docs/design.md §13.
  */
-import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { deserialize, serialize } from 'node:v8'
@@ -13,9 +12,10 @@ import type { Log } from '../core/log.ts'
 import { type Death, Foreman } from '../engine/foreman.ts'
 import { makeDirectory, readIfThere, writeDurably } from '../platform/files.ts'
 import type { Catalog, Owner, RunRow, SegmentRow } from '../store/catalog.ts'
-import { isBatchColumn, rangePath } from '../store/columnBatches.ts'
+import { isBatchColumn } from '../store/columnBatches.ts'
 import { DuckDb, parquetFiles } from '../store/duckdb.ts'
 import { sealFindings } from '../store/findings.ts'
+import { isHeldHere, localDirectories } from '../store/heldFile.ts'
 import { isLabel } from '../store/tags.ts'
 import {
   type DonePiece,
@@ -300,7 +300,7 @@ class AnalyzeRun {
 
   private async openDuckDb(segments: readonly SegmentRow[]): Promise<DuckDb> {
     const { dataDir } = this.options
-    const directories = [...new Set([dataDir, ...segments.map(({ directory }) => directory)])]
+    const directories = [...new Set([dataDir, ...localDirectories(segments)])]
     return DuckDb.open({ directories, tempDirectory: join(dataDir, 'spill'), memoryLimit: QUERY_BYTES, threads: 1 })
   }
 
@@ -318,7 +318,7 @@ class AnalyzeRun {
     const dataTypes = [...new Set(types.flatMap((found) => found ?? []))].sort()
     const lastTimes: PluginContext['lastTimes'] = (column, time1, time2) =>
       lastTimesOf(
-        live.filter((segment) => existsSync(rangePath(segment))),
+        live.filter((segment) => isHeldHere(segment, 'meta')),
         duckdb,
         column,
         time1,
@@ -677,10 +677,10 @@ class AnalyzeRun {
 
   /** Of an event whose worker died only the row is known. */
   private async nameSkipped(duckdb: DuckDb): Promise<void> {
-    const directories = new Map(this.segments.map(({ segment, directory }) => [segment, directory]))
+    const paths = new Map(this.segments.map(({ segment, path }) => [segment, path]))
     for (const [at, { result, ...piece }] of this.done.entries()) {
       if (!result.skipped.some(({ event, rows }) => event === null && rows === 1)) continue
-      const path = rangePath({ segment: piece.segment, directory: directories.get(piece.segment)! })
+      const path = paths.get(piece.segment)!
       const skipped: Skipped[] = []
       for (const one of result.skipped) {
         if (one.event !== null || one.rows !== 1) skipped.push(one)

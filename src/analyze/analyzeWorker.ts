@@ -1,6 +1,6 @@
 /** The process of a worker: reads its own rows, runs the plugins on them, writes task files. It never opens a catalog. */
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { deserialize } from 'node:v8'
 import { serve } from '../engine/worker.ts'
 import { DuckDb } from '../store/duckdb.ts'
@@ -13,7 +13,9 @@ import { type Piece, SECOND_PASS_FILE, type SecondPass, type WorkerInit } from '
 const MAY_HANG = { mayHang: true }
 
 serve<WorkerInit, Piece>(async (init, link) => {
-  const directories = [...new Set(init.segments.map(({ directory }) => directory))]
+  const directories = [
+    ...new Set(init.segments.flatMap(({ path, tags }) => [dirname(path), ...tags.map(({ directory }) => directory)])),
+  ]
   const tempDirectory = join(init.runDirectory, 'spill')
   const duckdb = await DuckDb.open({ directories, tempDirectory, memoryLimit: init.queryBytes, threads: 1 })
   const plugins = []

@@ -10,7 +10,7 @@ import { COLUMN_BY_NAME, EVENT_COLUMNS } from '../core/columns.ts'
 import { asColdtrailError, ColdtrailError, printable } from '../core/errors.ts'
 import { isRefusedMemory } from '../engine/worker.ts'
 import { compile, type EventAccess } from '../query/expression.ts'
-import { columnBatches, type RowFilter, type RowRange, rangePath, rangeRelation } from '../store/columnBatches.ts'
+import { columnBatches, type RowFilter, type RowRange, rangeRelation } from '../store/columnBatches.ts'
 import { type DuckDb, parquetFiles } from '../store/duckdb.ts'
 import { isLabel, tagPath } from '../store/tags.ts'
 import { HitList } from './hits.ts'
@@ -95,8 +95,8 @@ export class PieceWorker {
 
   async run(piece: Piece): Promise<PieceResult> {
     const segment = this.segments.get(piece.segment)!
-    const { directory, hidden, tags } = segment
-    const range = { segment: piece.segment, directory, first: piece.first, rows: piece.rows, hidden, tags }
+    const { path, hidden, tags } = segment
+    const range = { segment: piece.segment, path, first: piece.first, rows: piece.rows, hidden, tags }
     const work = new OnePiece(piece, range, this.tell)
     const name = taskName(piece)
     const steps = <T>(step: string, action: () => Promise<T>): Promise<T> =>
@@ -329,7 +329,7 @@ export class PieceWorker {
     const ids = `SELECT id FROM ${rangeRelation({ ...range, tags }, undefined)}`
     const files = tags.map(tagPath)
     const sql = `SELECT DISTINCT id, label FROM ${parquetFiles(files)} WHERE id IN (${ids}) ORDER BY id, label`
-    for await (const rows of this.duckdb.stream({ sql, files: [...files, rangePath(range)] }))
+    for await (const rows of this.duckdb.stream({ sql, files: [...files, range.path] }))
       for (const { id, label } of rows) {
         const held = found.get(id as number)
         if (held) held.push(label as string)
@@ -457,8 +457,7 @@ export class PieceWorker {
   }
 
   private async skip(work: OnePiece, plugin: string, part: Rows, thrown: unknown): Promise<void> {
-    const { directory, segment } = work.range
-    const path = rangePath({ directory, segment })
+    const { path } = work.range
     const sql = `SELECT id FROM ${parquetFiles([path], 'file_row_number = true')} WHERE file_row_number = ${part.first}`
     const [row] = await this.duckdb.rows({ sql, files: [path] })
     work.fail(plugin, { event: row!.id as number, ...part }, thrown)
@@ -651,6 +650,6 @@ function lastNotAbove(sorted: Float64Array, value: number): number {
 const taskName = ({ pass, segment, first }: Piece): string => `${pass}/${segment}/${first}`
 
 const filesOf = (range: RowRange, filter?: RowFilter, needsTags = false): string[] => [
-  rangePath(range),
+  range.path,
   ...(needsTags || filter?.needsTags ? range.tags.map(tagPath) : []),
 ]

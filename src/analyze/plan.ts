@@ -1,11 +1,10 @@
 /** What a run is about: segments with what workers must know of them, and the pieces of work. */
-import { existsSync } from 'node:fs'
 import { COLUMN_BY_NAME } from '../core/columns.ts'
 import { ColdtrailError } from '../core/errors.ts'
 import { compile } from '../query/expression.ts'
 import type { Catalog, SegmentRow } from '../store/catalog.ts'
-import { rangePath } from '../store/columnBatches.ts'
 import { type DuckDb, parquetFiles, sqlName } from '../store/duckdb.ts'
+import { heldPath, isHeldHere } from '../store/heldFile.ts'
 import { keysetFilters, listsEveryValue, prune, valuesPath } from '../store/prune.ts'
 import { newPiece } from './pieces.ts'
 import type { Piece, SegmentPlan, Selection } from './tasks.ts'
@@ -48,7 +47,7 @@ export async function scopeOf(
   }
   const { segments } = await prune(live, bounds, { duckdb: parts.duckdb, filters: keysetFilters(parts) })
   const wanted = segments.filter(({ rows, id1 }) => rows > 0 && (lastId === null || (id1 ?? 0) <= lastId))
-  const offline = wanted.filter((segment) => !existsSync(rangePath(segment)))
+  const offline = wanted.filter((segment) => !isHeldHere(segment, 'meta'))
   const all = live.reduce((sum, { rows }) => sum + rows, 0)
   return {
     segments: wanted.filter((segment) => !offline.includes(segment)),
@@ -65,10 +64,10 @@ export async function segmentPlans(
 ): Promise<SegmentPlan[]> {
   const plans: SegmentPlan[] = []
   for (const segment of segments) {
-    const { segment: number, directory, rows, superseded, tags } = segment
+    const { segment: number, rows, superseded, tags } = segment
     const dataTypes = await dataTypesOf(segment, duckdb)
     const seen = tags.filter(({ run }) => run < before)
-    plans.push({ segment: number, directory, rows, hidden: superseded, tags: seen, dataTypes })
+    plans.push({ segment: number, path: heldPath(segment, 'meta'), rows, hidden: superseded, tags: seen, dataTypes })
   }
   return plans
 }
@@ -79,7 +78,7 @@ export async function dataTypesOf(segment: SegmentRow, duckdb: DuckDb): Promise<
   if (ndv !== undefined && ndv <= 2 && min !== undefined && max !== undefined)
     return [...new Set([String(min), String(max)])]
   const path = valuesPath(segment)
-  if (!listsEveryValue(segment, 'data_type') || !existsSync(path)) return undefined
+  if (!listsEveryValue(segment, 'data_type') || !isHeldHere(segment, 'index')) return undefined
   const sql = `SELECT value FROM ${parquetFiles([path])} WHERE column_name = 'data_type' ORDER BY value`
   return (await duckdb.rows({ sql, files: [path] })).map(({ value }) => String(value))
 }
@@ -96,7 +95,7 @@ export async function* lastTimesOf(
   const meeting = segments.filter((one) => one.time1 !== null && one.time1 < time2 && one.time2! >= time1)
   if (meeting.length === 0) return
   const hidden = meeting.flatMap(({ superseded }) => superseded)
-  const files = meeting.map(rangePath)
+  const files = meeting.map((segment) => heldPath(segment, 'meta'))
   const name = sqlName(column)
   const sql = `SELECT ${name}::VARCHAR AS value, max(epoch_us(time)) AS time FROM ${parquetFiles(files)}
     WHERE ${name} IS NOT NULL AND time >= make_timestamptz(${time1}::BIGINT) AND time < make_timestamptz(${time2}::BIGINT)

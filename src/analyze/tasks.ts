@@ -20,7 +20,8 @@ export interface Piece {
 
 export interface SegmentPlan {
   readonly segment: number
-  readonly directory: string
+  /** Of the file of its events. */
+  readonly path: string
   readonly rows: number
   readonly hidden: readonly number[]
   readonly tags: readonly HeldTagFile[]

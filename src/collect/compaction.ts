@@ -67,8 +67,11 @@ export class Compaction {
   private async choose(): Promise<SegmentRow[] | undefined> {
     const { catalog, collection, limits } = this.options
     const live = await catalog.segments({ collection, state: 'live' })
-    const isHere = ({ directory, files }: SegmentRow): boolean =>
-      files.every(({ kind, name }) => kind === 'log' || existsSync(join(directory, name)))
+    const isHere = ({ files }: SegmentRow): boolean =>
+      files.every(
+        ({ kind, tier, deleted, directory, name }) =>
+          kind === 'log' || (tier === 'hot' && !deleted && existsSync(join(directory, name))),
+      )
     const history = catalog.manifestDirectory(collection)
     return chooseRun(live, limits, {
       mayTake: (segment) => !this.spoilt.has(segment.segment) && isHere(segment),

@@ -10,10 +10,11 @@ import { SqlCatalog } from './catalog/sqlCatalog.ts'
 import type { SweepReport } from './catalog/sweep.ts'
 import type { ChainReport, Link } from './chain.ts'
 import type { Finding, FindingFilter } from './findings.ts'
+import type { HeldFile } from './heldFile.ts'
 import type { HistoryFault, HistoryFilter, HistoryManifest, ManifestMatch, TimeRange } from './history.ts'
 import type { Manifest } from './manifest.ts'
 import type { RemovedRun, RunOutcome, RunRequest, RunRow, RunTask } from './runs.ts'
-import type { SealedSegment, SegmentFile } from './segment.ts'
+import type { SealedSegment } from './segment.ts'
 import type { SigningKey } from './signingKeys.ts'
 import type { HeldTagFile } from './tags.ts'
 
@@ -86,7 +87,7 @@ export interface SegmentRow {
   readonly format: string
   readonly day: string
   readonly state: 'live' | 'retired'
-  /** Directory that holds the files; absent files are offline. */
+  /** Where its files were written; where each lies now is in `files` (heldPath). What is absent is offline. */
   readonly directory: string
   readonly id1: number | null
   readonly id2: number | null
@@ -97,7 +98,7 @@ export interface SegmentRow {
   readonly rows: number
   readonly rejects: number
   readonly raw_bytes: number
-  readonly files: readonly SegmentFile[]
+  readonly files: readonly HeldFile[]
   /** Number of the chain link that made it exist. */
   readonly sequence: number
   /** Sessions of this segment that a later version of the same object has superseded. */

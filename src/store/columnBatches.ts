@@ -10,13 +10,13 @@ import type { ColumnBatch, NumberColumn, TextColumn } from '../core/columnBatch.
 import { NULL_TEXT } from '../core/columnBatch.ts'
 import { COLUMN_BY_NAME } from '../core/columns.ts'
 import { type DuckDb, type Parameters, parquetFiles, sqlName, sqlText } from './duckdb.ts'
-import { segmentFileName } from './segment.ts'
 import { type HeldTagFile, taggedRelation } from './tags.ts'
 
 /** Plain data: it crosses processes. */
 export interface RowRange {
   readonly segment: number
-  readonly directory: string
+  /** Of the file of its events. */
+  readonly path: string
   readonly first: number
   readonly rows: number
   /** Sessions whose events are not seen. */
@@ -42,15 +42,12 @@ export interface PlacedBatch {
   readonly last: number
 }
 
-export const rangePath = ({ directory, segment }: Pick<RowRange, 'directory' | 'segment'>): string =>
-  join(directory, segmentFileName('meta', segment))
-
 /** The rows as a relation: columns of events and `file_row_number`, and `tag` where it is needed. In order of rows unless `tag` is. */
 export function rangeRelation(range: RowRange, filter: RowFilter | undefined, needsTags = false): string {
   const { first, rows, hidden, tags } = range
   const terms = [`file_row_number BETWEEN ${first} AND ${first + rows - 1}`]
   if (hidden.length > 0) terms.push(`session_id NOT IN (${hidden})`)
-  const file = parquetFiles([rangePath(range)], 'file_row_number = true')
+  const file = parquetFiles([range.path], 'file_row_number = true')
   if (!needsTags && !filter?.needsTags)
     return `(FROM ${file} WHERE ${[...terms, ...(filter ? [`(${filter.sql})`] : [])].join(' AND ')})`
   const tagged = taggedRelation(`(FROM ${file} WHERE ${terms.join(' AND ')})`, tags)
@@ -77,7 +74,7 @@ export async function* columnBatches(
   const query = (select: readonly string[]) => ({
     sql: `SELECT ${select.join(', ')} FROM ${relation} AS r ${order}`,
     parameters: filter?.parameters,
-    files: [rangePath(range), ...(filter?.needsTags ? range.tags.map(tagFile) : [])],
+    files: [range.path, ...(filter?.needsTags ? range.tags.map(tagFile) : [])],
     signal,
   })
   const streamed = columns.filter((name) => COLUMN_BY_NAME.get(name)?.encoding === 'bytes')
@@ -154,7 +151,7 @@ const typeName = (name: string): string => sqlName(`values of ${name}`)
 
 /** Over all rows of the range: a type takes no parameters, so no filter. What no row has goes out in `compact`. */
 async function enumerate(duckdb: DuckDb, range: RowRange, column: HeldColumn): Promise<void> {
-  const [name, type, files] = [sqlName(column.name), typeName(column.name), [rangePath(range)]]
+  const [name, type, files] = [sqlName(column.name), typeName(column.name), [range.path]]
   const rows = rangeRelation({ ...range, hidden: [] }, undefined)
   const distinct = `SELECT DISTINCT ${name} FROM ${rows} WHERE ${name} IS NOT NULL`
   await duckdb.rows({ sql: `CREATE OR REPLACE TYPE ${type} AS ENUM (${distinct})`, files })

@@ -14,17 +14,11 @@ import { ColdtrailError } from '../core/errors.ts'
 import type { SegmentRow } from './catalog.ts'
 import { DuckDb, parquetFiles, type Row, sqlName } from './duckdb.ts'
 import { META_COLUMNS } from './eventBuilder.ts'
+import { type HeldFile, heldPath, localDirectories } from './heldFile.ts'
 import { type KeysetContent, mergeKeysets, openKeyset } from './keyset.ts'
 import { directoryDigest } from './manifest.ts'
 import type { ParquetColumn } from './parquet/fileWriter.ts'
-import {
-  type FileKind,
-  type RejectRow,
-  type SealedSegment,
-  type SegmentFile,
-  type SessionRow,
-  segmentFileName,
-} from './segment.ts'
+import type { RejectRow, SealedSegment, SessionRow } from './segment.ts'
 import { encodedKeyset } from './segmentKeyset.ts'
 import { REJECT_COLUMNS, SegmentWriter } from './segmentWriter.ts'
 import { readSessions } from './sessions.ts'
@@ -48,9 +42,9 @@ export interface MergeTask {
  */
 export async function mergeSegments(task: MergeTask): Promise<SealedSegment> {
   const { inputs, ...place } = task
-  for (const input of inputs) for (const file of input.files) await checkDigest(input.directory, file)
+  for (const input of inputs) for (const file of input.files) await checkDigest(file)
   const duckdb = await DuckDb.open({
-    directories: [...new Set(inputs.map(({ directory }) => directory))],
+    directories: localDirectories(inputs),
     tempDirectory: join(task.directory, '../../spill'),
     memoryLimit: DUCKDB_BYTES,
     threads: 1,
@@ -88,7 +82,7 @@ const KEYSETS_AT_ONCE = 8
 type Input = MergeTask['inputs'][number]
 
 /** Of everything that is read again; the pack stays where it is. */
-async function checkDigest(directory: string, { kind, name, sha256 }: SegmentFile): Promise<void> {
+async function checkDigest({ directory, kind, name, sha256 }: HeldFile): Promise<void> {
   if (kind === 'log') return
   const path = join(directory, name)
   if (!existsSync(path)) throw new ColdtrailError('E_SEGMENT_GONE', { path })
@@ -120,11 +114,11 @@ async function digestOfFile(path: string): Promise<{ size: number; sha256: strin
  */
 async function* exactRows(
   duckdb: DuckDb,
-  { directory, segment }: Input,
-  kind: FileKind,
+  input: Input,
+  kind: 'meta' | 'reject',
   columns: readonly ParquetColumn[],
 ): AsyncGenerator<Row[]> {
-  const path = join(directory, segmentFileName(kind, segment))
+  const path = heldPath(input, kind)
   const list = columns.map(({ name, type }) => {
     const column = sqlName(name)
     if (type === 'text') return `encode(${column}) AS ${column}`
@@ -177,7 +171,7 @@ async function carryRejects(duckdb: DuckDb, input: Input, writer: SegmentWriter)
 function unitedKeyset(inputs: readonly Input[]): KeysetContent | undefined {
   const paths = inputs
     .filter(({ files }) => files.some(({ manifest }) => manifest.keyset))
-    .map(({ directory, segment }) => join(directory, segmentFileName('index', segment), 'keyset.ks'))
+    .map((input) => join(heldPath(input, 'index'), 'keyset.ks'))
   let united: KeysetContent | undefined
   for (let at = 0; at < paths.length; at += KEYSETS_AT_ONCE) {
     const some = paths.slice(at, at + KEYSETS_AT_ONCE).map((path) => openKeyset(readFileSync(path), path).content())

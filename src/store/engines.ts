@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import type { SegmentRow } from './catalog.ts'
 import { DuckDb } from './duckdb.ts'
+import { localDirectories } from './heldFile.ts'
 import { SessionCache } from './sessions.ts'
 
 export interface Engine {
@@ -27,7 +28,7 @@ export class Engines {
 
   for(segments: readonly SegmentRow[]): Promise<Engine> {
     const { dataDir, memoryLimit, threads } = this.options
-    const directories = new Set([dataDir, ...segments.map(({ directory }) => directory)])
+    const directories = new Set([dataDir, ...localDirectories(segments)])
     const held = this.opened.at(-1)
     if (held && [...directories].every((directory) => held.directories.has(directory))) return held.engine
     const tempDirectory = join(dataDir, 'spill')

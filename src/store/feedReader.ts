@@ -6,8 +6,6 @@
  * can hold no match are not opened. Files are held against removal only while they are read: when the consumer rests,
  * and every so often, they are let go and found anew.
  */
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import { COLUMN_BY_NAME, type EventColumnName } from '../core/columns.ts'
 import { ColdtrailError } from '../core/errors.ts'
 import { eventUid } from '../core/eventUid.ts'
@@ -19,10 +17,10 @@ import type { ColumnChunk } from './columnChunk.ts'
 import { type DuckDb, type Parameters, parquetFiles, sqlName, sqlText, throwIfAborted } from './duckdb.ts'
 import { type Engine, type EngineOptions, Engines } from './engines.ts'
 import { type EventsQuestion, FindingFeed, type FoundEvent } from './findingFeed.ts'
+import { heldPath, isHeldHere } from './heldFile.ts'
 import { type ColumnFilters, keysetFilters, prune } from './prune.ts'
 import type { Condition } from './search.ts'
-import { segmentFileName } from './segment.ts'
-import { type SegmentSessions, type SessionCache, sessionPath } from './sessions.ts'
+import type { SegmentSessions, SessionCache } from './sessions.ts'
 import { taggedRelation, tagPath } from './tags.ts'
 
 export interface FeedQuestion {
@@ -334,9 +332,9 @@ const rangeIn = ({ sequence, id1, id2 }: Seal, from: Position, to: Position): Ra
 
 const lengthOf = ({ id1, id2 }: Range): number => Math.max(0, id2 - id1 + 1)
 
-const metaPath = ({ directory, segment }: SegmentRow): string => join(directory, segmentFileName('meta', segment))
+const metaPath = (segment: SegmentRow): string => heldPath(segment, 'meta')
 
-const isHere = (segment: SegmentRow): boolean => existsSync(metaPath(segment)) && existsSync(sessionPath(segment))
+const isHere = (segment: SegmentRow): boolean => isHeldHere(segment, 'meta') && isHeldHere(segment, 'session')
 
 /** The events of a segment, in order of id; with their labels where the condition asks for them. */
 function eventsIn(segment: SegmentRow, condition: Condition | undefined): { relation: string; files: string[] } {

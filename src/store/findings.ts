@@ -13,8 +13,8 @@ import { attempt, makeDirectory } from '../platform/files.ts'
 import type { Catalog, SegmentRow } from './catalog.ts'
 import { type DuckDb, parquetFiles } from './duckdb.ts'
 import { HashedFile } from './hashedFile.ts'
+import { heldPath } from './heldFile.ts'
 import { runNumber } from './runs.ts'
-import { segmentFileName } from './segment.ts'
 import { SessionCache } from './sessions.ts'
 
 export type Severity = 'informational' | 'low' | 'medium' | 'high' | 'critical'
@@ -213,10 +213,10 @@ class Events {
   async of(ids: readonly number[]): Promise<Map<number, { uid: string; time: number | null }>> {
     const found = new Map<number, { uid: string; time: number | null }>()
     for (const segment of this.segments) {
-      const { id1, id2, directory } = segment
+      const { id1, id2 } = segment
       const within = [...new Set(ids)].filter((id) => id1 !== null && id >= id1 && id <= id2! && !found.has(id))
       if (within.length === 0) continue
-      const path = join(directory, segmentFileName('meta', segment.segment))
+      const path = heldPath(segment, 'meta')
       const sql = `SELECT id, session_id, ordinal, epoch_us(time) AS time FROM ${parquetFiles([path])}
         WHERE id BETWEEN ${within[0]} AND ${within.at(-1)}
           AND id IN (SELECT unnest(CAST($ids::JSON AS BIGINT[])))`

@@ -10,10 +10,10 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Catalog, SegmentRow } from './catalog.ts'
 import { type DuckDb, type Parameters, parquetFiles } from './duckdb.ts'
+import { heldPath, isHeldHere } from './heldFile.ts'
 import { keysetCopyName } from './history.ts'
 import { type Keyset, openKeyset } from './keyset.ts'
 import { type KeysetKey, listKeysetKeys } from './keysetKeys.ts'
-import { segmentFileName } from './segment.ts'
 import { mayHaveLabel } from './tags.ts'
 
 /** Every match has one of `values` in `column`, byte for byte. */
@@ -84,9 +84,9 @@ export function keysetFilters({ catalog, dataDir }: { catalog: Catalog; dataDir:
   return cachedFilters((segment) => {
     const keyId = segment.files.find(({ kind }) => kind === 'index')?.manifest.keyset?.key
     if (keyId === undefined) return undefined
-    const beside = join(segment.directory, segmentFileName('index', segment.segment), 'keyset.ks')
+    const beside = join(heldPath(segment, 'index'), 'keyset.ks')
     const copy = join(catalog.manifestDirectory(segment.collection), keysetCopyName(segment.segment))
-    const path = existsSync(beside) ? beside : copy
+    const path = isHeldHere(segment, 'index') && existsSync(beside) ? beside : copy
     try {
       keys ??= listKeysetKeys(dataDir)
       const key = keys.find(({ id }) => id === keyId)
@@ -126,8 +126,7 @@ export function listsEveryValue(segment: SegmentRow, column: string): boolean {
   return metaColumns(segment)?.[column]?.ndv !== undefined
 }
 
-export const valuesPath = ({ directory, segment }: SegmentRow): string =>
-  join(directory, segmentFileName('index', segment), 'values.parquet')
+export const valuesPath = (segment: SegmentRow): string => join(heldPath(segment, 'index'), 'values.parquet')
 
 // --- internal ---
 
@@ -207,7 +206,7 @@ async function absentFromValues(
   values: readonly string[],
   duckdb: DuckDb,
 ): Promise<ReadonlySet<SegmentRow>> {
-  const asked = segments.filter((segment) => listsEveryValue(segment, column) && existsSync(valuesPath(segment)))
+  const asked = segments.filter((segment) => listsEveryValue(segment, column) && isHeldHere(segment, 'index'))
   if (asked.length === 0 || values.length > LOOKED_UP_VALUES) return new Set()
   const files = asked.map(valuesPath)
   const parameters: Parameters = { column }

@@ -10,14 +10,13 @@
  * A reject has no time of its own; it counts where its segment overlaps the time asked for. Of objects those count that
  * could belong to the question (missingObjects.ts).
  */
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import { COLUMN_BY_NAME, EVENT_COLUMNS, type EventColumn, READABLE_COLUMNS } from '../core/columns.ts'
 import { ColdtrailError } from '../core/errors.ts'
 import { eventUid, parseEventUid } from '../core/eventUid.ts'
 import type { Catalog, Hold, PendingObject, SegmentRow } from './catalog.ts'
 import { type DuckDb, type Parameters, parquetFiles, type Row, sqlName, sqlText } from './duckdb.ts'
 import { Engines } from './engines.ts'
+import { heldPath, isHeldHere } from './heldFile.ts'
 import { mayBelong } from './missingObjects.ts'
 import {
   type ColumnFilters,
@@ -29,7 +28,7 @@ import {
   prune,
   valuesPath,
 } from './prune.ts'
-import { type SessionRow, segmentFileName } from './segment.ts'
+import type { SessionRow } from './segment.ts'
 import { type SessionCache, sessionPath } from './sessions.ts'
 import { type HeldTagFile, labelled, taggedRelation, tagPath } from './tags.ts'
 
@@ -198,7 +197,7 @@ export class StoreReader {
         !plan.isBoundedBy(segment) &&
         (question.allVersions === true || segment.superseded.length === 0) &&
         listsEveryValue(segment, column.name) &&
-        existsSync(valuesPath(segment))
+        isHeldHere(segment, 'index')
       const summed = plan.segments.filter(isSummed)
       const read = plan.segments.filter((segment) => !summed.includes(segment))
       const parts: string[] = []
@@ -326,7 +325,7 @@ export class StoreReader {
       if (segment.rejects === 0) continue
       const hidden = new Set(allVersions ? [] : segment.superseded)
       const sessions = await plan.sessions.of(segment)
-      const path = join(segment.directory, segmentFileName('reject', segment.segment))
+      const path = heldPath(segment, 'reject')
       const sql = `FROM ${parquetFiles([path])} ORDER BY session_id, "offset"`
       for await (const chunk of plan.duckdb.stream({ sql, files: [path], signal: plan.signal }))
         for (const { session_id, offset, length, reason, data } of chunk) {
@@ -417,8 +416,7 @@ export class StoreReader {
       const offline: SegmentRow[] = []
       for (const segment of kind === 'meta' ? pruned.segments : pruned.inTime) {
         const needed = kind === 'meta' || segment.rejects > 0
-        const path = join(segment.directory, segmentFileName(kind, segment.segment))
-        ;(!needed || existsSync(path) ? here : offline).push(segment)
+        ;(!needed || isHeldHere(segment, kind) ? here : offline).push(segment)
       }
       const why = [
         ...offlineReason(offline),
@@ -711,7 +709,7 @@ async function labelCounts(plan: Plan, limit: number | undefined) {
   return { values, distinct: (rows[0]?.values as number | undefined) ?? 0 }
 }
 
-const metaPath = ({ directory, segment }: SegmentRow): string => join(directory, segmentFileName('meta', segment))
+const metaPath = (segment: SegmentRow): string => heldPath(segment, 'meta')
 
 const holdsId = ({ id1, id2 }: SegmentRow, id: number): boolean =>
   id1 !== null && id2 !== null && id1 <= id && id <= id2
@@ -757,7 +755,7 @@ async function rejectsReason({ inTime }: Pruned, { allVersions }: Question, duck
     if (segment.rejects === 0) continue
     const path = sessionPath(segment)
     const hidden = allVersions ? [] : segment.superseded
-    if (hidden.length === 0 || !existsSync(path)) count += segment.rejects
+    if (hidden.length === 0 || !isHeldHere(segment, 'session')) count += segment.rejects
     else {
       const sql = `SELECT coalesce(sum(rejects), 0) AS n FROM ${parquetFiles([path])} WHERE session_id NOT IN (${hidden})`
       const [row] = await duckdb.rows({ sql, files: [path] })

@@ -1,12 +1,10 @@
 /** Sessions of live segments, read when first needed: what an event's uid, a reject and `show` need of its object. */
-import { join } from 'node:path'
 import { uidPrefix } from '../core/eventUid.ts'
-import type { SegmentRow } from './catalog.ts'
 import { type DuckDb, parquetFiles } from './duckdb.ts'
-import { type SessionRow, segmentFileName } from './segment.ts'
+import { type HeldFiles, heldPath } from './heldFile.ts'
+import type { SessionRow } from './segment.ts'
 
-export const sessionPath = ({ directory, segment }: Pick<SegmentRow, 'directory' | 'segment'>): string =>
-  join(directory, segmentFileName('session', segment))
+export const sessionPath = (segment: HeldFiles): string => heldPath(segment, 'session')
 
 /** The sessions of one segment by id, with the object's part of their events' uids. */
 export class SegmentSessions {
@@ -50,7 +48,7 @@ export class SessionCache {
     this.maxSessions = maxSessions
   }
 
-  async of(segment: SegmentRow, signal?: AbortSignal): Promise<SegmentSessions> {
+  async of(segment: HeldFiles, signal?: AbortSignal): Promise<SegmentSessions> {
     const held = this.segments.get(segment.segment)
     const sessions = held ?? new SegmentSessions(await readSessions(this.duckdb, segment, signal))
     if (held) this.segments.delete(segment.segment)
@@ -72,11 +70,7 @@ const IDENTITY = ['source', 'bucket', 'key', 'version'] as const
  * Every session of a segment, in order of id. The identity comes as bytes: read as a text, it loses a byte order mark.
  * Files of before the column `header` have none.
  */
-export async function readSessions(
-  duckdb: DuckDb,
-  segment: Pick<SegmentRow, 'directory' | 'segment'>,
-  signal?: AbortSignal,
-): Promise<SessionRow[]> {
+export async function readSessions(duckdb: DuckDb, segment: HeldFiles, signal?: AbortSignal): Promise<SessionRow[]> {
   const path = sessionPath(segment)
   const identity = IDENTITY.map((name) => `encode(${name}) AS ${name}`).join(', ')
   const sql = `SELECT * REPLACE (${identity}) FROM ${parquetFiles([path])}`

@@ -28,12 +28,13 @@ import {
   type TagFileFacts,
 } from './chain.ts'
 import { type Cell, DuckDb, parquetFiles, type Row, throwIfAborted } from './duckdb.ts'
+import { type HeldFile, heldPath, localDirectories, placedPath } from './heldFile.ts'
 import { keysetCopyName } from './history.ts'
 import { describeKeyset, openKeyset } from './keyset.ts'
 import { listKeysetKeys } from './keysetKeys.ts'
 import { directoryDigest, serializeManifest } from './manifest.ts'
 import { QUARANTINE_LOG } from './quarantine.ts'
-import { type SegmentFile, type SessionRow, segmentFileName } from './segment.ts'
+import { type SessionRow, segmentFileName } from './segment.ts'
 import { packHeader } from './segmentWriter.ts'
 import { sessionLedgerName } from './sessionLedger.ts'
 import { readSessions } from './sessions.ts'
@@ -137,7 +138,7 @@ class Verification {
       ({ size }) => size,
     )
     this.totals = { totalSegments: live.length, totalBytes: sizes.reduce((sum, size) => sum + size, 0) }
-    const directories = [...new Set([dataDir, ...all.map(({ directory }) => directory)])]
+    const directories = [...new Set([dataDir, ...localDirectories(all)])]
     const duckdb = await DuckDb.open({ directories, tempDirectory: join(dataDir, 'spill') })
     try {
       for (const segment of retired) for (const file of logFiles(segment)) await this.segmentFile(segment, file)
@@ -266,14 +267,14 @@ class Verification {
       return sessions
     })
     await this.contents(segment, 'meta', async () => {
-      const path = pathOf(segment, 'meta')
+      const path = heldPath(segment, 'meta')
       const sql = `SELECT session_id, count(*) AS n, min(id) AS id1, max(id) AS id2 FROM ${parquetFiles([path])} GROUP BY 1`
       const groups = await duckdb.rows({ sql, files: [path] })
       if (sessions) this.eachSession(segment, 'meta', sessions, groups, ({ events, id1, id2 }) => [events, id1, id2])
     })
     if (segment.files.some(({ kind }) => kind === 'reject'))
       await this.contents(segment, 'reject', async () => {
-        const path = pathOf(segment, 'reject')
+        const path = heldPath(segment, 'reject')
         const sql = `SELECT session_id, count(*) AS n FROM ${parquetFiles([path])} GROUP BY 1`
         const groups = await duckdb.rows({ sql, files: [path] })
         if (sessions) this.eachSession(segment, 'reject', sessions, groups, ({ rejects }) => [rejects])
@@ -315,11 +316,11 @@ class Verification {
   }
 
   /** Bytes of a file and of its manifest. */
-  private async segmentFile(row: SegmentRow, file: SegmentFile): Promise<void> {
+  private async segmentFile(row: SegmentRow, file: HeldFile): Promise<void> {
     const facts = this.facts.get(row.segment)
     const committed = facts?.files.find(({ name }) => name === file.name)
     const place = placeOf(row)
-    const path = join(row.directory, file.name)
+    const path = placedPath(file.directory, file.name)
     const manifest = await this.digest(`${path}.manifest`, place)
     if (manifest && manifest.sha256 !== (committed?.manifest ?? sha256(serializeManifest(file.manifest))))
       this.report({ file: `${path}.manifest`, fault: 'damaged', detail: OF_LINK, ...place })
@@ -397,7 +398,7 @@ class Verification {
     const actual = await this.digest(path, place)
     if (actual && !isSame(actual, expected))
       this.report({ file: path, fault: 'damaged', detail: differing(actual, expected), ...place })
-    const meta = pathOf(segment, 'meta')
+    const meta = heldPath(segment, 'meta')
     if (this.faulty.has(meta) || !existsSync(meta)) return
     await this.contents(
       segment,
@@ -420,7 +421,7 @@ class Verification {
   private async indexContents(segment: SegmentRow, duckdb: DuckDb): Promise<void> {
     const index = segment.files.find(({ kind }) => kind === 'index')
     if (!index) return
-    const path = join(segment.directory, index.name)
+    const path = heldPath(segment, 'index')
     const columns = segment.files.find(({ kind }) => kind === 'meta')?.manifest.columns ?? {}
     const values = join(path, VALUES)
     await this.contents(
@@ -497,14 +498,14 @@ class Verification {
     // What lies there first: what is committed meanwhile is then no orphan.
     const found = directories.flatMap((directory) => namesIn(directory).map((name) => join(directory, name)))
     const rows = (await this.ofCatalog(() => catalog.segments())) ?? []
-    const paths = rows.flatMap((row) => row.files.map(({ name }) => join(row.directory, name)))
+    const paths = rows.flatMap((row) => row.files.map(({ directory, name }) => placedPath(directory, name)))
     paths.push(...rows.flatMap(({ tags }) => tags.map(tagPath)))
     const known = new Set(paths.flatMap((path) => [path, `${path}.manifest`]))
     for (const path of removedTagFiles(reports, found)) known.add(path)
     const orphans = found.filter((path) => !known.has(path))
     for (const row of rows.filter(({ state }) => state === 'live'))
-      for (const name of namesIn(pathOf(row, 'index')))
-        if (name !== VALUES && name !== KEYSET) orphans.push(join(pathOf(row, 'index'), name))
+      for (const name of namesIn(heldPath(row, 'index')))
+        if (name !== VALUES && name !== KEYSET) orphans.push(join(heldPath(row, 'index'), name))
     for (const { collection, links, aboveHead } of reports) {
       const directory = catalog.manifestDirectory(collection)
       const made = links.flatMap(({ link }) => segmentOf(link.body)?.segment ?? [])
@@ -528,7 +529,7 @@ class Verification {
     segment: SegmentRow,
     kind: 'session' | 'meta' | 'reject' | 'index' | 'tag',
     check: () => Promise<T>,
-    path = pathOf(segment, kind),
+    path = kind === 'tag' ? '' : heldPath(segment, kind),
   ): Promise<T | undefined> {
     throwIfAborted(this.options.signal)
     if (this.faulty.has(path) || this.faulty.has(dirname(path)) || !existsSync(path)) return undefined
@@ -549,7 +550,7 @@ class Verification {
     found: readonly Cell[],
     expected: readonly Cell[],
     what: string,
-    file = pathOf(segment, kind),
+    file = kind === 'tag' ? '' : heldPath(segment, kind),
   ): void {
     if (found.length === expected.length && found.every((value, i) => value === expected[i])) return
     const detail = `${what}: ${found.join(', ')} instead of ${expected.join(', ')}`
@@ -648,10 +649,8 @@ const differing = (actual: Digest, expected: Digest): string =>
   actual.size === expected.size ? OF_LINK : `it has ${actual.size} bytes instead of ${expected.size}`
 
 const placeOf = ({ collection, segment }: SegmentRow): Place => ({ collection, segment })
-const pathOf = ({ directory, segment }: SegmentRow, kind: SegmentFile['kind']): string =>
-  join(directory, segmentFileName(kind, segment))
-const packPath = (segment: SegmentRow): string => pathOf(segment, 'log')
-const logFiles = ({ files }: SegmentRow): SegmentFile[] => files.filter(({ kind }) => kind === 'log')
+const packPath = (segment: SegmentRow): string => heldPath(segment, 'log')
+const logFiles = ({ files }: SegmentRow): HeldFile[] => files.filter(({ kind }) => kind === 'log')
 const isFile = (path: string): boolean => existsSync(path) && statSync(path).isFile()
 /** None where something else stands in its place: what should be in it is missing then. */
 const namesIn = (directory: string): string[] =>

@@ -74,7 +74,9 @@ for (const dialect of ['sqlite', 'postgres'] as const)
       assert.equal(segment?.sequence, 1)
       assert.deepEqual(
         segment?.files,
-        [...result!.segment.files].sort((a, b) => (a.name < b.name ? -1 : 1)),
+        [...result!.segment.files]
+          .sort((a, b) => (a.name < b.name ? -1 : 1))
+          .map((file) => ({ ...file, tier: 'hot', directory: segment?.directory, deleted: false })),
       )
       assert.equal(segment?.directory, catalog.collectionDirectory('main'))
       assert.equal(await catalog.head('main'), 1)

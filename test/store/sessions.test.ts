@@ -24,7 +24,7 @@ test('session rows come back as they went in; those of files without the column 
     { segment: 2, columns: SESSION_COLUMNS.filter(({ name }) => name !== 'header') },
   ]
   for (const { segment, columns } of segments) {
-    const file = createDurableFile(sessionPath({ directory, segment }))
+    const file = createDurableFile(sessionPath({ directory, segment, files: [] }))
     const parquet = new ParquetFileWriter(file, columns, {})
     const table = new RowTable(columns)
     for (const session of sessions) table.add(columns.map(({ name }) => session[name as keyof typeof session]))
@@ -33,7 +33,7 @@ test('session rows come back as they went in; those of files without the column 
     file.publish()
   }
   const duckdb = await DuckDb.open({ directories: [directory], tempDirectory: join(directory, 'spill') })
-  const [now, before] = segments.map(({ segment }) => ({ directory, segment }))
+  const [now, before] = segments.map(({ segment }) => ({ directory, segment, files: [] }))
   assert.deepEqual(await readSessions(duckdb, now!), sessions)
   assert.deepEqual(
     await readSessions(duckdb, before!),

@@ -65,12 +65,13 @@ export class CatalogContext {
 
   /** A directory as it is stored: relative to the data directory when inside it, so that the whole may be moved. */
   storedDirectory(path: string): string {
+    if (path.startsWith('s3://')) return path
     const inside = relative(this.dataDir, path)
     return inside.startsWith('..') || isAbsolute(inside) ? path : inside
   }
 
   resolvedDirectory(stored: SegmentFacts['directory']): string {
-    return resolve(this.dataDir, stored)
+    return stored.startsWith('s3://') ? stored : resolve(this.dataDir, stored)
   }
 
   write<T>(action: (tx: Tx) => Promise<T>): Promise<T> {

@@ -1,5 +1,5 @@
 /** The catalog on a relational database; each method is a door to the part that does the work. */
-import { sql } from 'kysely'
+import { type Selectable, sql } from 'kysely'
 import { asColdtrailError, ColdtrailError } from '../../core/errors.ts'
 import type { SourceObject } from '../../core/sourceObject.ts'
 import { makeDirectory } from '../../platform/files.ts'
@@ -19,6 +19,7 @@ import type {
 } from '../catalog.ts'
 import { type ChainReport, linkFileName, parseLink, verifyChain } from '../chain.ts'
 import type { Finding, FindingFilter } from '../findings.ts'
+import type { HeldFile, Tier } from '../heldFile.ts'
 import {
   type HistoryFault,
   type HistoryFilter,
@@ -40,11 +41,13 @@ import { Ledger } from './ledger.ts'
 import { deadLetters, feeds, openOutbox } from './outbox.ts'
 import { createOwner } from './owners.ts'
 import * as runs from './runs.ts'
-import type { Tx } from './schema.ts'
+import type { Tables, Tx } from './schema.ts'
 import { type SweepReport, sweep } from './sweep.ts'
 
 const GRACE_MS = 60_000
 const MICROSECONDS_PER_DAY = 86_400_000_000
+
+type Placed = Selectable<Pick<Tables['files'], 'segment' | 'kind' | 'tier' | 'directory' | 'label' | 'deleted'>>
 
 export class SqlCatalog implements Catalog {
   readonly dialect: 'sqlite' | 'postgres'
@@ -116,7 +119,7 @@ export class SqlCatalog implements Catalog {
 
   async segments(filter: { collection?: string; state?: 'live' | 'retired' } = {}): Promise<SegmentRow[]> {
     const { collection, state } = filter
-    const { rows, superseded, tags } = await this.context.read(async (tx) => {
+    const { rows, placed, superseded, tags } = await this.context.read(async (tx) => {
       const rows = await tx
         .selectFrom('segments')
         .selectAll()
@@ -156,8 +159,17 @@ export class SqlCatalog implements Catalog {
         .where('superseded', '=', 1)
         .orderBy('session')
         .execute()
+      // Only of what was moved or deleted: the rest lies where its segment was written.
+      const placed = await tx
+        .selectFrom('files')
+        .select(['segment', 'kind', 'tier', 'directory', 'label', 'deleted'])
+        .where((term) =>
+          term.or([term('directory', 'is not', null), term('deleted', '=', 1), term('tier', '<>', 'hot')]),
+        )
+        .execute()
       return {
         rows,
+        placed: Map.groupBy(placed, ({ segment }) => segment),
         superseded: Map.groupBy(superseded, ({ segment }) => segment),
         tags: await this.liveTagFiles(tx),
       }
@@ -178,7 +190,7 @@ export class SqlCatalog implements Catalog {
       rows: row.row_count,
       rejects: row.rejects,
       raw_bytes: row.raw_bytes,
-      files: this.files.get(row.segment)!,
+      files: this.heldFiles(row, placed.get(row.segment)),
       sequence: row.sequence,
       superseded: (superseded.get(row.segment) ?? []).map(({ session }) => session),
       packs: JSON.parse(row.packs) as number[],
@@ -367,6 +379,23 @@ export class SqlCatalog implements Catalog {
   }
 
   // --- internal ---
+
+  private heldFiles(
+    { segment, directory }: Pick<Tables['segments'], 'segment' | 'directory'>,
+    placed: readonly Placed[] = [],
+  ): HeldFile[] {
+    const home = this.context.resolvedDirectory(directory)
+    return this.files.get(segment)!.map((file) => {
+      const place = placed.find(({ kind }) => kind === file.kind)
+      return {
+        ...file,
+        tier: (place?.tier ?? 'hot') as Tier,
+        directory: place?.directory ? this.context.resolvedDirectory(place.directory) : home,
+        ...(place?.label ? { label: place.label } : {}),
+        deleted: place?.deleted === 1,
+      }
+    })
+  }
 
   /** By the segment that has their events now, then by run. */
   private async liveTagFiles(tx: Tx): Promise<Map<number, HeldTagFile[]>> {
