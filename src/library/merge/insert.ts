@@ -4,7 +4,7 @@ import { faultPoint } from '../../platform/faults.ts'
 import { eventHashSql, syncHashSql } from '../identity.ts'
 import { type Column, columnsOf, type Table } from '../model.ts'
 import type { LibraryTx } from '../schema.ts'
-import { count, IS_NEW, type MergeRun } from './mergeRun.ts'
+import { count, IS_NEW, type MergeRun, SmallParents } from './mergeRun.ts'
 import { refuseRows, rememberState, UNIQUE_VIOLATION } from './resolve.ts'
 
 /**
@@ -81,8 +81,9 @@ export async function insertRows(
   const columns = columnsOf(table)
   const into = `into ${merge.base(table)} (${columns.map(({ name }) => `"${name}"`).join(', ')})`
   if (merge.isSqlite) return insertIntoSqlite(merge, tx, table, { into, condition, values })
-  const inserted = columns.map((column) => insertedValue(merge, table, column))
-  const insert = `insert ${into} select ${inserted.join(', ')} from ${merge.sync(table)} s where ${condition} order by s.id`
+  const parents = new SmallParents(merge)
+  const inserted = columns.map((column) => insertedValue(merge, table, column, parents)).join(', ')
+  const insert = `insert ${into} select ${inserted} from ${merge.sync(table)} s${parents.sql} where ${condition} order by s.id`
   // Nearly always nothing is taken, and to look first doubles the work of PostgreSQL.
   await run(tx, 'savepoint rows')
   try {
@@ -196,14 +197,14 @@ async function insertIntoSqlite(
 /** Columns that a registered function may compute. */
 const COMPUTED: ReadonlySet<string> = new Set(['nk', 'sync_hash', 'hash'])
 
-function insertedValue(merge: MergeRun, table: Table, column: Column): string {
+function insertedValue(merge: MergeRun, table: Table, column: Column, parents?: SmallParents): string {
   const { dialect, change } = merge.staged
-  const value = (name: string) => merge.value(table, table.columns.find((one) => one.name === name)!)
+  const value = (name: string) => merge.value(table, table.columns.find((one) => one.name === name)!, parents)
   switch (column.name) {
     case 'id':
       return merge.target(table)
     case 'nk':
-      return merge.state(table).keyed ? 's.nk' : merge.key(table)
+      return merge.state(table).keyed ? 's.nk' : merge.key(table, parents)
     case 'created_change':
     case 'change':
       return String(change)
@@ -216,5 +217,5 @@ function insertedValue(merge: MergeRun, table: Table, column: Column): string {
     case 'hash':
       if (table.name === 'events') return eventHashSql(dialect, value('happened_at'), value('title'))
   }
-  return merge.value(table, column)
+  return merge.value(table, column, parents)
 }

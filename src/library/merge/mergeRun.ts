@@ -107,34 +107,45 @@ export class MergeRun {
   }
 
   /** What the base table holds, or will hold, in a column of a staged row. */
-  value(table: Table, column: Column): string {
+  value(table: Table, column: Column, joins?: SmallParents): string {
     const of = `s."${column.name}"`
     return (
       this.cases(table, column, (parent) => {
         const { offset, existing } = this.state(parent)
         if (existing === 0) return `${offset} + ${of}`
+        const joined = joins?.alias(parent, column)
+        if (joined !== undefined) return `${joined}.id`
         return `(select ${this.target(parent, 'p')} from ${this.sync(parent)} p where p.id = ${of})`
       }) ?? of
     )
   }
 
   /** Natural key of a staged row. */
-  key(table: Table): string {
+  key(table: Table, joins?: SmallParents): string {
     return naturalKeySql(this.staged.dialect, table, (column) => {
       if (!isReference(column)) return textFormSql(this.staged.dialect, column, `s."${column.name}"`)
       return this.cases(table, column, (parent) => {
-        const nk = this.state(parent).general || this.state(parent).keyed ? 'coalesce(b.nk, p.nk)' : 'b.nk'
+        const joined = joins?.alias(parent, column)
+        if (joined !== undefined) return `${joined}.nk`
+        const nk = this.parentKey(parent)
         const { offset, existing } = this.state(parent)
         const of = `s."${column.name}"`
         // Nothing staged knows more than the row that was inserted just before.
         if (existing === 0 && nk === 'b.nk')
           return `(select b.nk from ${this.base(parent)} b where b.id = ${offset} + ${of})`
-        return (
-          `(select ${nk} from ${this.sync(parent)} p left join ${this.base(parent)} b` +
-          ` on b.id = ${this.target(parent, 'p')} where p.id = ${of})`
-        )
+        return `(select ${nk} from ${this.stagedWithBase(parent)} where p.id = ${of})`
       })!
     })
+  }
+
+  /** SQL of a parent's natural key, in a query of `stagedWithBase`. */
+  parentKey(parent: Table): string {
+    return this.state(parent).general || this.state(parent).keyed ? 'coalesce(b.nk, p.nk)' : 'b.nk'
+  }
+
+  /** Staged rows `p` of a table, each with the base row `b` that it is or became. */
+  stagedWithBase(table: Table): string {
+    return `${this.sync(table)} p left join ${this.base(table)} b on b.id = ${this.target(table, 'p')}`
   }
 
   /** Natural key of a row of a base table `b`, from its columns. */
@@ -180,6 +191,39 @@ export class MergeRun {
     return `(case s."${column.typeColumn}" ${whens.join(' ')} end)`
   }
 }
+
+/**
+ * Tables that a statement over staged rows joins because they are small (dictionaries, mostly): PostgreSQL does a
+ * correlated look-up row by row, which cost more than the insertion.
+ */
+export class SmallParents {
+  private readonly merge: MergeRun
+  private readonly joins = new Map<string, string>()
+
+  constructor(merge: MergeRun) {
+    this.merge = merge
+  }
+
+  /** Of `id` and `nk` of what a staged row refers to; undefined where the table is too large. */
+  alias(parent: Table, column: Column): string | undefined {
+    if (this.merge.staged.counts.get(parent.name)! > SMALL_ROWS) return undefined
+    const on = `${parent.name} ${column.name}`
+    const alias = `j${[...this.joins.keys(), on].indexOf(on)}`
+    const { merge } = this
+    const columns = `p.id as sid, ${merge.target(parent, 'p')} as id, ${merge.parentKey(parent)} as nk`
+    const rows = `(select ${columns} from ${merge.stagedWithBase(parent)})`
+    this.joins.set(on, ` left join ${rows} ${alias} on ${alias}.sid = s."${column.name}"`)
+    return alias
+  }
+
+  /** To be put behind the staged table `s`, once all expressions are made. */
+  get sql(): string {
+    return [...this.joins.values()].join('')
+  }
+}
+
+/** Rows that are joined as a whole by each statement. */
+const SMALL_ROWS = 2_000
 
 /** SQL that staged row `s` goes in as a new one. */
 export const IS_NEW = 's.existing_id is null and s.created_at is not null'
