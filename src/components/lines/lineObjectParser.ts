@@ -10,8 +10,11 @@ import type { ObjectParser, ParseOptions } from '../component.ts'
 export const MAX_LINE_BYTES = 16 * 1024 * 1024
 
 export interface LineFormat {
-  /** One line without its end. Sets columns between begin and commit; the reason to refuse it, or `header` when it is no record. */
-  line(bytes: Buffer, start: number, end: number, sink: EventSink): string | undefined | typeof HEADER
+  /**
+   * One line without its end; `offset`: its place in the object. Sets columns between begin and commit; the reason to refuse
+   * it, or `header` when it is no record. A line of several events commits all but the last, and begins the next.
+   */
+  line(bytes: Buffer, start: number, end: number, sink: EventSink, offset: number): string | undefined | typeof HEADER
   /** The one header of all records so far, at most MAX_HEADER bytes; null when they have several. */
   header?(): string | null
 }
@@ -85,7 +88,7 @@ export class LineObjectParser implements ObjectParser {
     }
     const { sink } = this
     sink.begin(bytes, start, end, this.base + start)
-    const verdict = this.format.line(bytes, start, end, sink)
+    const verdict = this.format.line(bytes, start, end, sink, this.base + start)
     if (verdict === undefined) {
       if (this.observe) sink.observe(bytes, start, end, false)
       sink.commit()

@@ -18,9 +18,11 @@ export interface TimelineTableOptions {
   readonly time: 'timestamp' | 'datetime'
   /** Attributes without which a record is refused. */
   readonly required: readonly ('message' | 'timestamp_desc' | 'time' | 'data_type')[]
+  /** Others that the format looks at itself. */
+  readonly slots?: Readonly<Record<string, string>>
 }
 
-export function timelineTable({ dataType, time, required }: TimelineTableOptions): CompiledTable {
+export function timelineTable({ dataType, time, required, slots: more }: TimelineTableOptions): CompiledTable {
   const defaultType = Buffer.from(dataType)
   const own = Buffer.alloc(MESSAGE_BYTES)
   const finish = (record: JsonRecord, sink: EventSink): string | undefined => {
@@ -58,7 +60,7 @@ export function timelineTable({ dataType, time, required }: TimelineTableOptions
     return undefined
   }
   const table = compileTable({
-    slots: SLOTS,
+    slots: { ...SLOTS, ...more },
     columns: [
       { column: 'data_type', from: ['data_type'], as: 'text' },
       { column: 'timestamp_desc', from: ['timestamp_desc'], as: 'text' },
