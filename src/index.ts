@@ -19,6 +19,7 @@ import type { ForwardSummary } from './forward/summary.ts'
 import type { FeedStatus, ForwardRequest, TableRequest } from './forwarding.ts'
 import { type KeyRing, keyRing } from './keys.ts'
 import type { Library } from './library/library.ts'
+import { scratchFolder } from './platform/scratchFile.ts'
 import {
   columnNamed,
   openReader,
@@ -259,6 +260,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
         compact: config.segment.compact,
         keepLog: config.keep_log,
         keyset: config.keyset ? await currentKey(dataDir) : null,
+        scratch: join(dataDir, 'scratch'),
         producer: `coldtrail/${VERSION}`,
         decodeLimits: { maxBytes: config.collect.max_object_bytes, maxRatio: config.collect.max_ratio },
         segmentLimits: segmentLimits(config),
@@ -334,7 +336,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
         ...request,
         catalog: await catalog(),
         dataDir,
-        decode: async (received, size) => (await decodeStream(received, size, limits)).decoded,
+        decode: async (received, size) => (await decodeStream(received, size, limits, scratchFolder(dataDir))).decoded,
       })
     },
     async rebuildCatalog() {

@@ -8,6 +8,7 @@ import { ColdtrailError } from './core/errors.ts'
 import type { Log } from './core/log.ts'
 import type { SourceObject } from './core/sourceObject.ts'
 import type { Probe } from './doctor.ts'
+import { scratchFolder } from './platform/scratchFile.ts'
 
 /** Keys of a source's configuration, given beside a URI; they go over what the configuration says. */
 export type SourceSettings = Readonly<Record<string, unknown>>
@@ -63,7 +64,9 @@ export async function* catSource(
       for (const object of exact.length > 0 ? exact : page) {
         count += 1
         const bytes = await source.open(object, signal)
-        yield* received ? bytes : (await decodeStream(bytes, object.size, limits)).decoded
+        yield* received
+          ? bytes
+          : (await decodeStream(bytes, object.size, limits, scratchFolder(config.data_dir))).decoded
       }
       if (exact.length > 0) return
     }

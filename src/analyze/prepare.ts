@@ -6,6 +6,7 @@ import { z } from 'zod'
 import type { Foreman as ForemanOfPlugin, Plugin, PluginContext } from '../components/plugin.ts'
 import { ColdtrailError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
+import { isProcessAlive } from '../platform/processes.ts'
 import { compile } from '../query/expression.ts'
 import { isBatchColumn } from '../store/columnBatches.ts'
 import { isLabel } from '../store/tags.ts'
@@ -72,7 +73,7 @@ export class Scratch {
     this.directory = join(folder, `scratch-${process.pid}`)
     for (const name of existsSync(folder) ? readdirSync(folder) : []) {
       const pid = Number(/^scratch-(\d+)$/.exec(name)?.[1] ?? Number.NaN)
-      if (pid === process.pid || (pid > 0 && !isAlive(pid)))
+      if (pid === process.pid || (pid > 0 && !isProcessAlive(pid)))
         rmSync(join(folder, name), { recursive: true, force: true })
     }
   }
@@ -121,14 +122,6 @@ export async function preparePlugin(
 }
 
 // --- internal ---
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
-}
 
 function check(name: string, plugin: Plugin, now: number, log: Log): void {
   const refuse = (rule: string, reason: string, cause?: unknown) =>

@@ -13,7 +13,7 @@ import { unpackError } from '../engine/messages.ts'
 import { writeDurably } from '../platform/files.ts'
 import type { Catalog, Owner } from '../store/catalog.ts'
 import type { KeysetKey } from '../store/keysetKeys.ts'
-import { EVENT_IDS_PER_SEGMENT, SESSION_IDS_PER_SEGMENT, type SealedSegment } from '../store/segment.ts'
+import { EVENT_IDS_PER_SEGMENT, SESSION_IDS_PER_SEGMENT } from '../store/segment.ts'
 import { Compaction } from './compaction.ts'
 import type { DecodeLimits } from './decode.ts'
 import { BATCH_BYTES, BATCH_OBJECTS, Dispatch } from './dispatch.ts'
@@ -53,6 +53,8 @@ export interface CollectOptions {
   /** Merge small segments at the end, and between two listings of `follow`. */
   readonly compact?: boolean
   readonly keepLog?: boolean
+  /** Folder for scratch files, made when one is needed; default: the system's. */
+  readonly scratch?: string
   readonly keyset?: KeysetKey | null
   readonly producer: string
   readonly decodeLimits?: Partial<DecodeLimits>
@@ -82,6 +84,7 @@ export async function collect(options: CollectOptions): Promise<CollectSummary> 
   const { catalog } = options
   await catalog.repairDerived()
   const owner = await catalog.owner('collect')
+  await forgetDeadImports(catalog, owner)
   let summary: CollectSummary
   try {
     summary = await new CollectRun(options, owner).run()
@@ -97,6 +100,13 @@ export async function collect(options: CollectOptions): Promise<CollectSummary> 
 export const DECODE_LIMITS: DecodeLimits = { maxBytes: 16 * 2 ** 30, maxRatio: 200 }
 
 // --- internal ---
+
+/** Runs of timelines whose collector died before their commit: nothing of them exists, and their objects are collected again. */
+async function forgetDeadImports(catalog: Catalog, owner: Owner): Promise<void> {
+  for (const { run, kind, sequence, isLiving } of await catalog.runs())
+    if (kind === 'imported' && sequence === null && isLiving === false)
+      await catalog.removeRun(owner, run).catch(() => undefined)
+}
 
 /** Answers its first fault: what the run came to must still be said. What is not done here the next run does. */
 async function tidyUp(catalog: Catalog, owner: Owner): Promise<ColdtrailError | undefined> {
@@ -131,6 +141,7 @@ const QUARANTINE: ReadonlySet<string> = new Set<ErrorCode>([
   'E_OBJECT_TOO_LARGE',
   'E_OBJECT_RATIO',
   'E_OBJECT_CODEC',
+  'E_OBJECT_SQLITE',
   'E_OBJECT_PARSE',
   'E_WORKER_DIED',
 ])
@@ -388,6 +399,7 @@ class CollectRun {
       sources: options.sources,
       place: {
         directory: catalog.collectionDirectory(options.collection),
+        scratch: options.scratch,
         collection: options.collection,
         keepLog: options.keepLog ?? true,
         keyset: options.keyset ?? null,
@@ -506,8 +518,10 @@ class CollectRun {
         const { object } = this.holdings[worker]!.items.get(question.number)!
         return this.track(() => this.catalog.sameContent(this.owner, object, question.sha256))
       }
+      case 'run':
+        return this.track(() => this.catalog.beginRun(this.owner, question.request))
       case 'commit':
-        return this.track(() => this.commit(this.holdings[worker]!, question.segment, question.objects))
+        return this.track(() => this.commit(this.holdings[worker]!, question))
     }
   }
 
@@ -536,13 +550,20 @@ class CollectRun {
   }
 
   /** From here on the objects are ours, whatever becomes of the worker: its files are durable. */
-  private async commit(holding: Holding, segment: SealedSegment, numbers: readonly number[]): Promise<void> {
+  private async commit(
+    holding: Holding,
+    { segment, objects: numbers, imported }: Extract<Question, { kind: 'commit' }>,
+  ): Promise<void> {
     const items = numbers.map((number) => take(holding.items, number))
     const objects = items.map(({ object }) => object)
-    const { historyError } = await this.catalog.commitSeal(this.owner, segment, objects).catch((error: unknown) => {
-      this.abandon(items)
-      throw error
-    })
+    const { historyError } = await this.catalog
+      .commitSeal(this.owner, segment, objects, imported)
+      .catch((error: unknown) => {
+        this.abandon(items)
+        throw error
+      })
+    if (imported)
+      this.log('info', 'what came with a timeline is a run', { run: imported.run, tags: imported.counters.tags })
     if (historyError) this.log('warn', 'the history will be written by the next run', { reason: historyError.message })
     const { tally } = this
     const sizes = segment.sessions.reduce((sum, { size }) => sum + size, 0)

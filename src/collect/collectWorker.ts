@@ -42,6 +42,7 @@ class CollectWorker implements Service<CollectTask> {
     this.intake = new ObjectIntake({
       segments: this.segments,
       limits: init.decodeLimits,
+      scratch: init.place.scratch,
       observe: init.place.keyset !== null,
       isSame: async ({ number }, sha256) => (await link.ask({ kind: 'same', number, sha256 })) === true,
       alive() {

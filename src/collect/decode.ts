@@ -4,10 +4,13 @@
  * (Firehose compresses what CloudWatch Logs has compressed already).
  */
 import { constants, createGunzip, createZstdDecompress, gunzipSync, zstdDecompressSync } from 'node:zlib'
+import { PLASO_HEAD, plasoText } from '../components/timeline/plasoText.ts'
 import { ColdtrailError } from '../core/errors.ts'
+import { SQLITE_MAGIC } from '../platform/database/foreignSqlite.ts'
+import { ScratchFile } from '../platform/scratchFile.ts'
 import { FRAME_MAGIC, SKIPPABLE_MAGIC, ZstdFrames } from './zstdFrames.ts'
 
-export type Codec = 'plain' | 'gzip' | 'zstd'
+export type Codec = 'plain' | 'gzip' | 'zstd' | 'plaso'
 
 export interface DecodeLimits {
   /** Decoded bytes above which an object is E_OBJECT_TOO_LARGE. */
@@ -28,6 +31,7 @@ export function codecOf(head: Uint8Array): Codec {
     const magic = new DataView(head.buffer, head.byteOffset).getUint32(0, true)
     if (magic === FRAME_MAGIC || (magic & 0xfffffff0) >>> 0 === SKIPPABLE_MAGIC) return 'zstd'
   }
+  if (SQLITE.every((byte, at) => head[at] === byte)) return 'plaso'
   for (const [codec, magic] of UNSUPPORTED)
     if (magic.every((byte, at) => byte === undefined || head[at] === byte))
       throw new ColdtrailError('E_OBJECT_CODEC', { codec })
@@ -42,7 +46,7 @@ export function promisedCodec(key: string): Codec | undefined {
 
 /**
  * A whole object. `decoded` is `received` itself when nothing was compressed; undefined when it decodes to more than
- * WHOLE_BYTES and must be streamed. Throws E_OBJECT_*.
+ * WHOLE_BYTES, or is a container, and must be streamed. Throws E_OBJECT_*.
  */
 export function decodeWhole(
   received: Buffer,
@@ -53,6 +57,7 @@ export function decodeWhole(
   for (let layer = 0; layer < MAX_LAYERS; layer++) {
     const inner = layer === 0 ? codec : codecOf(decoded)
     if (inner === 'plain') break
+    if (inner === 'plaso') return { codec, decoded: undefined }
     decoded = inflateWhole(decoded, inner, received.length, limits)
     if (decoded === undefined) return { codec, decoded }
   }
@@ -64,18 +69,27 @@ export function decodeWhole(
  * The same for an object of any size, in bounded memory: `codec` of the outer layer, and the decoded bytes as they come.
  * `size`: bytes of the whole object if known, else 0. The stream throws E_OBJECT_* at its end at the latest: nothing of
  * it may be used for good before it has ended.
+ *
+ * A container (a SQLite file) is read here and there: all of it goes to a scratch file first, and only then come
+ * the first decoded bytes. `beginning` is how they will begin, so that nobody has to wait for them to know their format.
  */
 export async function decodeStream(
   received: AsyncIterable<Uint8Array>,
   size: number,
   limits: DecodeLimits,
-): Promise<{ readonly codec: Codec; readonly decoded: AsyncIterable<Buffer> }> {
+  scratch?: string,
+): Promise<{ readonly codec: Codec; readonly decoded: AsyncIterable<Buffer>; readonly beginning?: Buffer }> {
   const count = { received: 0 }
   let stream = await peek(counted(received, count))
   const codec = codecOf(stream.head)
   for (let layer = 0; layer < MAX_LAYERS; layer++) {
     const inner = layer === 0 ? codec : codecOf(stream.head)
     if (inner === 'plain') break
+    if (inner === 'plaso') {
+      const { bytes } = layer === 0 ? { bytes: limited(stream.bytes, count, size, limits) } : stream
+      const decoded = limited(plasoStream(bytes, scratch), count, size, limits)
+      return { codec, decoded, beginning: Buffer.from(PLASO_HEAD) }
+    }
     stream = await peek(limited(inflateStream(stream.bytes, inner), count, size, limits))
   }
   return { codec, decoded: codec === 'plain' ? limited(stream.bytes, count, size, limits) : stream.bytes }
@@ -84,6 +98,7 @@ export async function decodeStream(
 // --- internal ---
 
 const MAX_LAYERS = 2
+const SQLITE = Buffer.from(SQLITE_MAGIC, 'latin1')
 const HEAD_BYTES = 16
 const CHUNK_BYTES = 256 * 1024
 
@@ -185,6 +200,17 @@ function corrupt(codec: Codec, offset: number, error: unknown): ColdtrailError {
   const cause = error instanceof Error ? error.message : String(error)
   const at = error instanceof TrailingBytes ? error.offset : offset
   return new ColdtrailError('E_OBJECT_CORRUPT', { codec, offset: at, cause }, { cause: error })
+}
+
+async function* plasoStream(bytes: AsyncIterable<Buffer>, scratch: string | undefined): AsyncGenerator<Buffer> {
+  const file = new ScratchFile(scratch)
+  try {
+    for await (const chunk of bytes) file.write(chunk)
+    file.close()
+    yield* plasoText(file.path)
+  } finally {
+    file.remove()
+  }
 }
 
 async function* inflateStream(bytes: AsyncIterable<Buffer>, codec: 'gzip' | 'zstd'): AsyncGenerator<Buffer> {

@@ -49,6 +49,8 @@ class FirstTime implements EventSink {
   int(): void {}
   observe(): void {}
   phrase(): void {}
+  label(): void {}
+  fact(): void {}
   commit(): void {}
   cancel(): void {}
   reject(): void {}

@@ -14,6 +14,8 @@ export type Passed = { readonly skipped: string } | 'same' | undefined
 export interface IntakeOptions {
   readonly segments: OpenSegments
   readonly limits: DecodeLimits
+  /** Folder for scratch files. */
+  readonly scratch?: string
   /** Report every string of a record, for the keyset. */
   readonly observe: boolean
   /** Whether this local file's bytes were collected before. */
@@ -95,7 +97,7 @@ export class ObjectIntake {
   /** An object of any size in bounded memory, into a segment of its own, which is dropped whole when the object fails. */
   private async takeStream(item: Item, bytes: AsyncIterable<Uint8Array>, counts: TaskCounts): Promise<Passed> {
     const { object, number } = item
-    const { segments, limits, observe } = this.options
+    const { segments, limits, scratch, observe } = this.options
     const arrived = Date.now() * 1000
     const started = performance.now()
     const receivedHash = createHash('sha256')
@@ -109,9 +111,11 @@ export class ObjectIntake {
       receivedHash.update(chunk)
       size += chunk.length
       append(chunk)
+      this.options.alive()
     })
-    const { codec, decoded } = await decodeStream(tapped, object.size, limits)
-    const { head, rest } = await headOf(decoded)
+    const { codec, decoded, beginning } = await decodeStream(tapped, object.size, limits, scratch)
+    // Of a container nothing comes before all of it was received, and that is not for memory.
+    const { head, rest } = beginning ? { head: beginning, rest: decoded } : await headOf(decoded)
     const detected = detectFormat(head, object.key)
     if ('noise' in detected) return { skipped: detected.noise }
 

@@ -4,6 +4,9 @@
  */
 import type { Format } from '../components/component.ts'
 import { ColdtrailError } from '../core/errors.ts'
+import type { ImportedResults } from '../store/importedResults.ts'
+import type { RunOutcome } from '../store/runs.ts'
+import type { SealedSegment } from '../store/segment.ts'
 import { SegmentWriter } from '../store/segmentWriter.ts'
 import type { Question, SegmentLimits, SegmentNumbers, SegmentPlace } from './tasks.ts'
 
@@ -21,6 +24,8 @@ export class OpenSegments {
   /** Numbers asked for in advance, so that opening a segment rarely waits. */
   private reserve: Promise<SegmentNumbers> | undefined
   private readonly unused: SegmentNumbers[] = []
+  /** What kept a sealed segment from its commit. */
+  private fault: unknown
   /** Set while a suspect is tried. */
   mayNotSeal = false
 
@@ -35,6 +40,7 @@ export class OpenSegments {
    * store, that segment is dropped whole: BrokenSegment names the objects that were in it.
    */
   async write(format: Format, day: string, object: number, work: (writer: SegmentWriter) => void): Promise<void> {
+    this.throwFault()
     const key = `${format.name} ${day}`
     if (!this.open.has(key)) {
       const numbers = await this.numbers()
@@ -53,6 +59,7 @@ export class OpenSegments {
 
   /** A segment of its own for one large object. `commit` or `drop` it. */
   async openLarge(format: Format, day: string, object: number): Promise<LargeSegment> {
+    this.throwFault()
     const numbers = (await this.ask({ kind: 'numbers', large: true })) as SegmentNumbers
     const segment = this.create(format, day, numbers)
     segment.objects.push(object)
@@ -74,6 +81,7 @@ export class OpenSegments {
   }
 
   sealIdle(): void {
+    this.throwFault()
     const limit = Date.now() - this.limits.idleSeconds * 1000
     for (const [key, { used }] of [...this.open]) if (used <= limit) this.seal(key)
   }
@@ -140,7 +148,9 @@ export class OpenSegments {
   private sealSegment({ writer, objects }: OpenSegment): void {
     let commit: Promise<unknown>
     try {
-      commit = this.ask({ kind: 'commit', segment: writer.seal(), objects })
+      const segment = writer.seal()
+      const { imported } = writer
+      commit = imported ? this.commitWith(imported, segment, objects) : this.ask({ kind: 'commit', segment, objects })
     } catch (error) {
       writer.discard()
       throw error
@@ -149,6 +159,33 @@ export class OpenSegments {
     const settled = (): void => void this.commits.delete(commit)
     // A refused commit fails the run in the foreman; here it only must not stay unobserved.
     commit.then(settled, () => undefined)
+  }
+
+  /** A segment whose objects brought labels and reports: those are a run of their own, of the same commit. */
+  private async commitWith(
+    imported: ImportedResults,
+    segment: SealedSegment,
+    objects: readonly number[],
+  ): Promise<unknown> {
+    const { directory, producer } = this.place
+    let outcome: RunOutcome
+    try {
+      const run = (await this.ask({ kind: 'run', request: imported.request(segment, producer) })) as number
+      const tagFile = imported.writeTags({ segment: { ...segment, directory }, run, producer })
+      const report = imported.report(run, segment, producer)
+      const { state, events, tags, findings } = report
+      const counters = { ...events, tags, findings }
+      outcome = { run, state, tagFiles: tagFile ? [tagFile] : [], findings: null, report, counters }
+    } catch (error) {
+      // Nobody waits for this commit by itself: whoever comes next is told.
+      this.fault ??= error
+      throw error
+    }
+    return this.ask({ kind: 'commit', segment, objects, imported: outcome })
+  }
+
+  private throwFault(): void {
+    if (this.fault !== undefined) throw this.fault
   }
 
   /** Keeps the buffers of all open segments within their budget. */

@@ -2,6 +2,7 @@
 import type { ErrorValues } from '../core/errors.ts'
 import type { SourceObject } from '../core/sourceObject.ts'
 import type { KeysetKey } from '../store/keysetKeys.ts'
+import type { RunOutcome, RunRequest } from '../store/runs.ts'
 import type { SealedSegment } from '../store/segment.ts'
 import type { DecodeLimits } from './decode.ts'
 import type { SourceDeclaration } from './openSource.ts'
@@ -20,6 +21,8 @@ export interface SegmentLimits {
 
 export interface SegmentPlace {
   readonly directory: string
+  /** Of files that a worker needs for a while: containers that are read here and there and not from end to end. */
+  readonly scratch?: string
   readonly collection: string
   readonly keepLog: boolean
   readonly keyset: KeysetKey | null
@@ -98,7 +101,14 @@ export interface SourceCounts {
 export type Question =
   | { readonly kind: 'numbers'; readonly large: boolean }
   | { readonly kind: 'same'; readonly number: number; readonly sha256: string }
-  | { readonly kind: 'commit'; readonly segment: SealedSegment; readonly objects: readonly number[] }
+  /** A number for what came with the objects of a segment. */
+  | { readonly kind: 'run'; readonly request: RunRequest }
+  | {
+      readonly kind: 'commit'
+      readonly segment: SealedSegment
+      readonly objects: readonly number[]
+      readonly imported?: RunOutcome
+    }
 
 /** Where a new segment begins: the answer to `numbers`. */
 export interface SegmentNumbers {

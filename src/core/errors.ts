@@ -426,6 +426,11 @@ export const ERRORS = {
     'Store it as gzip, zstd or plain; it stays quarantined, and nothing of it was collected.',
     EXIT.partial,
   ),
+  E_OBJECT_SQLITE: row(
+    'It is a SQLite file that cannot be read as a timeline: {cause}.',
+    'plaso storage files (.plaso) from 2018 on are read; it stays quarantined, and nothing of it was collected.',
+    EXIT.partial,
+  ),
   E_OBJECT_PARSE: row(
     'The format {format} failed on it: {cause}',
     'This is a defect of the format; report it with the object. Its neighbours are not affected.',

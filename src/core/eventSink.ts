@@ -11,6 +11,12 @@ import type { ObservableExtractor } from './observableExtractor.ts'
 /** A sentence made of the event's own columns: each part is left out when its column is absent, and so is the first `before`. */
 export type Phrase = readonly { readonly before: string; readonly column: number }[]
 
+/** A container of a timeline that is no event, under the names of plaso. */
+export interface Fact {
+  readonly container: string
+  readonly attributes: Readonly<Record<string, unknown>>
+}
+
 export interface EventSink {
   /** Starts the event of the record `bytes[start, end)`; `offset` is the record's place in the decoded object. */
   begin(bytes: Buffer, start: number, end: number, offset: number): void
@@ -36,6 +42,10 @@ export interface EventSink {
   observe(bytes: Buffer, start: number, end: number, isUser: boolean): void
   /** Sets `message` from text and small-integer columns of this event; called last before `commit`. */
   phrase(phrase: Phrase): void
+  /** A label that the event at hand brought with it, `[A-Za-z0-9_]+`; called right before `commit`. For a run `imported`. */
+  label(label: string): void
+  /** What an object says beside its events: sessions, accounts, reports and warnings of a timeline. Likewise. */
+  fact(fact: Fact): void
   commit(): void
   cancel(): void
   /** A record that was refused: kept with its bytes, and covered by the keyset. */

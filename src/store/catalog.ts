@@ -150,12 +150,14 @@ export interface Catalog {
    * Makes a sealed segment exist: files, sessions, ledger rows and the signed `seal` link, in one transaction. `objects`
    * are the claims it fulfils, in session order. Its files must lie in `collectionDirectory(segment.collection)`.
    * After any error but E_COMMIT_UNKNOWN nothing of it exists and its files may be removed; after that one they must
-   * stay. `superseded` counts the sessions that became superseded by it.
+   * stay. `superseded` counts the sessions that became superseded by it. `imported`: a begun run of kind `imported` whose
+   * tags and report come with the segment; its `tag` link is of the same commit.
    */
   commitSeal(
     owner: Owner,
     segment: SealedSegment,
     objects: readonly SourceObject[],
+    imported?: RunOutcome,
   ): Promise<Committed & { superseded: number }>
   /** Replaces segments by one that holds the same events (compaction), with a `replace` link. */
   commitReplace(owner: Owner, segment: SealedSegment, replaced: readonly number[]): Promise<Committed>

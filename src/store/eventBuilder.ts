@@ -6,7 +6,7 @@
 
 import { stringGeneration } from '../core/byteModule.ts'
 import { COLUMN_INDEX, EVENT_COLUMNS, type EventColumn } from '../core/columns.ts'
-import type { EventSink, Phrase } from '../core/eventSink.ts'
+import type { EventSink, Fact, Phrase } from '../core/eventSink.ts'
 import { Interner } from '../core/interner.ts'
 import { ipKey } from '../core/ipAddress.ts'
 import type { ObservableExtractor } from '../core/observableExtractor.ts'
@@ -77,6 +77,8 @@ export class EventBuilder implements EventSink {
   private readonly file: ParquetFileWriter
   private readonly observer: ValueObserver | undefined
   private readonly onReject: (bytes: Buffer, start: number, end: number, offset: number, reason: string) => void
+  private readonly onLabel: (event: number, label: string) => void
+  private readonly onFact: (fact: Fact) => void
   private readonly firstEventId: number
   private readonly columns: readonly (IntColumn | TextColumn | undefined)[]
   private readonly texts: readonly TextColumn[]
@@ -107,12 +109,16 @@ export class EventBuilder implements EventSink {
     day: string
     observer: ValueObserver | undefined
     onReject: EventBuilder['onReject']
+    onLabel: EventBuilder['onLabel']
+    onFact: EventBuilder['onFact']
   }) {
     this.file = options.file
     this.firstEventId = options.firstEventId
     this.observer = options.observer
     this.observables = options.observer?.extractor
     this.onReject = options.onReject
+    this.onLabel = options.onLabel
+    this.onFact = options.onFact
     this.columns = EVENT_COLUMNS.map((column: EventColumn) => {
       if (column.name === 'data' || column.name === 'metadata_uid' || column.name.endsWith('_ip_key')) return undefined
       return column.encoding === 'delta' ? new IntColumn(column) : new TextColumn(column)
@@ -234,6 +240,14 @@ export class EventBuilder implements EventSink {
     }
     this.message.ids[row] = id
     this.touch(MESSAGE)
+  }
+
+  label(label: string): void {
+    this.onLabel(this.firstEventId + this.rows, label)
+  }
+
+  fact(fact: Fact): void {
+    this.onFact(fact)
   }
 
   commit(): void {

@@ -33,7 +33,7 @@ export interface SessionRow {
   readonly size: number
   readonly last_modified: number
   readonly received: number
-  readonly codec: 'plain' | 'gzip' | 'zstd'
+  readonly codec: 'plain' | 'gzip' | 'zstd' | 'plaso'
   readonly format: string
   readonly format_version: number
   readonly sha256_received: string

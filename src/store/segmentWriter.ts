@@ -12,6 +12,7 @@ import { faultPoint } from '../platform/faults.ts'
 import { makeDirectory, syncDirectory, writeDurably } from '../platform/files.ts'
 import { type ColumnValue, EventBuilder, META_COLUMNS } from './eventBuilder.ts'
 import { HashedFile } from './hashedFile.ts'
+import { ImportedResults } from './importedResults.ts'
 import type { KeysetKey } from './keysetKeys.ts'
 import { directoryDigest, MANIFEST_FORMAT, type Manifest, serializeManifest } from './manifest.ts'
 import { BytesPageBuilder, type ParquetColumn, ParquetFileWriter } from './parquet/fileWriter.ts'
@@ -58,6 +59,8 @@ export class SegmentWriter {
     | { object: SourceObject; received: number; codec: SessionRow['codec']; packOffset: number; firstEvent: number }
     | undefined
   private rejectCount = 0
+  /** Labels and facts that came with the objects; undefined when none did. */
+  imported: ImportedResults | undefined
   rawBytes = 0
 
   constructor(options: SegmentWriterOptions) {
@@ -74,6 +77,8 @@ export class SegmentWriter {
       day: options.day,
       observer: this.keyset,
       onReject: (...reject) => this.reject(...reject),
+      onLabel: (event, label) => this.brought().label(event, label),
+      onFact: (fact) => this.brought().fact(fact),
     })
   }
 
@@ -340,6 +345,11 @@ export class SegmentWriter {
       ...directoryDigest(parts),
       ...(keyset ? { keyset: keyset.description } : {}),
     })
+  }
+
+  private brought(): ImportedResults {
+    this.imported ??= new ImportedResults()
+    return this.imported
   }
 
   private reject(bytes: Buffer, start: number, end: number, offset: number, reason: string): void {

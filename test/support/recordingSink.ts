@@ -4,7 +4,7 @@ import { isUtf8 } from 'node:buffer'
 import type { Format, ParseOptions } from '../../src/components/component.ts'
 import { stringGeneration } from '../../src/core/byteModule.ts'
 import { EVENT_COLUMNS } from '../../src/core/columns.ts'
-import type { EventSink, Phrase } from '../../src/core/eventSink.ts'
+import type { EventSink, Fact, Phrase } from '../../src/core/eventSink.ts'
 import { ObservableExtractor } from '../../src/core/observableExtractor.ts'
 import { OBSERVABLE_TYPES, observablesOf } from '../../src/core/observables.ts'
 import { sipHash48, sipKey } from '../../src/core/sipHash.ts'
@@ -28,18 +28,26 @@ export interface RecordedReject {
 
 export class RecordingSink implements EventSink {
   readonly items: (RecordedEvent | RecordedReject)[] = []
+  readonly facts: Fact[] = []
   /** Every observable found, as `keyedObservables` names them. */
   readonly observed = new Set<string>()
   readonly observables = new ObservableExtractor(KEY, (type, hash) => this.observed.add(`${type}:${hash}`))
   private readonly values = new Map<string, { id: number; generation: number; text: string }>()
   private readonly constants = new Set<Buffer>()
   private open:
-    | { offset: number; data: Buffer; text?: string; columns: Map<number, string | number>; phrased: boolean }
+    | {
+        offset: number
+        data: Buffer
+        text?: string
+        columns: Map<number, string | number>
+        phrased: boolean
+        labels: string[]
+      }
     | undefined
 
   begin(bytes: Buffer, start: number, end: number, offset: number): void {
     assert.equal(this.open, undefined, 'begin inside an event')
-    this.open = { offset, data: copied(bytes, start, end), columns: new Map(), phrased: false }
+    this.open = { offset, data: copied(bytes, start, end), columns: new Map(), phrased: false, labels: [] }
   }
   data(bytes: Buffer, start: number, end: number): void {
     const value = copied(bytes, start, end)
@@ -86,6 +94,13 @@ export class RecordingSink implements EventSink {
     const texts = parts.map(({ before, column }, i) => (i === 0 ? '' : before) + columns.get(column))
     if (parts.length > 0) this.set(MESSAGE, texts.join(''), ['text'])
     this.open!.phrased = true
+  }
+  label(label: string): void {
+    assert.match(label, /^[A-Za-z0-9_]{1,200}$/)
+    this.open!.labels.push(label)
+  }
+  fact(fact: Fact): void {
+    this.facts.push(fact)
   }
   commit(): void {
     assert.ok(this.open, 'commit without begin')

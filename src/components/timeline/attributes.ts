@@ -14,6 +14,7 @@ export interface AttributeColumn {
 
 /** Without those of the event itself: `timestamp`, `timestamp_desc`, `data_type` and `message`. */
 export const ATTRIBUTE_COLUMNS: readonly AttributeColumn[] = [
+  { column: 'metadata_uid', from: ['_event_identifier'], as: 'text' },
   { column: 'device_hostname', from: ['hostname', 'computer_name'], as: 'text' },
   { column: 'actor_user_name', from: ['username', 'user_name', 'user'], as: 'text' },
   { column: 'actor_user_uid', from: ['user_sid'], as: 'text' },

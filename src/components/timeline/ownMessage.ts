@@ -60,7 +60,6 @@ function writeValue(bytes: Buffer, from: number, to: number, into: Buffer, at: n
 function plainText(escaped: string): string {
   const whole = escaped.replace(/\\(?:u[0-9a-fA-F]{0,3}|)$/, '')
   try {
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what has no place on one line
     return (JSON.parse(`"${whole}"`) as string).toWellFormed().replace(/[\x00-\x1f\x7f]+/g, ' ')
   } catch {
     return whole

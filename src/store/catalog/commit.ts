@@ -32,12 +32,19 @@ import { type NewSession, recordVersions } from './versions.ts'
 
 export type Committer = Pick<OwnerState, 'id' | 'epoch'>
 
+/** The link of a run whose files are durable, and the rows that go with it in the same transaction. */
+export interface PreparedRun {
+  readonly body: LinkAction
+  write(tx: Tx, sequence: number): Promise<void>
+}
+
 export async function commitSeal(
   context: CatalogContext,
   ledger: Ledger,
   owner: Committer,
   sealed: SealedSegment,
   objects: readonly SourceObject[],
+  run?: PreparedRun,
 ): Promise<{ sequence: number; superseded: number }> {
   const sessions = newSessions(sealed)
   const claims = objects.map(identify)
@@ -50,14 +57,14 @@ export async function commitSeal(
     context,
     owner,
     sealed.collection,
-    [{ action: 'seal', segment }],
-    async (tx, [number]) => {
+    [{ action: 'seal', segment } as LinkAction, ...(run ? [run.body] : [])],
+    async (tx, [number, ofRun]) => {
       await useSegmentNumber(tx, owner, sealed.segment)
       const lookUp = await ledger.closed.open(
         tx,
         sessions.map(({ shard }) => shard),
       )
-      superseded = await recordVersions(context, tx, sealed.segment, number, sessions, lookUp)
+      superseded = await recordVersions(context, tx, sealed.segment, number!, sessions, lookUp)
       await fulfil(
         tx,
         owner,
@@ -72,7 +79,8 @@ export async function commitSeal(
         sessions.map(({ keyHash }) => keyHash),
         sealed.segment,
       )
-      await insertSegment(tx, owner.id, sealed, segment, number)
+      await insertSegment(tx, owner.id, sealed, segment, number!)
+      if (run) await run.write(tx, ofRun!)
     },
   )
   for (const [collection, rows] of Map.groupBy(replaced, (row) => row.collection))
@@ -80,7 +88,7 @@ export async function commitSeal(
       context.manifestDirectory(collection),
       rows.map(({ object }) => object),
     )
-  return { sequence, superseded }
+  return { sequence: sequence!, superseded }
 }
 
 export async function commitReplace(

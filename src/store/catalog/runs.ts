@@ -30,7 +30,7 @@ import {
   runReportName,
 } from '../runs.ts'
 import type { TagFile } from '../tags.ts'
-import { commitLinks, prepareChain, retirement } from './commit.ts'
+import { commitLinks, type PreparedRun, prepareChain, retirement } from './commit.ts'
 import { batches, type CatalogContext, checkedCollection, now } from './context.ts'
 import { takeOver } from './owners.ts'
 import type { Tables, Tx } from './schema.ts'
@@ -121,11 +121,12 @@ export async function endRun(
   })
 }
 
-export async function commitRun(
+/** Makes the report durable; answers the link and the rows of the run. */
+export async function prepareRun(
   context: CatalogContext,
   owner: Owner,
   outcome: RunOutcome,
-): Promise<{ sequence: number; newFindings: number }> {
+): Promise<PreparedRun & { readonly collection: string }> {
   const { run, state, tagFiles, findings, counters } = outcome
   const { request: text, head, started, collection } = await storedRun(context, run)
   const request = JSON.parse(text) as RunRequest
@@ -147,8 +148,7 @@ export async function commitRun(
   const tag = { action: 'tag', run: facts, files, report: reportFacts } as const
   const rows = tagFiles.map((file) => ({ ...file, directory }))
   faultPoint('run.files-durable')
-  let newFindings = 0
-  const finish = async (tx: Tx, sequence: number): Promise<void> => {
+  const write = async (tx: Tx, sequence: number): Promise<void> => {
     await assertRunning(context, tx, owner, run)
     await insertTagFiles(tx, rows, await replacedSince(tx, collection, head))
     await tx.deleteFrom('run_tasks').where('run', '=', run).execute()
@@ -158,6 +158,18 @@ export async function commitRun(
       .where('run', '=', run)
       .execute()
   }
+  return { collection, body: tag, write }
+}
+
+export async function commitRun(
+  context: CatalogContext,
+  owner: Owner,
+  outcome: RunOutcome,
+): Promise<{ sequence: number; newFindings: number }> {
+  const { run, findings } = outcome
+  const { collection, body: tag, write: finish } = await prepareRun(context, owner, outcome)
+  const history = context.manifestDirectory(collection)
+  let newFindings = 0
   let sequence: number
   if (findings) {
     const { name, size, sha256, rows } = findings

@@ -107,9 +107,15 @@ export class SqlCatalog implements Catalog {
     owner: Owner,
     segment: SealedSegment,
     objects: readonly SourceObject[],
+    imported?: RunOutcome,
   ): Promise<Committed & { superseded: number }> {
-    const committed = await commitSeal(this.context, this.ledger, owner, segment, objects)
-    return { ...committed, ...(await this.afterCommit(() => takeIntoHistory(this.context, [segment.segment]))) }
+    const run = imported && (await runs.prepareRun(this.context, owner, imported))
+    const committed = await commitSeal(this.context, this.ledger, owner, segment, objects, run)
+    const after = await this.afterCommit(async () => {
+      await takeIntoHistory(this.context, [segment.segment])
+      if (imported) await takeRunsIntoHistory(this.context, [imported.run])
+    })
+    return { ...committed, ...after }
   }
 
   async commitReplace(owner: Owner, segment: SealedSegment, replaced: readonly number[]): Promise<Committed> {
