@@ -210,6 +210,13 @@ export const configSchema = z.strictObject({
   forward: forwardSchema,
   sync: syncSchema,
   analysis: analysisSchema,
+  anchor: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'File in a second place that gets the signed head of every chain after each commit; its folder must exist.',
+    ),
   keep_log: z.boolean().default(true).describe('Keep every object as received, for proof (the log database).'),
   keyset: z.boolean().default(true).describe('Write keysets, so that segments can be hunted after they left.'),
 })
@@ -249,6 +256,7 @@ export function loadConfig({ file, dataDir, environment = {} }: ConfigPlace = {}
     data_dir: dataDir === undefined ? resolve(base, parsed.data_dir) : resolve(dataDir),
     sources: parsed.sources.map((source) => atBase(source, base, 'path')),
     ...(parsed.manifest_dir === undefined ? {} : { manifest_dir: resolve(base, parsed.manifest_dir) }),
+    ...(parsed.anchor === undefined ? {} : { anchor: resolve(base, parsed.anchor) }),
     analysis: atBase(parsed.analysis, base, 'plugins_dir'),
     sync: {
       ...parsed.sync,

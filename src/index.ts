@@ -15,6 +15,7 @@ import type { Log } from './core/log.ts'
 import type { SourceObject } from './core/sourceObject.ts'
 import { resolveDestinations } from './destinations.ts'
 import { type Check, examine, type Probe } from './doctor.ts'
+import { type Evidence, evidence } from './evidence.ts'
 import type { ForwardSummary } from './forward/summary.ts'
 import type { FeedStatus, ForwardRequest, TableRequest } from './forwarding.ts'
 import { type KeyRing, keyRing } from './keys.ts'
@@ -73,6 +74,7 @@ export { ColdtrailError, ERRORS, type ErrorCode, EXIT } from './core/errors.ts'
 export type { Log, LogLevel } from './core/log.ts'
 export type { SourceObject } from './core/sourceObject.ts'
 export type { Check } from './doctor.ts'
+export type { Anchor, AnchoredHead, Evidence, OfflineRequest, OfflineSummary } from './evidence.ts'
 export type { FeedSummary, ForwardProgress, ForwardSummary } from './forward/summary.ts'
 export type { FeedStatus, ForwardRequest, TableRequest } from './forwarding.ts'
 export { writeInitialConfig } from './initialConfig.ts'
@@ -140,7 +142,10 @@ export interface CollectRequest {
   readonly onProgress?: (progress: CollectProgress) => void
 }
 
-export type VerifyRequest = Omit<VerifyOptions, 'catalog' | 'dataDir' | 'decode'>
+export type VerifyRequest = Omit<VerifyOptions, 'catalog' | 'dataDir' | 'decode' | 'anchor'> & {
+  /** File of an anchor. */
+  readonly anchor?: string
+}
 
 export type ManifestQuery = NonNullable<Parameters<typeof manifestQuery>[1]>
 
@@ -189,6 +194,8 @@ export interface Coldtrail {
   forwardTable(request: TableRequest): Promise<string>
   /** Plugins over events: runs, their tags and reports. */
   readonly analysis: Analysis
+  /** Anchors, checks from outside, erasure, cases for third parties. */
+  readonly evidence: Evidence
   readonly keys: KeyRing
   /** The threat objects: in, out, and what was refused. */
   readonly library: ThreatLibrary
@@ -208,7 +215,7 @@ export interface Coldtrail {
 export async function open(config: Config, { log = () => undefined }: OpenOptions = {}): Promise<Coldtrail> {
   const { data_dir: dataDir, catalog_url: url } = config
   const historyDirectory = config.manifest_dir ?? join(dataDir, 'history')
-  const catalogOptions = { dataDir, historyDir: historyDirectory, url }
+  const catalogOptions = { dataDir, historyDir: historyDirectory, url, anchor: config.anchor }
   let opened: Promise<Catalog> | undefined
   const catalog = (): Promise<Catalog> => {
     opened ??= import('./store/catalog.ts').then(({ openCatalog }) => openCatalog(catalogOptions))
@@ -241,6 +248,8 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     for (const { collection } of settings) requireCollection(collection, known)
     return parts
   }
+
+  const proof = evidence(config, { catalog, requireData })
 
   return {
     config,
@@ -315,6 +324,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     },
     forwardTable: async (request) => (await forwarding()).forwardTable({ config, log }, request),
     analysis: analysis(config, { catalog, library, requireData, log }),
+    evidence: proof,
     keys: keyRing(dataDir, requireData),
     library: threatLibrary(library, requireData, log),
     sync: synchronization(config, library, requireData),
@@ -323,7 +333,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
       requireCollection(query.collection, historyCollections(historyDirectory))
       return manifestQuery(historyDirectory, query)
     },
-    async verify(request = {}) {
+    async verify({ anchor, ...request } = {}) {
       requireData()
       const [{ verifyStore }, { decodeStream }] = await Promise.all([
         import('./store/verify.ts'),
@@ -332,8 +342,10 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
       requireCollection(request.collection, await collectionsOf(await catalog()))
       // What was collected was within its limits then.
       const limits = { maxBytes: Number.MAX_SAFE_INTEGER, maxRatio: Number.MAX_SAFE_INTEGER }
+      const found = anchor === undefined ? undefined : await proof.readAnchor(anchor)
       return verifyStore({
         ...request,
+        ...(found && { anchor: found }),
         catalog: await catalog(),
         dataDir,
         decode: async (received, size) => (await decodeStream(received, size, limits, scratchFolder(dataDir))).decoded,

@@ -25,6 +25,7 @@ const FLOORS: readonly (readonly string[])[] = [
     'destinations.ts',
     'forwarding.ts',
     'analysis.ts',
+    'evidence.ts',
     'threatLibrary.ts',
     'synchronization.ts',
     'bundleTrust.ts',

@@ -1,6 +1,7 @@
 /** Every command, in the order of the help page. */
 import { analyzeCommand } from './analyze.ts'
 import { ANALYZE_COMMANDS } from './analyzeCommands.ts'
+import { anchorCommand } from './anchor.ts'
 import { catalogRebuildCommand } from './catalogRebuild.ts'
 import { collectCommand } from './collect.ts'
 import type { Command } from './command.ts'
@@ -70,6 +71,7 @@ export const COMMANDS: readonly Command[] = [
   sourceCatCommand,
   manifestQueryCommand,
   verifyCommand,
+  anchorCommand,
   catalogRebuildCommand,
   ...KEYS_COMMANDS,
   doctorCommand,

@@ -539,6 +539,86 @@ export const ERRORS = {
     'Restore those segments, then ask again.',
     EXIT.incomplete,
   ),
+  E_TIER_PLACES: row(
+    '{path}: "{text}" is no list of places: {reason}.',
+    'Write path=size;path==size with sizes like 500g or 2t; `==` refuses to start while the path is missing.',
+    EXIT.usage,
+  ),
+  E_TIER_UNKNOWN: row(
+    'There is no place in tier {tier}.',
+    'Name places for it in the section tiers of the configuration.',
+    EXIT.usage,
+  ),
+  E_TIER_MISSING: row(
+    'The place {path} of tier {tier} is not there: {reason}.',
+    'Mount the volume, or take the place out of the section tiers; what lies there is offline until then.',
+    EXIT.store,
+  ),
+  E_TIER_BUSY: row('Another process moves files between tiers.', 'Wait until it has ended.', EXIT.conflict, 'backoff'),
+  E_TIER_COLLISION: row(
+    '{path} is there already, and is not what is to be copied there.',
+    'Two installations may share a place only with folders of their own; look whose file it is before you remove it.',
+    EXIT.store,
+  ),
+  E_TIER_COPY: row(
+    'The copy {path} does not read back as it was written.',
+    'The source is kept. Check the volume; the next `coldtrail tier roll` copies again.',
+    EXIT.store,
+  ),
+  E_TIER_TOO_LARGE: row(
+    '{path} has {size} bytes; one object of S3 takes at most {most} in one request.',
+    'Keep it in a directory, or collect with a smaller segment.max_bytes.',
+    EXIT.store,
+  ),
+  E_CLOCK_JUMP: row(
+    'The clock says {now}, and the last commit was at {last}: nothing is moved or deleted by age.',
+    'Set the clock (NTP). If it is right, say so with --trust-clock.',
+    EXIT.conflict,
+  ),
+  E_HELD: row(
+    'Segment {segment} of collection {collection} is held by {name}: nothing of it may be deleted.',
+    'Release the hold first, if you may: `coldtrail hold release {name}`.',
+    EXIT.conflict,
+  ),
+  E_HOLD_EXISTS: row('Collection {collection} has a hold {name} already.', 'Choose another name.', EXIT.conflict),
+  E_HOLD_UNKNOWN: row('Collection {collection} has no hold {name}.', '`coldtrail hold list` lists them.', EXIT.usage),
+  E_WORKBENCH_UNKNOWN: row('There is no workbench {name}.', '`coldtrail workbench list` lists them.', EXIT.usage),
+  E_WORKBENCH_NAME: row(
+    '{name} is no name for this workbench: it is that of {taken}.',
+    'Choose another name with --workbench.',
+    EXIT.usage,
+  ),
+  E_WORKBENCH_HELD: row(
+    'Workbench {name} is held.',
+    'Release it first: `coldtrail workbench release {name}`.',
+    EXIT.conflict,
+  ),
+  E_WORKBENCH_READ_ONLY: row(
+    '{name} is a workbench: it holds copies, and nothing else is put into it.',
+    'Name a collection; what analyses find in a workbench goes to the collection of its segments.',
+    EXIT.usage,
+  ),
+  E_WORKBENCH_STALE: row(
+    'A segment to restore into {workbench} was replaced by another one meanwhile.',
+    'Run the command again: it plans anew, and copies that are good are not made twice.',
+    EXIT.conflict,
+    'once',
+  ),
+  E_RESTORE_BUSY: row(
+    'Another process restores into workbench {name}.',
+    'Wait for it to end, or choose another name with --workbench.',
+    EXIT.conflict,
+  ),
+  E_RESTORE_DIRECTORY: row(
+    '{path} cannot take the copies: {reason}.',
+    'Name another directory with --directory.',
+    EXIT.usage,
+  ),
+  E_RESTORE_REQUEST: row(
+    '{where}: {reason}.',
+    'Give a time range, an answer of `coldtrail hunt --json`, numbers of segments, or names of their files.',
+    EXIT.usage,
+  ),
   E_RUN_UNKNOWN: row('There is no run {run}.', '`coldtrail analyze runs` lists them.', EXIT.usage),
   E_RUN_BUSY: row(
     'Run {run} belongs to a process that is running.',
@@ -649,6 +729,26 @@ export const ERRORS = {
     'Use the newer Coldtrail that wrote it.',
     EXIT.store,
   ),
+  E_ANCHOR_FORMAT: row(
+    '{where} is no anchor of chains: {reason}.',
+    'Name a file that `coldtrail anchor --write` or the setting `anchor` made.',
+    EXIT.store,
+  ),
+  E_ANCHOR_SIGNATURE: row(
+    'The anchor {where} cannot be trusted: {reason}.',
+    'Name an anchor of this data directory, and with --public-key the key that it was signed with.',
+    EXIT.store,
+  ),
+  E_ANCHOR_AHEAD: row(
+    'The anchor {path} knows link {number} of collection {collection}, and this catalog does not have it so.',
+    'Run `coldtrail verify --anchor FILE`: links were cut off or written anew. Keep the anchor; it is not overwritten.',
+    EXIT.store,
+  ),
+  E_PUBLIC_KEY: row(
+    '{path} is no Ed25519 public key: {reason}.',
+    'Name a file keys/sign-<id>.pub of the data directory, kept in another place.',
+    EXIT.usage,
+  ),
   E_LEDGER_FORMAT: row(
     '{where} is no session ledger: {reason}.',
     'Restore the file from a copy of the history; `coldtrail verify` names every damaged file.',
@@ -688,6 +788,11 @@ export const ERRORS = {
   E_KEYSET_CORRUPT: row(
     '{where} is no whole keyset: {reason}.',
     'Restore the file from its copy in the history; `coldtrail verify` names every damaged file.',
+    EXIT.store,
+  ),
+  E_ROLLUP_CORRUPT: row(
+    'The roll-up {path} of keysets is damaged: {reason}.',
+    'Nothing is lost: it is made again from the keysets, by the next hunt of somebody who may write the data directory.',
     EXIT.store,
   ),
   E_KEYSET_MIXED: row(

@@ -6,17 +6,21 @@ import type { ColdtrailError } from '../core/errors.ts'
 import type { SourceObject } from '../core/sourceObject.ts'
 import { openContext } from './catalog/open.ts'
 import type { DeadLetter, FeedState, Outbox } from './catalog/outbox.ts'
+import type { FileId, FileMove, LeftFile } from './catalog/places.ts'
 import { SqlCatalog } from './catalog/sqlCatalog.ts'
 import type { SweepReport } from './catalog/sweep.ts'
 import type { ChainReport, Link } from './chain.ts'
+import type { CustodyEntry } from './custody.ts'
 import type { Finding, FindingFilter } from './findings.ts'
 import type { HeldFile } from './heldFile.ts'
+import type { LegalHold } from './holds.ts'
 import type { HistoryFault, HistoryFilter, HistoryManifest, ManifestMatch, TimeRange } from './history.ts'
 import type { Manifest } from './manifest.ts'
 import type { RemovedRun, RunOutcome, RunRequest, RunRow, RunTask } from './runs.ts'
 import type { SealedSegment } from './segment.ts'
 import type { SigningKey } from './signingKeys.ts'
 import type { HeldTagFile } from './tags.ts'
+import type { Restored, Workbench, WorkbenchChange, WorkbenchFile } from './workbench.ts'
 
 export type {
   Batch,
@@ -31,6 +35,7 @@ export type {
   Receipt,
   Settlement,
 } from './catalog/outbox.ts'
+export type { FileId, FileMove, LeftFile } from './catalog/places.ts'
 export { type RebuildReport, rebuildCatalog } from './catalog/rebuild.ts'
 export type { RemovedRun, RunOutcome, RunRequest, RunRow, RunState, RunTask } from './runs.ts'
 
@@ -161,6 +166,38 @@ export interface Catalog {
   ): Promise<Committed & { superseded: number }>
   /** Replaces segments by one that holds the same events (compaction), with a `replace` link. */
   commitReplace(owner: Owner, segment: SealedSegment, replaced: readonly number[]): Promise<Committed>
+  /**
+   * Says with a `move` link that files lie elsewhere now: a verified copy of each is durable there. The sweep removes what
+   * they leave. E_CLAIM_LOST when one does not lie where it is said to: nothing is moved then.
+   */
+  commitMove(owner: Owner, collection: string, moves: readonly FileMove[]): Promise<Committed>
+  /**
+   * Says with a `delete` link that files are no more, and with a segment's events its labels; the sweep removes them.
+   * Their rows, manifests and keysets stay. E_HELD while a legal hold covers one.
+   */
+  commitDelete(owner: Owner, collection: string, files: readonly FileId[], reason: string): Promise<Committed>
+  /** Puts a legal hold on or takes it off. E_HOLD_EXISTS, E_HOLD_UNKNOWN. */
+  commitHold(
+    owner: Owner,
+    collection: string,
+    hold: Pick<LegalHold, 'name' | 'reason' | 'time1' | 'time2'> & { readonly isOn: boolean },
+  ): Promise<Committed>
+  /** By collection and name. */
+  holds(collection?: string): Promise<readonly LegalHold[]>
+  /** Before the first byte of a copy that `commitMove` will name, so that one that is cut off is removed one day. */
+  announceCopies(copies: readonly LeftFile[]): Promise<void>
+  /**
+   * Copies that moves and deletions have left: all, or those that nobody needs any more. `announced`: also those of moves that were cut off,
+   * for the holder of the lock `tier`.
+   */
+  leftFiles(options?: { readonly graceMs?: number; readonly announced?: boolean }): Promise<readonly LeftFile[]>
+  /** Removes those of them that lie in directories of this host; answers how many. */
+  removeLeft(options: { readonly graceMs?: number; readonly announced?: boolean }): Promise<number>
+  /** They are removed. */
+  forgetLeft(files: readonly LeftFile[]): Promise<void>
+  /** What is remembered under names with a prefix; not kept by a rebuild. */
+  facts(prefix: string): Promise<ReadonlyMap<string, string>>
+  setFact(name: string, value: string): Promise<void>
   /** Begins a run and answers its number. It lives as long as its owner's lock; files that bear its number are its own. */
   beginRun(owner: Owner, request: RunRequest): Promise<number>
   /**
@@ -191,7 +228,7 @@ export interface Catalog {
   runReport(run: number): Promise<unknown>
   /** In the order in which they were committed; at most `limit`, 1,000 by default. */
   findings(filter: FindingFilter): Promise<readonly Finding[]>
-  /** Ordered by segment number. */
+  /** Ordered by segment number. Of a workbench: those that it has copies of, under its name and where the copies lie. */
   segments(filter?: { collection?: string; state?: 'live' | 'retired' }): Promise<readonly SegmentRow[]>
   pending(): Promise<readonly PendingObject[]>
   /** Last committed chain number of a collection, 0 before the first. */
@@ -207,6 +244,25 @@ export interface Catalog {
   collectionDirectory(collection: string): string
   /** The collection's part of the history: manifests, keysets, session ledgers, chain. */
   manifestDirectory(collection: string): string
+  /** Workbenches that are there, by name. */
+  workbenches(name?: string): Promise<readonly Workbench[]>
+  /** In order of their restores. E_WORKBENCH_UNKNOWN. */
+  workbenchFiles(name: string): Promise<readonly WorkbenchFile[]>
+  /** Segments that workbenches have copies of: nothing may replace them but an erasure. */
+  segmentsInWorkbenches(): Promise<ReadonlySet<number>>
+  /** Where the copies of a workbench lie or, of a new one, may lie: in a folder of its own below `parent`. */
+  workbenchDirectory(name: string, parent?: string): Promise<string>
+  /**
+   * Makes durable copies part of a workbench with a `restore` link of the home, and makes it at first. E_WORKBENCH_NAME,
+   * E_WORKBENCH_STALE.
+   */
+  commitRestore(owner: Owner, restored: Restored): Promise<Committed>
+  /** E_WORKBENCH_UNKNOWN. */
+  changeWorkbench(owner: Owner, name: string, change: WorkbenchChange): Promise<Committed>
+  /** It is gone at once; a later sweep unlinks its files. E_WORKBENCH_UNKNOWN, E_WORKBENCH_HELD. */
+  removeWorkbench(owner: Owner, name: string, reason: string): Promise<Committed>
+  /** What was done with copies of a collection's files, in order. */
+  custody(collection: string): Promise<readonly CustodyEntry[]>
   /** A lock of which there is one holder (compaction of a collection, …); undefined while another has it. */
   hold(name: string): Promise<Hold | undefined>
   /**
@@ -236,6 +292,10 @@ export interface Catalog {
   verifyChain(collection?: string): Promise<readonly ChainReport[]>
   /** Checks manifests, session ledgers and keysets of the history against the links of every commit in it. */
   verifyHistory(collection?: string): Promise<readonly HistoryFault[]>
+  /** Signed heads of all chains as of now: the bytes of an anchor file. E_CATALOG_READ_ONLY. */
+  anchor(): Promise<Buffer>
+  /** Writes them into a file. E_ANCHOR_AHEAD when it knows of links that are not here. */
+  writeAnchor(path: string): Promise<void>
   manifests(filter?: HistoryFilter): Iterable<HistoryManifest>
   manifestQuery(query?: TimeRange & { collection?: string }): readonly ManifestMatch<Manifest>[]
   close(): Promise<void>
@@ -249,6 +309,8 @@ export interface CatalogOptions {
   readonly dataDir: string
   /** One folder per collection below it; default `<dataDir>/history`. */
   readonly historyDir?: string
+  /** File in a second place that gets the signed heads of all chains after each commit (anchor.ts). */
+  readonly anchor?: string
   /** Default: the key in `<dataDir>/keys`, made at first use. */
   readonly signingKey?: SigningKey
 }

@@ -5,18 +5,16 @@
  * session rows go on pointing to them. The new files are what a collector would have written of the same objects, except
  * that the keyset is the union of the old ones.
  */
-import { createHash } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { COLUMN_INDEX } from '../core/columns.ts'
 import { ColdtrailError } from '../core/errors.ts'
 import type { SegmentRow } from './catalog.ts'
 import { DuckDb, parquetFiles, type Row, sqlName } from './duckdb.ts'
 import { META_COLUMNS } from './eventBuilder.ts'
+import { digestOfDirectory, digestOfFile } from './hashedFile.ts'
 import { type HeldFile, heldPath, localDirectories } from './heldFile.ts'
 import { type KeysetContent, mergeKeysets, openKeyset } from './keyset.ts'
-import { directoryDigest } from './manifest.ts'
 import type { ParquetColumn } from './parquet/fileWriter.ts'
 import type { RejectRow, SealedSegment, SessionRow } from './segment.ts'
 import { encodedKeyset } from './segmentKeyset.ts'
@@ -86,26 +84,9 @@ async function checkDigest({ directory, kind, name, sha256 }: HeldFile): Promise
   if (kind === 'log') return
   const path = join(directory, name)
   if (!existsSync(path)) throw new ColdtrailError('E_SEGMENT_GONE', { path })
-  const found = kind === 'index' ? await digestOfDirectory(path) : (await digestOfFile(path)).sha256
-  if (found !== sha256)
+  const found = await (kind === 'index' ? digestOfDirectory : digestOfFile)(path)
+  if (found.sha256 !== sha256)
     throw new ColdtrailError('E_SEGMENT_READ', { path, cause: 'its SHA-256 is not that of its seal' })
-}
-
-async function digestOfDirectory(path: string): Promise<string> {
-  const parts = []
-  for (const name of readdirSync(path)) parts.push({ name, ...(await digestOfFile(join(path, name))) })
-  return directoryDigest(parts).sha256
-}
-
-async function digestOfFile(path: string): Promise<{ size: number; sha256: string }> {
-  const hash = createHash('sha256')
-  let size = 0
-  const file = await open(path)
-  for await (const chunk of file.createReadStream({ highWaterMark: 2 ** 20 }) as AsyncIterable<Buffer>) {
-    hash.update(chunk)
-    size += chunk.length
-  }
-  return { size, sha256: hash.digest('hex') }
 }
 
 /**

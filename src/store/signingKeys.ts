@@ -81,6 +81,31 @@ export function loadPublicKeys(dataDir: string): PublicKeys {
 export const usableKeys = (files: readonly PublicKeyFile[]): PublicKeys =>
   new Map(files.flatMap(({ id, key }) => (key ? [[id, key]] : [])))
 
+/** Public keys from files that the caller trusts, whatever their names: E_FILE_READ, E_PUBLIC_KEY. */
+export function pinnedKeys(paths: readonly string[]): PublicKeys {
+  return new Map(
+    paths.map((path) => {
+      let file: Buffer
+      try {
+        file = readFileSync(path)
+      } catch (error) {
+        throw new ColdtrailError('E_FILE_READ', { path, cause: (error as Error).message }, { cause: error })
+      }
+      // A public key could be computed from a private one, but who is asked for the public one must not get into the habit.
+      if (file.includes('PRIVATE')) throw new ColdtrailError('E_PUBLIC_KEY', { path, reason: 'it is a private key' })
+      let key: KeyObject
+      try {
+        key = createPublicKey(file)
+      } catch (error) {
+        throw new ColdtrailError('E_PUBLIC_KEY', { path, reason: 'it cannot be read as one' }, { cause: error })
+      }
+      const { asymmetricKeyType: type } = key
+      if (type !== 'ed25519') throw new ColdtrailError('E_PUBLIC_KEY', { path, reason: `it is of type ${type}` })
+      return [keyId(key), key]
+    }),
+  )
+}
+
 /** Whether the signature is that of the key with this id; undefined when the key is not known. */
 export function verifySignature(
   keys: PublicKeys,

@@ -16,6 +16,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { asColdtrailError, ColdtrailError, printable } from '../core/errors.ts'
+import { anchorFaults, type FoundAnchor } from './anchor.ts'
 import type { Catalog, SegmentRow } from './catalog.ts'
 import {
   type ChainFault,
@@ -82,6 +83,8 @@ export interface VerifyOptions {
   readonly decode: Decode
   /** Only this collection; default all. */
   readonly collection?: string
+  /** Heads that a second place knows. */
+  readonly anchor?: FoundAnchor
   readonly signal?: AbortSignal
   readonly onFault?: (fault: Fault) => void
   /** Path of a file that no commit made. */
@@ -128,6 +131,10 @@ class Verification {
     this.keys()
     const reports = (await this.ofCatalog(() => catalog.verifyChain(collection))) ?? []
     for (const report of reports) this.chain(report)
+    const { anchor } = this.options
+    if (anchor)
+      for (const fault of anchorFaults(anchor, reports, (name) => this.chainDirectory(name), collection))
+        this.report(fault)
     this.heldTagFiles(reports, all)
     await this.history(reports)
     const live = all.filter(({ state }) => state === 'live')

@@ -25,12 +25,16 @@ export class CatalogContext {
   readonly readers: Readers
   readonly dataDir: string
   readonly historyDir: string
+  /** File that gets the signed heads after each commit; undefined without. */
+  readonly anchorPath: string | undefined
   /** Undefined for who may only read. */
   readonly key: SigningKey | undefined
   /** Owners of this process, by id. */
   readonly owners = new Map<string, OwnerState>()
 
-  constructor(parts: Pick<CatalogContext, 'database' | 'dataDir' | 'historyDir' | 'key'>) {
+  constructor(
+    parts: Pick<CatalogContext, 'database' | 'dataDir' | 'historyDir' | 'key'> & { readonly anchorPath?: string },
+  ) {
     this.database = parts.database
     this.dialect = parts.database.dialect
     this.db = parts.database.db
@@ -39,6 +43,7 @@ export class CatalogContext {
     this.dataDir = parts.dataDir
     this.historyDir = parts.historyDir
     this.key = parts.key
+    this.anchorPath = parts.anchorPath
   }
 
   /** The key that signs links. E_CATALOG_READ_ONLY for who may only read the data directory. */

@@ -7,6 +7,7 @@ import { linkFileName, parseLink, replacedOf } from '../chain.ts'
 import { appendHistory, appendRun } from '../history.ts'
 import { parseManifest } from '../manifest.ts'
 import { segmentFileName } from '../segment.ts'
+import { writeAnchor } from './anchor.ts'
 import type { CatalogContext } from './context.ts'
 
 /** Takes committed segments into the history. */
@@ -92,6 +93,9 @@ export async function repairDerived(context: CatalogContext): Promise<number> {
     await takeIntoHistory(context, deadSegments)
     const deadRuns = await ofTheDead(context, runs)
     await takeRunsIntoHistory(context, deadRuns)
+    // A second place that is away must not keep anybody from collecting; the next commit tells.
+    if (context.anchorPath !== undefined && context.key)
+      await writeAnchor(context, context.anchorPath).catch(() => undefined)
     return deadSegments.length + deadRuns.length
   } finally {
     await lock.release()

@@ -32,5 +32,5 @@ export async function openContext(options: CatalogOptions): Promise<CatalogConte
     const cause = error instanceof Error ? error.message : String(error)
     throw new ColdtrailError('E_CATALOG_OPEN', { path: name, cause }, { cause: error })
   }
-  return new CatalogContext({ database, dataDir, historyDir, key })
+  return new CatalogContext({ database, dataDir, historyDir, key, anchorPath: options.anchor })
 }

@@ -18,6 +18,7 @@ import type {
   SegmentRow,
 } from '../catalog.ts'
 import { type ChainReport, linkFileName, parseLink, verifyChain } from '../chain.ts'
+import type { CustodyEntry } from '../custody.ts'
 import type { Finding, FindingFilter } from '../findings.ts'
 import type { HeldFile, Tier } from '../heldFile.ts'
 import {
@@ -29,20 +30,25 @@ import {
   type TimeRange,
   verifyHistory,
 } from '../history.ts'
+import type { LegalHold } from '../holds.ts'
 import { parseManifest } from '../manifest.ts'
 import type { RemovedRun, RunOutcome, RunRequest, RunRow, RunTask } from '../runs.ts'
 import type { FileKind, SealedSegment, SegmentFile } from '../segment.ts'
 import { readPublicKeys, usableKeys } from '../signingKeys.ts'
 import type { HeldTagFile } from '../tags.ts'
+import type { Restored, Workbench, WorkbenchChange, WorkbenchFile } from '../workbench.ts'
+import { anchorOf, writeAnchor } from './anchor.ts'
 import { commitReplace, commitSeal } from './commit.ts'
 import { type CatalogContext, checkedCollection, now } from './context.ts'
 import { repairDerived, takeIntoHistory, takeRunsIntoHistory } from './derived.ts'
 import { Ledger } from './ledger.ts'
 import { deadLetters, feeds, openOutbox } from './outbox.ts'
 import { createOwner } from './owners.ts'
+import * as places from './places.ts'
 import * as runs from './runs.ts'
 import type { Tables, Tx } from './schema.ts'
 import { type SweepReport, sweep } from './sweep.ts'
+import * as benches from './workbenches.ts'
 
 const GRACE_MS = 60_000
 const MICROSECONDS_PER_DAY = 86_400_000_000
@@ -125,6 +131,9 @@ export class SqlCatalog implements Catalog {
 
   async segments(filter: { collection?: string; state?: 'live' | 'retired' } = {}): Promise<SegmentRow[]> {
     const { collection, state } = filter
+    const copies = collection === undefined ? undefined : await benches.copiesOf(this.context, collection)
+    if (copies)
+      return benches.workbenchRows(collection!, await this.segments({ ...filter, collection: copies.home }), copies)
     const { rows, placed, superseded, tags } = await this.context.read(async (tx) => {
       const rows = await tx
         .selectFrom('segments')
@@ -202,6 +211,60 @@ export class SqlCatalog implements Catalog {
       packs: JSON.parse(row.packs) as number[],
       tags: tags.get(row.segment) ?? [],
     }))
+  }
+
+  commitMove(owner: Owner, collection: string, moves: readonly places.FileMove[]): Promise<Committed> {
+    return places.commitMove(this.context, owner, checkedCollection(collection), moves)
+  }
+
+  commitDelete(
+    owner: Owner,
+    collection: string,
+    files: readonly places.FileId[],
+    reason: string,
+  ): Promise<Committed> {
+    return places.commitDelete(this.context, owner, checkedCollection(collection), files, reason)
+  }
+
+  commitHold(
+    owner: Owner,
+    collection: string,
+    hold: Pick<LegalHold, 'name' | 'reason' | 'time1' | 'time2'> & { readonly isOn: boolean },
+  ): Promise<Committed> {
+    return places.commitHold(this.context, owner, checkedCollection(collection), hold)
+  }
+
+  holds(collection?: string): Promise<LegalHold[]> {
+    return places.holds(this.context, collection)
+  }
+
+  announceCopies(copies: readonly places.LeftFile[]): Promise<void> {
+    return places.announceCopies(this.context, copies)
+  }
+
+  leftFiles(options?: { readonly graceMs?: number; readonly announced?: boolean }): Promise<places.LeftFile[]> {
+    if (!options) return places.allLeftFiles(this.context)
+    return places.leftFiles(this.context, { graceMs: GRACE_MS, ...options })
+  }
+
+  removeLeft(options: { readonly graceMs?: number; readonly announced?: boolean }): Promise<number> {
+    return places.removeLeft(this.context, { graceMs: GRACE_MS, ...options })
+  }
+
+  forgetLeft(files: readonly places.LeftFile[]): Promise<void> {
+    return places.forgetLeft(this.context, files)
+  }
+
+  async facts(prefix: string): Promise<Map<string, string>> {
+    const rows = await this.context.db.selectFrom('facts').selectAll().execute()
+    return new Map(rows.filter(({ name }) => name.startsWith(prefix)).map(({ name, value }) => [name, value]))
+  }
+
+  async setFact(name: string, value: string): Promise<void> {
+    await this.context.write(async (tx) => {
+      await tx.deleteFrom('facts').where('name', '=', name).execute()
+      await tx.insertInto('facts').values({ name, value }).execute()
+    })
   }
 
   beginRun(owner: Owner, request: RunRequest): Promise<number> {
@@ -289,6 +352,38 @@ export class SqlCatalog implements Catalog {
     return this.context.manifestDirectory(collection)
   }
 
+  workbenches(name?: string): Promise<Workbench[]> {
+    return benches.workbenches(this.context, name)
+  }
+
+  workbenchFiles(name: string): Promise<WorkbenchFile[]> {
+    return benches.workbenchFiles(this.context, name)
+  }
+
+  segmentsInWorkbenches(): Promise<Set<number>> {
+    return benches.segmentsInWorkbenches(this.context.db)
+  }
+
+  workbenchDirectory(name: string, parent?: string): Promise<string> {
+    return benches.workbenchDirectory(this.context, name, parent)
+  }
+
+  commitRestore(owner: Owner, restored: Restored): Promise<Committed> {
+    return benches.commitRestore(this.context, owner, restored)
+  }
+
+  changeWorkbench(owner: Owner, name: string, change: WorkbenchChange): Promise<Committed> {
+    return benches.changeWorkbench(this.context, owner, name, change)
+  }
+
+  removeWorkbench(owner: Owner, name: string, reason: string): Promise<Committed> {
+    return benches.removeWorkbench(this.context, owner, name, { reason })
+  }
+
+  custody(collection: string): Promise<CustodyEntry[]> {
+    return benches.custodyLog(this.context, checkedCollection(collection))
+  }
+
   hold(name: string): Promise<Hold | undefined> {
     if (!/^[a-z0-9_-]{1,100}$/.test(name))
       throw new ColdtrailError('E_USAGE', { message: `"${name}" is no name of a lock` })
@@ -368,6 +463,14 @@ export class SqlCatalog implements Catalog {
     })
   }
 
+  anchor(): Promise<Buffer> {
+    return anchorOf(this.context)
+  }
+
+  writeAnchor(path: string): Promise<void> {
+    return writeAnchor(this.context, path)
+  }
+
   manifests(filter?: HistoryFilter): Iterable<HistoryManifest> {
     return manifests(this.context.historyDir, filter)
   }
@@ -435,6 +538,7 @@ export class SqlCatalog implements Catalog {
   private async afterCommit(derive: () => Promise<void>): Promise<{ historyError?: ColdtrailError }> {
     try {
       await derive()
+      if (this.context.anchorPath !== undefined) await writeAnchor(this.context, this.context.anchorPath)
       return {}
     } catch (error) {
       return { historyError: asColdtrailError(error) }

@@ -1,0 +1,74 @@
+/** What makes the logs evidence: anchors of the chains, the check with a public key alone. */
+import { existsSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Config } from './config.ts'
+import { ColdtrailError } from './core/errors.ts'
+import type { Anchor, FoundAnchor } from './store/anchor.ts'
+import type { Catalog } from './store/catalog.ts'
+import type { OfflineOptions, OfflineSummary } from './store/verifyOffline.ts'
+
+export type { Anchor, AnchoredHead } from './store/anchor.ts'
+export type { OfflineSummary } from './store/verifyOffline.ts'
+
+export interface OfflineRequest extends Pick<OfflineOptions, 'collection' | 'signal' | 'onFault' | 'onProgress'> {
+  /** Files of the public keys that are trusted; no others are. */
+  readonly publicKeys: readonly string[]
+  /** File of an anchor. */
+  readonly anchor?: string
+  /** Only the history is here, or is to be looked at. */
+  readonly historyOnly?: boolean
+}
+
+export interface Evidence {
+  /** Signed heads of all chains; written durably into a file where one is named. E_ANCHOR_AHEAD. */
+  anchor(request?: { readonly write?: string }): Promise<Anchor>
+  /** Checks chain, history and files with public keys from elsewhere: without catalog, and without keys of the data directory. */
+  verifyOffline(request: OfflineRequest): Promise<OfflineSummary>
+  /** An anchor from a file, checked with the keys of the data directory. E_ANCHOR_FORMAT, E_ANCHOR_SIGNATURE. */
+  readAnchor(path: string): Promise<FoundAnchor>
+}
+
+export function evidence(
+  config: Config,
+  parts: { readonly catalog: () => Promise<Catalog>; readonly requireData: () => void },
+): Evidence {
+  const { catalog, requireData } = parts
+  const { data_dir: dataDir, manifest_dir: historyDir = join(dataDir, 'history') } = config
+  return {
+    async anchor({ write } = {}) {
+      requireData()
+      const { parseAnchor } = await import('./store/anchor.ts')
+      const open = await catalog()
+      if (write === undefined) return parseAnchor(await open.anchor(), 'anchor')
+      await open.writeAnchor(write)
+      const { readFileSync } = await import('node:fs')
+      return parseAnchor(readFileSync(write), write)
+    },
+    async verifyOffline({ publicKeys, anchor, historyOnly = false, ...request }) {
+      if (!historyOnly) requireData()
+      if (!statSync(historyDir, { throwIfNoEntry: false })?.isDirectory())
+        throw new ColdtrailError('E_DATA_MISSING', { path: historyDir })
+      const [{ readAnchor }, { verifyOffline }, { pinnedKeys }] = await Promise.all([
+        import('./store/anchor.ts'),
+        import('./store/verifyOffline.ts'),
+        import('./store/signingKeys.ts'),
+      ])
+      const { collection } = request
+      if (collection !== undefined && !existsSync(join(historyDir, collection)))
+        throw new ColdtrailError('E_COLLECTION_UNKNOWN', { name: collection, known: 'those of the history' })
+      const keys = pinnedKeys(publicKeys)
+      return verifyOffline({
+        ...{ ...request, historyDir, keys },
+        ...(historyOnly ? {} : { dataDir }),
+        ...(anchor === undefined ? {} : { anchor: { path: anchor, anchor: readAnchor(anchor, keys) } }),
+      })
+    },
+    async readAnchor(path) {
+      const [{ readAnchor }, { readPublicKeys, usableKeys }] = await Promise.all([
+        import('./store/anchor.ts'),
+        import('./store/signingKeys.ts'),
+      ])
+      return { path, anchor: readAnchor(path, usableKeys(readPublicKeys(dataDir))) }
+    },
+  }
+}
