@@ -29,6 +29,7 @@ import { KEY_BYTES, ledgerDay, ledgerShard, objectId } from './objectId.ts'
 import { catalogPath } from './open.ts'
 import type { Tables, Tx } from './schema.ts'
 import { type NewSession, recordVersions } from './versions.ts'
+import { refuseWorkbench, segmentsInWorkbenches } from './workbenches.ts'
 
 export type Committer = Pick<OwnerState, 'id' | 'epoch'>
 
@@ -59,6 +60,7 @@ export async function commitSeal(
     sealed.collection,
     [{ action: 'seal', segment } as LinkAction, ...(run ? [run.body] : [])],
     async (tx, [number, ofRun]) => {
+      await refuseWorkbench(tx, sealed.collection)
       await useSegmentNumber(tx, owner, sealed.segment)
       const lookUp = await ledger.closed.open(
         tx,
@@ -111,6 +113,8 @@ export async function commitReplace(
       .executeTakeFirst()
     if (Number(numUpdatedRows) !== new Set(replaced).size)
       throw new ColdtrailError('E_CLAIM_LOST', { reason: 'a segment to replace is no longer live' })
+    if ((await segmentsInWorkbenches(tx, replaced)).size > 0)
+      throw new ColdtrailError('E_CLAIM_LOST', { reason: 'a workbench has copies of a segment to replace' })
     // Event ids stay, so tag files fit the new segment as they are.
     for (const table of ['ledger', 'versions', 'tag_files'] as const)
       await tx

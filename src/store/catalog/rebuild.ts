@@ -43,6 +43,7 @@ import { restoreFeeds } from './outbox.ts'
 import { following, forgetRun, insertFindings, insertTagFiles, runOfFile, runRow } from './runs.ts'
 import { prepareSchema, type Tables, type Tx } from './schema.ts'
 import { sealSequence, supersededOf } from './versions.ts'
+import { replayWorkbenches } from './workbenches.ts'
 
 export interface RebuildReport {
   readonly collections: readonly string[]
@@ -352,6 +353,11 @@ async function fill(tx: Tx, context: CatalogContext, found: Found): Promise<numb
   for (const { link, facts, replaced, files } of found.segments)
     await insertSegment(tx, owner, { collection: link.collection, files }, facts, link.number, replaced ? now() : null)
   await fillRuns(tx, owner, found)
+  for (const { links } of found.chains)
+    await replayWorkbenches(
+      tx,
+      links.map(({ link }) => link),
+    )
   await fillLedger(tx, found.segments)
   await fillNumbers(tx, owner, found)
   await restoreFeeds(tx, context.dataDir)
