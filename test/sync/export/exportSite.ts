@@ -1,7 +1,6 @@
 /** A site that exports, and what its bundles hold when they are read again by the reader of bundles. */
 import { mkdtempSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { parseCsv } from '../../../src/core/csv.ts'
 import type { Library } from '../../../src/library/library.ts'
 import { dumpColumns, TABLE_BY_NAME } from '../../../src/library/model.ts'
@@ -49,7 +48,7 @@ export async function exportOf(library: Library, { config, ...options }: Options
 }
 
 export async function readBundle(path: string): Promise<ReadBundle> {
-  const bundle = await openBundle(path, { scratch: mkdtempSync(join(tmpdir(), 'coldtrail-read-')) })
+  const bundle = await openBundle(path, { scratch: mkdtempSync(join(dirname(dirname(path)), 'read-')) })
   try {
     await bundle.verify({ records: true })
     const rows: Record<string, Row[]> = {}
