@@ -88,24 +88,29 @@ export function writeDurably(path: string, bytes: Uint8Array | string, mode?: nu
 /**
  * Appends whole lines to a file, durably. The rest of a line that a crash cut off is ended first, so that it cannot
  * swallow the next one; or removed, so that it cannot be taken for a line either. Only who alone appends to the file may
- * ask for that: what another process is writing at this moment looks the same.
+ * ask for that: what another process is writing at this moment looks the same. False when the file no longer bears this
+ * name: somebody who put it aside meanwhile may have read it before.
  */
-export function appendDurably(path: string, lines: Uint8Array, cutOff: 'end' | 'remove' = 'end'): void {
+export function appendDurably(path: string, lines: Uint8Array, cutOff: 'end' | 'remove' = 'end'): boolean {
   const isNew = !existsSync(path)
-  attempt(path, () => {
+  return attempt(path, () => {
     const descriptor = openSync(path, 'a+')
+    let isThere: boolean
     try {
-      const { size } = fstatSync(descriptor)
+      const { size, ino } = fstatSync(descriptor)
       const end = endOfLines(descriptor, size)
       if (end < size && cutOff === 'remove') ftruncateSync(descriptor, end)
       // In one write, which no other process' write divides.
       const bytes = end < size && cutOff === 'end' ? Buffer.concat([NEWLINE, lines]) : lines
       for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at)
       fsyncSync(descriptor)
+      // While it is open nobody else gets its number.
+      isThere = statSync(path, { throwIfNoEntry: false })?.ino === ino
     } finally {
       closeSync(descriptor)
     }
     if (isNew) syncDirectory(dirname(path))
+    return isThere
   })
 }
 

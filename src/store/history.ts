@@ -2,6 +2,7 @@
  * The history of a collection: what stays searchable when the data have gone. `<manifest_dir>/` holds
  *
  *     manifests.ndjson       live log: one manifest a line (its canonical bytes), and `{"replaced":[…],"by":N}`, `{"removedRun":N}` marks
+ *     archive/               the lines of earlier live logs, searched without unpacking (manifestGenerations.ts)
  *     keyset-<segment>.ks    copies of keysets
  *     session-<segment>.ledger   which object each session is (sessionLedger.ts; written before the commit)
  *     finding-<run>.ndjson, run-<run>.json   what a run found, and its report (written before the commit)
@@ -14,9 +15,11 @@ import { readFileSync, type Stats, statSync } from 'node:fs'
 import { join } from 'node:path'
 import canonicalize from 'canonicalize'
 import { ColdtrailError } from '../core/errors.ts'
-import { appendDurably, makeDirectory, namesIfThere, readIfThere, writeDurably } from '../platform/files.ts'
+import { makeDirectory, namesIfThere, readIfThere, writeDurably } from '../platform/files.ts'
 import { type LinkAction, replacedOf, segmentOf, sha256 } from './chain.ts'
-import { type Manifest, parseManifest, serializeManifest } from './manifest.ts'
+import { type Manifest, serializeManifest } from './manifest.ts'
+import { appendToLog, LIVE_LOG, manifestSnapshot, rawLines } from './manifestGenerations.ts'
+import { intervalsOf, isByFileTime, type TimedManifest } from './manifestTimes.ts'
 import { segmentNumber } from './segment.ts'
 import { sessionLedgerName } from './sessionLedger.ts'
 
@@ -51,9 +54,7 @@ export function appendRun(
 ): void {
   const lines = manifests.map(serializeManifest)
   if (isRemoved) lines.push(removedMark(run))
-  if (lines.length === 0) return
-  makeDirectory(manifestDirectory)
-  appendDurably(join(manifestDirectory, LIVE_LOG), Buffer.concat(lines))
+  if (lines.length > 0) appendToLog(manifestDirectory, Buffer.concat(lines))
 }
 
 /** Makes segments part of the history, durably. May be repeated. */
@@ -66,7 +67,7 @@ export function appendHistory(manifestDirectory: string, entries: readonly Histo
     for (const manifest of manifests) lines.push(serializeManifest(manifest))
     if (replaced.length) lines.push(replacedMark(segment, replaced))
   }
-  appendDurably(join(manifestDirectory, LIVE_LOG), Buffer.concat(lines))
+  appendToLog(manifestDirectory, Buffer.concat(lines))
 }
 
 /**
@@ -76,11 +77,11 @@ export function appendHistory(manifestDirectory: string, entries: readonly Histo
 export function* manifests(historyDirectory: string, filter: HistoryFilter = {}): Generator<HistoryManifest> {
   for (const collection of historyCollections(historyDirectory)) {
     if (filter.collection !== undefined && filter.collection !== collection) continue
-    const { list, replaced, removed } = readLiveLog(join(historyDirectory, collection, LIVE_LOG))
-    for (const manifest of list) {
-      // A tag file stays when the segment that it is named for is replaced, and goes with its run.
-      const isReplaced = manifest.kind === 'tag' ? removed.has(manifest.run!) : replaced.has(manifest.segment)
-      if (!isReplaced || filter.replaced) yield { manifest, replaced: isReplaced }
+    const snapshot = manifestSnapshot(join(historyDirectory, collection))
+    for (const { manifest } of snapshot.lines()) {
+      if (!manifest) continue
+      const replaced = snapshot.isReplaced(manifest)
+      if (!replaced || filter.replaced) yield { manifest, replaced }
     }
   }
 }
@@ -107,11 +108,8 @@ export function* verifyHistory(
   actions: Iterable<LinkAction>,
 ): Generator<HistoryFault> {
   const directory = join(historyDirectory, collection)
-  const log = join(directory, LIVE_LOG)
-  const lines = isFile(log) ? readFileSync(log, 'utf8').split('\n') : []
-  // What is behind the last end of line is no line yet, for its readers neither.
-  lines.pop()
-  const held = new Set(lines.map((line) => sha256(`${line}\n`)))
+  const { held, damaged } = heldDigests(directory)
+  for (const file of damaged) yield { collection, file, fault: 'damaged' }
   const copy = (file: string, digest: string): HistoryFault[] => {
     const path = join(directory, file)
     const found = kindOf(path)
@@ -155,31 +153,35 @@ export interface ManifestMatch<M> {
 }
 
 /** Manifests that overlap a time range, both ends included. An inverted range is E_TIME_ORDER, never an empty answer. */
-export function* overlapping<M extends { fileTime?: number; time1?: number; time2?: number }>(
+export function* overlapping<M extends TimedManifest>(
   list: Iterable<M>,
   range: TimeRange,
 ): Generator<ManifestMatch<M>> {
-  const from = range.time1 ?? Number.NEGATIVE_INFINITY
-  const to = range.time2 ?? Number.POSITIVE_INFINITY
-  if (from > to) throw new ColdtrailError('E_TIME_ORDER', { from: simple(from), to: simple(to) })
-  for (const manifest of list) {
-    const { time1, time2, fileTime } = manifest
-    if (time1 !== undefined && time2 !== undefined) {
-      // Imported manifests may give first and last instead of minimum and maximum.
-      if (Math.min(time1, time2) <= to && Math.max(time1, time2) >= from) yield { manifest, by: 'time' }
-    } else if (fileTime !== undefined && fileTime >= from && fileTime <= to) yield { manifest, by: 'fileTime' }
+  const { from, to } = boundsOf(range)
+  for (const manifest of list)
+    if (intervalsOf(manifest).some(([start, end]) => start <= to && end >= from)) yield matchOf(manifest)
+}
+
+/**
+ * Overlap search over the whole history, wherever the data are, collection by collection in the order of commits.
+ * Replaced manifests are not answered.
+ */
+export function* manifestMatches(
+  historyDirectory: string,
+  query: TimeRange & Pick<HistoryFilter, 'collection'> = {},
+): Generator<ManifestMatch<Manifest>> {
+  const { from, to } = boundsOf(query)
+  const collections = query.collection === undefined ? historyCollections(historyDirectory) : [query.collection]
+  for (const collection of collections) {
+    const snapshot = manifestSnapshot(join(historyDirectory, collection))
+    for (const manifest of snapshot.overlapping(from, to)) if (!snapshot.isReplaced(manifest)) yield matchOf(manifest)
   }
 }
 
-/** Overlap search over the whole history, wherever the data are. Replaced manifests are not answered. */
-export function manifestQuery(
-  historyDirectory: string,
-  query: TimeRange & Pick<HistoryFilter, 'collection'> = {},
-): ManifestMatch<Manifest>[] {
-  const filter = query.collection === undefined ? {} : { collection: query.collection }
-  const held = manifests(historyDirectory, filter).map(({ manifest }) => manifest)
-  return [...overlapping(held, query)]
-}
+/** All of `manifestMatches` at once. */
+export const manifestQuery = (...query: Parameters<typeof manifestMatches>): ManifestMatch<Manifest>[] => [
+  ...manifestMatches(...query),
+]
 
 // --- internal ---
 
@@ -192,10 +194,7 @@ function kindOf(path: string): Stats | undefined {
   }
 }
 
-const isFile = (path: string): boolean => kindOf(path)?.isFile() === true
 const isDirectory = (path: string): boolean => kindOf(path)?.isDirectory() === true
-
-const LIVE_LOG = 'manifests.ndjson'
 
 const replacedMark = (by: number, replaced: readonly number[]): Buffer =>
   Buffer.from(`${canonicalize({ by, replaced })}\n`)
@@ -204,33 +203,21 @@ const simple = (seconds: number): string => new Date(seconds * 1000).toISOString
 
 const removedMark = (run: number): Buffer => Buffer.from(`${canonicalize({ removedRun: run })}\n`)
 
-function readLiveLog(path: string): { list: Manifest[]; replaced: Set<number>; removed: Set<number> } {
-  const list: Manifest[] = []
-  const replaced = new Set<number>()
-  const removed = new Set<number>()
-  const lines = (readIfThere(path)?.toString() ?? '').split('\n')
-  const unfinished = lines.pop()
-  const seen = new Set<string>()
-  lines.forEach((line, i) => {
-    if (line === '' || seen.has(line)) return
-    seen.add(line)
-    const mark = /^\{"by":\d+,"replaced":\[([\d,]+)\]\}$/.exec(line)
-    if (mark) {
-      for (const segment of mark[1]!.split(',')) replaced.add(Number(segment))
-      return
-    }
-    const removal = /^\{"removedRun":(\d+)\}$/.exec(line)
-    if (removal) {
-      removed.add(Number(removal[1]))
-      return
-    }
-    try {
-      list.push(parseManifest(line, `${path} line ${i + 1}`))
-    } catch (error) {
-      // In older logs a line that a crash cut off stands there, and again whole; any other damage is told.
-      const again = [...lines.slice(i + 1), unfinished].some((later) => later?.startsWith(line))
-      if (!again) throw error
-    }
-  })
-  return { list, replaced, removed }
+const matchOf = <M extends TimedManifest>(manifest: M): ManifestMatch<M> => ({
+  manifest,
+  by: isByFileTime(manifest) ? 'fileTime' : 'time',
+})
+
+function boundsOf({ time1, time2 }: TimeRange): { from: number; to: number } {
+  const [from, to] = [time1 ?? Number.NEGATIVE_INFINITY, time2 ?? Number.POSITIVE_INFINITY]
+  if (from > to) throw new ColdtrailError('E_TIME_ORDER', { from: simple(from), to: simple(to) })
+  return { from, to }
+}
+
+/** Digests of all lines, damaged ones of the logs too; and the parts of the archive that cannot be read. */
+function heldDigests(directory: string): { held: ReadonlySet<string>; damaged: readonly string[] } {
+  const held = new Set<string>()
+  const damaged: string[] = []
+  for (const line of rawLines(directory, (file) => damaged.push(file))) held.add(sha256(`${line}\n`))
+  return { held, damaged }
 }
