@@ -171,7 +171,8 @@ export class Keyset {
     this.opened = new Map(sections.map((section) => [section.name, section]))
   }
 
-  get sections(): readonly { readonly name: SectionName; readonly count: number; readonly complete: boolean }[] {
+  /** `reason`: why it is not complete; empty when it is. */
+  get sections(): readonly (Omit<KeysetSection, 'keys'> & { readonly count: number })[] {
     return [...this.opened.values()]
   }
 
@@ -179,14 +180,8 @@ export class Keyset {
   has(section: SectionName, hash48: number): boolean {
     const opened = this.opened.get(section)
     if (!opened || opened.count === 0 || hash48 < firstKey(opened, 0)) return false
-    let low = 0
-    let high = opened.blocks - 1
-    while (low < high) {
-      const middle = (low + high + 1) >>> 1
-      if (firstKey(opened, middle) <= hash48) low = middle
-      else high = middle - 1
-    }
-    return SCRATCH[decodeBlock(this.where, opened, low, SCRATCH, 0, hash48) - 1] === hash48
+    const block = blockOf(opened, hash48)
+    return SCRATCH[decodeBlock(this.where, opened, block, SCRATCH, 0, hash48) - 1] === hash48
   }
 
   /**
@@ -212,6 +207,22 @@ export class Keyset {
     const keys = new Float64Array(opened.count)
     for (let block = 0, at = 0; block < opened.blocks; block++) at += decodeBlock(this.where, opened, block, keys, at)
     return keys
+  }
+
+  /** Keys of a section from `first` up to `end`, ascending; only their blocks are decoded. Empty without such a section. */
+  keysBetween(section: SectionName, first: number, end: number): Float64Array {
+    const opened = this.opened.get(section)
+    if (!opened || opened.count === 0) return new Float64Array(0)
+    const from = blockOf(opened, first)
+    let to = from
+    while (to < opened.blocks && firstKey(opened, to) < end) to++
+    const keys = new Float64Array(Math.min(opened.count, to * BLOCK_KEYS) - Math.min(opened.count, from * BLOCK_KEYS))
+    for (let block = from, at = 0; block < to; block++) at += decodeBlock(this.where, opened, block, keys, at)
+    let low = 0
+    while (low < keys.length && keys[low]! < first) low++
+    let high = keys.length
+    while (high > low && keys[high - 1]! >= end) high--
+    return keys.subarray(low, high)
   }
 
   content(): KeysetContent {
@@ -375,7 +386,7 @@ function sortDistinct(keys: Float64Array, count: number): number {
 }
 
 /** Merges neighbours until one is left, so that repeats vanish early and every key moves only log(parts) times. */
-function union(parts: readonly Float64Array[]): Float64Array {
+export function union(parts: readonly Float64Array[]): Float64Array {
   let level: readonly Float64Array[] = parts.length === 0 ? [new Float64Array(0)] : parts
   while (level.length > 1) {
     const next: Float64Array[] = []
@@ -491,6 +502,18 @@ function openSection(
 }
 
 const firstKey = (section: OpenSection, block: number): number => section.body.readUIntLE(block * BLOCK_ENTRY_BYTES, 6)
+
+/** The last block that begins at a key or below it; the first when none does. */
+function blockOf(section: OpenSection, key: number): number {
+  let low = 0
+  let high = section.blocks - 1
+  while (low < high) {
+    const middle = (low + high + 1) >>> 1
+    if (firstKey(section, middle) <= key) low = middle
+    else high = middle - 1
+  }
+  return low
+}
 
 /** Where a block's deltas begin in the body; the end of the body behind the last block. */
 const deltaOffset = ({ body, blocks }: OpenSection, block: number): number =>
