@@ -13,8 +13,8 @@ import type { ChainReport, Link } from './chain.ts'
 import type { CustodyEntry } from './custody.ts'
 import type { Finding, FindingFilter } from './findings.ts'
 import type { HeldFile } from './heldFile.ts'
-import type { LegalHold } from './holds.ts'
 import type { HistoryFault, HistoryFilter, HistoryManifest, ManifestMatch, TimeRange } from './history.ts'
+import type { LegalHold } from './holds.ts'
 import type { Manifest } from './manifest.ts'
 import type { RemovedRun, RunOutcome, RunRequest, RunRow, RunTask } from './runs.ts'
 import type { SealedSegment } from './segment.ts'
@@ -88,6 +88,8 @@ export interface PendingObject {
 
 export interface SegmentRow {
   readonly collection: string
+  /** Of a workbench's row: the collection whose segment it is, and whose history has its manifests and keyset. */
+  readonly home?: string
   readonly segment: number
   readonly format: string
   readonly day: string

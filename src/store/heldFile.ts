@@ -6,7 +6,11 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type FileKind, type SegmentFile, segmentFileName } from './segment.ts'
 
-export type Tier = 'hot' | 'warm' | 'cold'
+export const TIERS = ['hot', 'warm', 'cold'] as const
+export type Tier = (typeof TIERS)[number]
+
+/** In every local place of a tier, made when it is first used: where it lacks, what should be mounted there is not. */
+export const PLACE_MARK = '.coldtrail-place'
 
 export interface HeldFile extends SegmentFile {
   readonly tier: Tier

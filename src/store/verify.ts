@@ -29,11 +29,12 @@ import {
   type TagFileFacts,
 } from './chain.ts'
 import { type Cell, DuckDb, parquetFiles, type Row, throwIfAborted } from './duckdb.ts'
-import { type HeldFile, heldPath, localDirectories, placedPath } from './heldFile.ts'
+import { type HeldFile, heldPath, isLocal, localDirectories, PLACE_MARK, placedPath } from './heldFile.ts'
 import { keysetCopyName } from './history.ts'
 import { describeKeyset, openKeyset } from './keyset.ts'
 import { listKeysetKeys } from './keysetKeys.ts'
 import { directoryDigest, serializeManifest } from './manifest.ts'
+import { ARCHIVE_DIRECTORY, LIVE_LOG } from './manifestGenerations.ts'
 import { QUARANTINE_LOG } from './quarantine.ts'
 import { type SessionRow, segmentFileName } from './segment.ts'
 import { packHeader } from './segmentWriter.ts'
@@ -71,6 +72,8 @@ export interface VerifySummary {
   readonly objects: number
   readonly links: number
   readonly orphans: number
+  /** Files that are deleted, or taken away from a tier whose volumes may leave: no fault. */
+  readonly offline: number
   readonly faults: number
 }
 
@@ -117,7 +120,11 @@ class Verification {
   /** Likewise of tag files, by name. */
   private readonly tagFacts = new Map<string, TagFileFacts>()
   private readonly faulty = new Set<string>()
-  private readonly counts = { segments: 0, files: 0, bytes: 0, objects: 0, links: 0, orphans: 0, faults: 0 }
+  /** What the links say of files that do not lie where they were written, by number and kind. */
+  private readonly places = new Map<string, { readonly moved?: string; readonly deleted?: boolean }>()
+  /** Paths of files that are offline. */
+  private readonly offline = new Set<string>()
+  private readonly counts = { segments: 0, files: 0, bytes: 0, objects: 0, links: 0, orphans: 0, offline: 0, faults: 0 }
   private totals = { totalSegments: 0, totalBytes: 0 }
 
   constructor(options: VerifyOptions) {
@@ -219,6 +226,13 @@ class Verification {
       const isGood = (byNumber.get(link.number) ?? []).every(({ fault }) => fault === 'prev' || fault === 'unknown-key')
       const segment = segmentOf(body)
       if (isGood && segment) this.facts.set(segment.segment, segment)
+      if (body.action === 'move')
+        for (const { segment, kind, to } of body.files) this.places.set(`${segment} ${kind}`, { moved: to.directory })
+      else if (body.action === 'delete' && body.workbench === undefined)
+        for (const { segment, kind } of body.files) {
+          const key = `${segment} ${kind}`
+          this.places.set(key, { ...this.places.get(key), deleted: true })
+        }
       if (isGood && body.action === 'tag') for (const file of body.files) this.tagFacts.set(file.name, file)
     }
   }
@@ -228,7 +242,12 @@ class Verification {
     const held = new Set(all.flatMap(({ tags }) => tags.map(({ name }) => name)))
     for (const { collection, links } of reports) {
       const bodies = links.map(({ link }) => link.body)
-      const removed = new Set(bodies.flatMap((body) => (body.action === 'remove-run' ? body.files : [])))
+      const removed = new Set(
+        bodies.flatMap((body) => {
+          if (body.action === 'remove-run') return body.files
+          return body.action === 'delete' ? body.files.map(({ name }) => name) : []
+        }),
+      )
       for (const body of bodies)
         if (body.action === 'tag')
           for (const { name, segment } of body.files)
@@ -244,7 +263,10 @@ class Verification {
     for (const fault of (await this.ofCatalog(() => catalog.verifyHistory(collection))) ?? []) {
       const { collection, segment } = fault
       const [name, what] = fault.file.split(': ') as [string, string?]
-      const file = join(catalog.manifestDirectory(collection), name)
+      const archive = join(catalog.manifestDirectory(collection), ARCHIVE_DIRECTORY)
+      const live = join(catalog.manifestDirectory(collection), name)
+      // There is no live log right after it was archived.
+      const file = what !== undefined && !existsSync(live) && existsSync(archive) ? archive : live
       if (!existsSync(file)) this.missing(file, { collection })
       else if (what === undefined) this.report({ file, fault: fault.fault, detail: OF_LINK, collection, segment })
       else this.report({ file, fault: 'damaged', detail: `it lacks ${what} as it was committed`, collection, segment })
@@ -252,7 +274,7 @@ class Verification {
     for (const { collection, links } of reports) {
       this.counts.files += 1
       for (const { link } of links) this.counts.files += historyFiles(link.body)
-      const file = join(catalog.manifestDirectory(collection), MANIFEST_LOG)
+      const file = join(catalog.manifestDirectory(collection), LIVE_LOG)
       if (!existsSync(file) || this.faulty.has(file)) continue
       try {
         for (const _ of catalog.manifests({ collection, replaced: true })) throwIfAborted(this.options.signal)
@@ -316,6 +338,11 @@ class Verification {
     const others = FACTS.filter((name) => facts[name] !== row[name]) as string[]
     if (resolve(this.options.dataDir, directory) !== row.directory) others.push('directory')
     if (packs.join() !== row.packs.join()) others.push('packs')
+    for (const file of row.files) {
+      const { moved, deleted } = this.places.get(`${row.segment} ${file.kind}`) ?? {}
+      if (absolute(this.options.dataDir, moved ?? directory) !== file.directory) others.push(`place of ${file.kind}`)
+      else if ((deleted ?? false) !== file.deleted) others.push(`deletion of ${file.kind}`)
+    }
     if (committed !== held) others.push('files')
     if (others.length === 0) return
     const detail = `its row of the segment is not as link ${row.sequence} has it: ${others.join(', ')}`
@@ -328,6 +355,11 @@ class Verification {
     const committed = facts?.files.find(({ name }) => name === file.name)
     const place = placeOf(row)
     const path = placedPath(file.directory, file.name)
+    if (this.isOffline(file)) {
+      this.counts.offline += 1
+      this.offline.add(path)
+      return
+    }
     const manifest = await this.digest(`${path}.manifest`, place)
     if (manifest && manifest.sha256 !== (committed?.manifest ?? sha256(serializeManifest(file.manifest))))
       this.report({ file: `${path}.manifest`, fault: 'damaged', detail: OF_LINK, ...place })
@@ -338,6 +370,14 @@ class Verification {
       if (actual && !isSame(actual, expected))
         this.report({ file: path, fault: 'damaged', detail: differing(actual, expected), ...place })
     }
+  }
+
+  /** Deleted, or taken away from a tier whose volumes may leave: no fault, and nothing to be read. */
+  private isOffline({ deleted, tier, directory, name }: HeldFile): boolean {
+    if (deleted || !isLocal(directory)) return true
+    if (tier === 'hot' || existsSync(join(directory, name))) return false
+    // Cold is where volumes are taken away from; of a warm one that is mounted nothing may be missing.
+    return tier === 'cold' || !existsSync(join(dirname(directory), PLACE_MARK))
   }
 
   /** The digest of an index is of its list of files; that of its keyset is known by itself, so each can be told apart. */
@@ -463,6 +503,7 @@ class Verification {
 
   /** Each object of a pack: its bytes as received, and decoded. */
   private async objects(segment: SegmentRow, path: string, sessions: readonly SessionRow[]): Promise<void> {
+    if (this.offline.has(path)) return
     if (!isFile(path)) return this.missing(path, placeOf(segment))
     const handle = await open(path)
     try {
@@ -507,6 +548,10 @@ class Verification {
     const rows = (await this.ofCatalog(() => catalog.segments())) ?? []
     const paths = rows.flatMap((row) => row.files.map(({ directory, name }) => placedPath(directory, name)))
     paths.push(...rows.flatMap(({ tags }) => tags.map(tagPath)))
+    // What a move or a deletion has left waits for the sweep.
+    paths.push(
+      ...((await this.ofCatalog(() => catalog.leftFiles())) ?? []).map((file) => placedPath(file.directory, file.name)),
+    )
     const known = new Set(paths.flatMap((path) => [path, `${path}.manifest`]))
     for (const path of removedTagFiles(reports, found)) known.add(path)
     const orphans = found.filter((path) => !known.has(path))
@@ -523,7 +568,13 @@ class Verification {
         else if (link.body.action === 'tag') kept.add(link.body.report.name)
       }
       for (const name of namesIn(directory))
-        if (!kept.has(name) && name !== MANIFEST_LOG && name !== QUARANTINE_LOG && name !== 'chain')
+        if (
+          !kept.has(name) &&
+          name !== LIVE_LOG &&
+          name !== QUARANTINE_LOG &&
+          name !== 'chain' &&
+          name !== ARCHIVE_DIRECTORY
+        )
           orphans.push(join(directory, name))
       orphans.push(...aboveHead.map((number) => join(this.chainDirectory(collection), linkFileName(number))))
     }
@@ -641,7 +692,6 @@ interface Digest {
 
 const VALUES = 'values.parquet'
 const KEYSET = 'keyset.ks'
-const MANIFEST_LOG = 'manifests.ndjson'
 const OF_LINK = 'its bytes are not those that the chain vouches for'
 
 /** Facts of a link that the catalog repeats as they are. */
@@ -649,6 +699,9 @@ const FACTS = [
   ...(['format', 'day', 'id1', 'id2', 'session1', 'session2', 'time1', 'time2'] as const),
   ...(['rows', 'rejects', 'raw_bytes'] as const),
 ] as const
+
+/** A directory as a link has it. */
+const absolute = (dataDir: string, stored: string): string => (isLocal(stored) ? resolve(dataDir, stored) : stored)
 
 const isMissing = ({ fault }: ChainFault): boolean => fault === 'missing' || fault === 'truncated'
 const isSame = (a: Digest, b: Digest): boolean => a.size === b.size && a.sha256 === b.sha256

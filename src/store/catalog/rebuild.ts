@@ -40,6 +40,7 @@ import { addClosed, hex } from './ledger.ts'
 import { KEY_BYTES, ledgerDay, ledgerShard, OBJECT_ID_BYTES, objectId } from './objectId.ts'
 import { catalogPath, defaultHistoryDir } from './open.ts'
 import { restoreFeeds } from './outbox.ts'
+import { directoriesByFile, fileKey, replayPlaces } from './places.ts'
 import { following, forgetRun, insertFindings, insertTagFiles, runOfFile, runRow } from './runs.ts'
 import { prepareSchema, type Tables, type Tx } from './schema.ts'
 import { sealSequence, supersededOf } from './versions.ts'
@@ -152,13 +153,19 @@ function readDisk(dataDir: string, historyDir: string): Found {
       links.pop()
     }
     const replaced = new Set(links.flatMap(({ link }) => replacedOf(link.body)))
+    const made = links.flatMap(({ link }) => segmentOf(link.body) ?? [])
+    const packs = new Set(made.flatMap(({ segment, packs }) => (replaced.has(segment) ? [] : packs)))
+    const places = directoriesByFile(links.map(({ link }) => link))
     for (const { link } of links) {
       const facts = segmentOf(link.body)
       if (!facts) continue
       const isReplaced = replaced.has(facts.segment)
-      const there = (name: string) => existsSync(join(resolve(dataDir, facts.directory), name))
-      // Of a replaced segment only what still waits for its removal is of interest.
-      const files = isReplaced ? facts.files.filter(({ name }) => there(name)) : facts.files
+      const isThere = ({ kind, name }: SegmentFacts['files'][number]): boolean =>
+        existsSync(join(resolve(dataDir, places.get(fileKey(facts.segment, kind)) ?? facts.directory), name))
+      // Of a replaced segment: its pack, while sessions lie in it, and what still waits for its removal.
+      const isOfInterest = (file: SegmentFacts['files'][number]): boolean =>
+        isThere(file) || (file.kind === 'log' && packs.has(facts.segment))
+      const files = isReplaced ? facts.files.filter(isOfInterest) : facts.files
       if (isReplaced && files.length === 0) continue
       segments.push({
         ...{ link, facts, replaced: isReplaced },
@@ -353,6 +360,12 @@ async function fill(tx: Tx, context: CatalogContext, found: Found): Promise<numb
   for (const { link, facts, replaced, files } of found.segments)
     await insertSegment(tx, owner, { collection: link.collection, files }, facts, link.number, replaced ? now() : null)
   await fillRuns(tx, owner, found)
+  for (const { links } of found.chains)
+    await replayPlaces(
+      tx,
+      context,
+      links.map(({ link }) => link),
+    )
   for (const { links } of found.chains)
     await replayWorkbenches(
       tx,

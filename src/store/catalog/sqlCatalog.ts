@@ -217,12 +217,7 @@ export class SqlCatalog implements Catalog {
     return places.commitMove(this.context, owner, checkedCollection(collection), moves)
   }
 
-  commitDelete(
-    owner: Owner,
-    collection: string,
-    files: readonly places.FileId[],
-    reason: string,
-  ): Promise<Committed> {
+  commitDelete(owner: Owner, collection: string, files: readonly places.FileId[], reason: string): Promise<Committed> {
     return places.commitDelete(this.context, owner, checkedCollection(collection), files, reason)
   }
 

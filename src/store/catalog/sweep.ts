@@ -9,8 +9,10 @@ import { namesIfThere, syncDirectory } from '../../platform/files.ts'
 import { historyCollections } from '../history.ts'
 import { batches, type CatalogContext, now } from './context.ts'
 import { takeOver } from './owners.ts'
+import { leave, removeLeft, SWEEP_LOCK } from './places.ts'
 import { removeRunFiles } from './runs.ts'
 import type { Tx } from './schema.ts'
+import { sweepWorkbenches } from './workbenches.ts'
 
 export interface SweepReport {
   /** Names of files that were never committed and are now removed. */
@@ -20,12 +22,14 @@ export interface SweepReport {
 }
 
 export async function sweep(context: CatalogContext, graceMs: number): Promise<SweepReport> {
-  const lock = await context.locks.acquire('hold-sweep')
+  const lock = await context.locks.acquire(SWEEP_LOCK)
   if (!lock) return { orphans: [], unlinked: [] }
   try {
     const orphans = await removeOrphans(context)
     const unlinked = await unlinkRetired(context, graceMs)
     await unlinkRemovedRuns(context, graceMs)
+    await removeLeft(context, { graceMs })
+    await sweepWorkbenches(context, graceMs)
     return { orphans, unlinked }
   } finally {
     await lock.release()
@@ -106,16 +110,27 @@ async function unlinkRetired(context: CatalogContext, graceMs: number): Promise<
     // Manifests and keyset must be in the history before the files go.
     if (state !== 'retired' || retirement === null || !in_history) continue
     if (now() < retired_at! + graceMs * 1000 || (oldest !== undefined && oldest <= retirement)) continue
-    const files = await context.db.selectFrom('files').select(['kind', 'name']).where('segment', '=', segment).execute()
+    const files = await context.db
+      .selectFrom('files')
+      .select(['kind', 'name', 'directory', 'deleted'])
+      .where('segment', '=', segment)
+      .execute()
     const going = files.filter(({ kind }) => kind !== 'log' || !packsInUse.has(segment))
     if (going.length === 0) continue
     const path = context.resolvedDirectory(directory)
-    for (const { name } of going)
+    // What a tier has taken elsewhere is removed there, as what a move leaves.
+    const isAtHome = (file: (typeof files)[number]): boolean => file.directory === null || file.directory === directory
+    for (const { name } of going.filter(isAtHome))
       for (const file of [name, `${name}.manifest`]) rmSync(join(path, file), { recursive: true, force: true })
+    const moved = going.filter((file) => !isAtHome(file) && file.deleted === 0)
     if (existsSync(path)) syncDirectory(path)
     faultPoint('retire.unlinked')
     await context.write(async (tx) => {
       const kinds = going.map(({ kind }) => kind)
+      await leave(
+        tx,
+        moved.map((file) => ({ directory: file.directory!, name: file.name, retired_at: retired_at!, retirement })),
+      )
       await tx.deleteFrom('files').where('segment', '=', segment).where('kind', 'in', kinds).execute()
       if (going.length === files.length) await tx.deleteFrom('segments').where('segment', '=', segment).execute()
     })
