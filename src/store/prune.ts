@@ -85,7 +85,7 @@ export function keysetFilters({ catalog, dataDir }: { catalog: Catalog; dataDir:
     const keyId = segment.files.find(({ kind }) => kind === 'index')?.manifest.keyset?.key
     if (keyId === undefined) return undefined
     const beside = join(heldPath(segment, 'index'), 'keyset.ks')
-    const copy = join(catalog.manifestDirectory(segment.collection), keysetCopyName(segment.segment))
+    const copy = join(catalog.manifestDirectory(segment.home ?? segment.collection), keysetCopyName(segment.segment))
     const path = isHeldHere(segment, 'index') && existsSync(beside) ? beside : copy
     try {
       keys ??= listKeysetKeys(dataDir)

@@ -11,12 +11,12 @@
  * could belong to the question (missingObjects.ts).
  */
 import { COLUMN_BY_NAME, EVENT_COLUMNS, type EventColumn, READABLE_COLUMNS } from '../core/columns.ts'
-import { ColdtrailError } from '../core/errors.ts'
+import { ColdtrailError, printable } from '../core/errors.ts'
 import { eventUid, parseEventUid } from '../core/eventUid.ts'
 import type { Catalog, Hold, PendingObject, SegmentRow } from './catalog.ts'
 import { type DuckDb, type Parameters, parquetFiles, type Row, sqlName, sqlText } from './duckdb.ts'
 import { Engines } from './engines.ts'
-import { heldPath, isHeldHere } from './heldFile.ts'
+import { type HeldFile, heldPath, isHeldHere } from './heldFile.ts'
 import { mayBelong } from './missingObjects.ts'
 import {
   type ColumnFilters,
@@ -31,6 +31,7 @@ import {
 import type { SessionRow } from './segment.ts'
 import { type SessionCache, sessionPath } from './sessions.ts'
 import { type HeldTagFile, labelled, taggedRelation, tagPath } from './tags.ts'
+import { collectionNames, numbersText, restoreWords, united } from './workbench.ts'
 
 /** A compiled expression, as far as the store needs it. */
 export interface Condition {
@@ -48,7 +49,7 @@ export interface Condition {
 }
 
 export interface Question {
-  /** Default `main`. */
+  /** Default `main`. Several, and workbenches, by comma: an event that several of them have is one event. */
   readonly collection?: string
   readonly condition?: Condition
   /** Microseconds, both ends included. Events without a time are then no match. */
@@ -408,7 +409,7 @@ export class StoreReader {
       if (this.holds.delete(hold)) await hold.release()
     }
     try {
-      const live = await this.liveSegments(question.collection ?? 'main')
+      const live = await this.liveSegments(collectionNames(question.collection))
       const { duckdb, sessions } = await this.engines.for(live)
       const bounds = boundsOf(question)
       const pruned = await prune(live, bounds, { duckdb, filters: this.filters })
@@ -419,7 +420,7 @@ export class StoreReader {
         ;(!needed || isHeldHere(segment, kind) ? here : offline).push(segment)
       }
       const why = [
-        ...offlineReason(offline),
+        ...offlineReason(offline, kind),
         ...(kind === 'reject' ? [] : await rejectsReason(pruned, question, duckdb)),
         ...(kind === 'reject' ? [] : objectReasons(await this.missing(question))),
       ]
@@ -438,22 +439,31 @@ export class StoreReader {
   }
 
   private async missing(question: Question): Promise<PendingObject[]> {
-    const { collection = 'main', allVersions } = question
-    const range = { collection, allVersions, ...boundsOf(question) }
-    return (await this.options.catalog.pending()).filter((object) => mayBelong(object, range))
+    const { catalog } = this.options
+    const { allVersions } = question
+    // Nothing is collected into a workbench.
+    const benches = new Set((await catalog.workbenches()).map(({ name }) => name))
+    const ranges = collectionNames(question.collection)
+      .filter((name) => !benches.has(name))
+      .map((collection) => ({ collection, allVersions, ...boundsOf(question) }))
+    return (await catalog.pending()).filter((object) => ranges.some((range) => mayBelong(object, range)))
   }
 
   /** The catalog is asked again only after a commit: reading manifests takes longer than finding a needle. */
-  private async liveSegments(collection: string): Promise<readonly SegmentRow[]> {
+  private async liveSegments(collections: readonly string[]): Promise<readonly SegmentRow[]> {
     const { catalog } = this.options
     // The heads first: what is committed in between is then read once more.
     const heads = (await catalog.collections()).map(async (name) => `${name}:${await catalog.head(name)}`)
     const commits = (await Promise.all(heads)).join()
-    const held = this.live.get(collection)
-    if (held?.commits === commits) return held.segments
-    const segments = await catalog.segments({ collection, state: 'live' })
-    this.live.set(collection, { commits, segments })
-    return segments
+    const lists: (readonly SegmentRow[])[] = []
+    for (const collection of collections) {
+      const held = this.live.get(collection)
+      const isFresh = held?.commits === commits
+      const segments = isFresh ? held.segments : await catalog.segments({ collection, state: 'live' })
+      if (!isFresh) this.live.set(collection, { commits, segments })
+      lists.push(segments)
+    }
+    return united(lists)
   }
 }
 
@@ -741,12 +751,21 @@ function limitClause(limit: number | undefined): string {
   return `LIMIT ${limit}`
 }
 
-function offlineReason(offline: readonly SegmentRow[]): Incompleteness[] {
+function offlineReason(offline: readonly SegmentRow[], kind: 'meta' | 'reject'): Incompleteness[] {
   if (offline.length === 0) return []
-  const named = offline.slice(0, 3).map(({ segment }) => segment)
-  const more = offline.length > named.length ? ', …' : ''
-  const detail = `segments that may hold a match are offline or missing: ${named.join(', ')}${more}`
+  const places = Map.groupBy(offline, ({ files }) => placeName(files.find((file) => file.kind === kind)))
+  const told = [...places].slice(0, 3).map(([place, rows]) => `${numbersText(rows)}${place && ` (${place})`}`)
+  const more = places.size > told.length ? ', …' : ''
+  const what = `segments that may hold a match are offline or missing: ${told.join(', ')}${more}`
+  const detail = `${what}; \`coldtrail restore plan ${restoreWords(offline)}\` says what it takes`
   return [{ reason: 'offline', count: offline.length, detail }]
+}
+
+/** What a person needs to find a file: its tier, and the label of its volume. */
+function placeName(file: HeldFile | undefined): string {
+  if (!file || (file.tier === 'hot' && file.label === undefined && !file.deleted)) return ''
+  const label = file.label === undefined ? [] : [printable(file.label, 100)]
+  return [file.deleted ? 'deleted' : file.tier, ...label].join(', ')
 }
 
 async function rejectsReason({ inTime }: Pruned, { allVersions }: Question, duckdb: DuckDb): Promise<Incompleteness[]> {

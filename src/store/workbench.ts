@@ -1,6 +1,7 @@
 /** Workbenches: collections of copies of files of a home collection, for a case. docs/design.md §16. */
 import { existsSync } from 'node:fs'
 import { ColdtrailError } from '../core/errors.ts'
+import { isoTimeText } from '../core/isoTime.ts'
 import type { Catalog, SegmentRow } from './catalog.ts'
 import type { FileOfSegment } from './chain.ts'
 import { isHeldHere } from './heldFile.ts'
@@ -90,11 +91,21 @@ export async function segmentsOf(
   given: string | undefined,
   state?: 'live' | 'retired',
 ): Promise<readonly SegmentRow[]> {
-  const names = collectionNames(given)
   const lists: (readonly SegmentRow[])[] = []
-  for (const collection of names) lists.push(await catalog.segments({ collection, ...(state && { state }) }))
-  if (lists.length === 1) return lists[0]!
+  for (const collection of collectionNames(given))
+    lists.push(await catalog.segments({ collection, ...(state && { state }) }))
   return united(lists)
+}
+
+/** Rows of several collections as `segmentsOf` has them. */
+export function united(lists: readonly (readonly SegmentRow[])[]): readonly SegmentRow[] {
+  if (lists.length === 1) return lists[0]!
+  const rows = new Map<number, SegmentRow>()
+  for (const row of lists.flat()) {
+    const held = rows.get(row.segment)
+    rows.set(row.segment, held ? withFilesOf(held, row) : row)
+  }
+  return [...rows.values()].sort((a, b) => a.segment - b.segment)
 }
 
 /** The same segments, with files that are not here taken from the workbenches of the collection. */
@@ -110,15 +121,41 @@ export async function segmentsWithCopies(
   return united([own, ...copies])
 }
 
+/** Arguments of `restore plan` and `run` that mean these segments: numbers or, when they are many, their collection and times. */
+export function restoreWords(
+  segments: readonly Pick<SegmentRow, 'segment' | 'collection' | 'home' | 'time1' | 'time2'>[],
+): string {
+  const collection = segments[0]!.home ?? segments[0]!.collection
+  const name = collection === 'main' ? '' : ` --collection ${collection}`
+  const ranges = rangesOf(segments.map(({ segment }) => segment))
+  if (ranges.length <= MAX_RANGES) return ranges.join(' ') + name
+  const timed = segments.filter(({ time1, time2 }) => time1 !== null && time2 !== null)
+  if (timed.length < segments.length) return `--from 0${name}`
+  const from = timed.reduce((least, { time1 }) => Math.min(least, time1!), Number.POSITIVE_INFINITY)
+  const to = timed.reduce((most, { time2 }) => Math.max(most, time2!), Number.NEGATIVE_INFINITY)
+  return `--from ${isoTimeText(from)} --to ${isoTimeText(to)}${name}`
+}
+
+/** `3, 5-9, 12, …` */
+export function numbersText(segments: readonly Pick<SegmentRow, 'segment'>[]): string {
+  const ranges = rangesOf(segments.map(({ segment }) => segment))
+  return `${ranges.slice(0, 3).join(', ')}${ranges.length > 3 ? ', …' : ''}`
+}
+
 // --- internal ---
 
-function united(lists: readonly (readonly SegmentRow[])[]): SegmentRow[] {
-  const rows = new Map<number, SegmentRow>()
-  for (const row of lists.flat()) {
-    const held = rows.get(row.segment)
-    rows.set(row.segment, held ? withFilesOf(held, row) : row)
+/** More than these make a line that nobody reads. */
+const MAX_RANGES = 12
+
+/** Ascending numbers, neighbours joined: `5-9`. */
+function rangesOf(numbers: readonly number[]): string[] {
+  const ranges: [number, number][] = []
+  for (const number of [...new Set(numbers)].sort((a, b) => a - b)) {
+    const last = ranges.at(-1)
+    if (last?.[1] === number - 1) last[1] = number
+    else ranges.push([number, number])
   }
-  return [...rows.values()].sort((a, b) => a.segment - b.segment)
+  return ranges.map(([first, last]) => (first === last ? String(first) : `${first}-${last}`))
 }
 
 function withFilesOf(row: SegmentRow, other: SegmentRow): SegmentRow {

@@ -97,7 +97,11 @@ export async function copiesOf(
 export function workbenchRows(
   name: string,
   rows: readonly SegmentRow[],
-  { directory, names }: { readonly directory: string; readonly names: ReadonlySet<string> },
+  {
+    home,
+    directory,
+    names,
+  }: { readonly home: string; readonly directory: string; readonly names: ReadonlySet<string> },
 ): SegmentRow[] {
   return rows.flatMap((row): SegmentRow[] => {
     if (!row.files.some((file) => names.has(file.name))) return []
@@ -107,7 +111,7 @@ export function workbenchRows(
       return { ...rest, tier: 'hot' as const, directory, deleted: false }
     })
     const tags = row.tags.map((tag) => (names.has(tag.name) ? { ...tag, directory } : tag))
-    return [{ ...row, collection: name, directory, files, tags }]
+    return [{ ...row, collection: name, home, directory, files, tags }]
   })
 }
 
