@@ -49,6 +49,7 @@ import type { Answer, Search, StoreReader, ValueCount } from './store/search.ts'
 import type { VerifyOptions, VerifySummary } from './store/verify.ts'
 import { type Synchronization, synchronization } from './synchronization.ts'
 import { type ThreatLibrary, threatLibrary } from './threatLibrary.ts'
+import type { TimelineOutput, TimelineRequest } from './timelineOutput.ts'
 import { VERSION } from './version.ts'
 
 export {
@@ -111,6 +112,7 @@ export type {
   ListRequest,
   ThreatLibrary,
 } from './threatLibrary.ts'
+export type { TimelineCounts, TimelineOutput, TimelineRequest } from './timelineOutput.ts'
 export { VERSION } from './version.ts'
 
 /** The collection that is meant when none is named. */
@@ -159,6 +161,8 @@ export interface Coldtrail {
   catSource(request: SourceRequest & { readonly received?: boolean }): AsyncIterable<Uint8Array>
   /** Matches in order, streamed. */
   search(request?: QuestionRequest & SearchChoices): Promise<Search>
+  /** Matches as psort puts them out, with its slices. E_USAGE. */
+  timelineOutput(request: TimelineRequest): Promise<TimelineOutput>
   /** Writes what a search found to a Parquet file and returns the number of events. */
   exportParquet(found: Search, path: string): Promise<number>
   count(request?: QuestionRequest & Pick<SearchChoices, 'distinct'>): Promise<Answer & { readonly count: number }>
@@ -251,6 +255,18 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
 
   const proof = evidence(config, { catalog, requireData })
 
+  const search: Coldtrail['search'] = async ({ columns, order, limit, distinct, mode, ...request } = {}) => {
+    const choices = {
+      columns: columns?.map(columnNamed),
+      order,
+      limit,
+      distinct: distinct === undefined ? undefined : columnNamed(distinct),
+    }
+    if (mode === 'plaso') return plasoSearch(await reader(request), request, choices)
+    const question = await questionOf(request)
+    return (await reader(request)).search({ ...question, ...choices })
+  }
+
   return {
     config,
     async collect({ sources = [], settings, ...request } = {}) {
@@ -278,17 +294,8 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     },
     listSource: (request, statistics) => listSource(config, log, request, statistics),
     catSource: (request) => catSource(config, log, request),
-    async search({ columns, order, limit, distinct, mode, ...request } = {}) {
-      const choices = {
-        columns: columns?.map(columnNamed),
-        order,
-        limit,
-        distinct: distinct === undefined ? undefined : columnNamed(distinct),
-      }
-      if (mode === 'plaso') return plasoSearch(await reader(request), request, choices)
-      const question = await questionOf(request)
-      return (await reader(request)).search({ ...question, ...choices })
-    },
+    search,
+    timelineOutput: async (request) => (await import('./timelineOutput.ts')).timelineOutput(search, request),
     exportParquet: async (found, path) => (await import('./store/parquet/exportEvents.ts')).exportEvents(found, path),
     count: async ({ distinct, ...request } = {}) =>
       (await reader(request)).count({ ...(await questionOf(request)), distinct: distinct && columnNamed(distinct) }),

@@ -1,6 +1,6 @@
 /** An event as psort would see it: attributes, time, hash of its values, labels. */
 import { hash } from 'node:crypto'
-import { parseExactly, pythonText, compareTexts } from './pythonText.ts'
+import { compareTexts, parseExactly, pythonText } from './pythonText.ts'
 
 /** A row of a search over OUTPUT_COLUMNS. */
 export type EventColumns = Readonly<Record<string, string | number | null | readonly string[]>>
@@ -54,7 +54,18 @@ const TIMELINES: ReadonlySet<string> = new Set([
 
 /** Columns that serve the store, or stand in fields of their own. */
 const NO_ATTRIBUTES: ReadonlySet<string> = new Set([
-  ...['id', 'session_id', 'ordinal', 'record_offset', 'record_length', 'time', 'timestamp_desc', 'message', 'tag', 'data'],
+  ...[
+    'id',
+    'session_id',
+    'ordinal',
+    'record_offset',
+    'record_length',
+    'time',
+    'timestamp_desc',
+    'message',
+    'tag',
+    'data',
+  ],
 ])
 
 /** A record of another kind: its columns under their names, and the record itself as `data`. */

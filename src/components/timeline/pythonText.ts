@@ -27,6 +27,7 @@ export function pythonText(value: unknown): string {
 export function pythonJson(value: unknown): string {
   if (value === null || value === undefined) return 'null'
   if (typeof value === 'string') return jsonString(value)
+  if (typeof value === 'boolean') return String(value)
   if (Array.isArray(value)) return `[${value.map(pythonJson).join(', ')}]`
   if (value instanceof NumberText || typeof value !== 'object') return numberText(value)
   const members = Object.entries(value).filter(([, member]) => member !== undefined)
