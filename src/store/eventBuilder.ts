@@ -10,6 +10,7 @@ import type { EventSink, Fact, Phrase } from '../core/eventSink.ts'
 import { Interner } from '../core/interner.ts'
 import { ipKey } from '../core/ipAddress.ts'
 import type { ObservableExtractor } from '../core/observableExtractor.ts'
+import { type EventTimes, TimeSample } from './eventTimes.ts'
 import { ByteWriter } from './parquet/byteWriter.ts'
 import {
   BytesPageBuilder,
@@ -330,9 +331,10 @@ export class EventBuilder implements EventSink {
     return summaries
   }
 
-  /** p01 and p99 of event times (of a regular sample beyond a million), and how many events have none. */
-  timeQuantiles(): { p01: number; p99: number; missing: number } | undefined {
-    return this.times.count === 0 ? undefined : { ...this.times.quantiles(), missing: this.rows - this.times.count }
+  /** Undefined when no event has a time. `now`: microseconds. */
+  eventTimes(now: number): EventTimes | undefined {
+    const { time1, time2 } = this
+    return time1 === null || time2 === null ? undefined : this.times.summary(this.rows, { time1, time2, now })
   }
 }
 
@@ -665,29 +667,6 @@ class TupleTable {
 }
 
 /** Every n-th event time, n doubling whenever the sample is full. */
-class TimeSample {
-  count = 0
-  private sample = new Float64Array(1 << 20)
-  private size = 0
-  private stride = 1
-
-  add(time: number): void {
-    if (this.count++ % this.stride !== 0) return
-    if (this.size === this.sample.length) {
-      for (let i = 0; i < this.size / 2; i++) this.sample[i] = this.sample[i * 2]!
-      this.size /= 2
-      this.stride *= 2
-      if ((this.count - 1) % this.stride !== 0) return
-    }
-    this.sample[this.size++] = time
-  }
-  quantiles(): { p01: number; p99: number } {
-    const sorted = this.sample.slice(0, this.size).sort()
-    const at = (share: number) => sorted[Math.floor(share * (sorted.length - 1))]!
-    return { p01: at(0.01), p99: at(0.99) }
-  }
-}
-
 function copyInto<T extends Int32Array | Float64Array>(from: T, to: T): T {
   to.set(from)
   return to

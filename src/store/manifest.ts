@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto'
 import canonicalize from 'canonicalize'
 import { ColdtrailError } from '../core/errors.ts'
+import type { EventTimes } from './eventTimes.ts'
 import type { FileKind } from './segment.ts'
 
 export const MANIFEST_FORMAT = 1
@@ -36,17 +37,13 @@ export interface Manifest {
   readonly packetId1?: number
   readonly packetId2?: number
   readonly compression?: 'zstd'
-  readonly eventTime?: {
-    readonly min: number
-    readonly max: number
-    readonly p01: number
-    readonly p99: number
-    readonly future: number
-    readonly missing: number
-  }
+  /** Of the segment's events, on each of its files; absent when none has a time. time1 and time2 are bounds of all events. */
+  readonly eventTime?: EventTimes
   readonly rows: number
   readonly rejects: number
   readonly rawBytes: number
+  /** `sha256:` and the digest of the columns' names, types and field ids, in canonical JSON; of Parquet files. */
+  readonly schema?: string
   /** meta only. min/max are exact or absent; ndv is exact or absent. */
   readonly columns?: Readonly<
     Record<
@@ -98,6 +95,7 @@ export function parseManifest(bytes: Uint8Array | string, where = 'manifest'): M
       throw bad(`${name} is not an integer below 2^53`)
   if (!KINDS.has(fields.kind as string)) throw bad(`kind "${fields.kind}" is unknown`)
   if (!/^[0-9a-f]{64}$/.test(fields.sha256 as string)) throw bad('sha256 is not 64 hex digits')
+  if (fields.eventTime !== undefined && !areEventTimes(fields.eventTime)) throw bad('eventTime is not of its form')
   return value as Manifest
 }
 
@@ -118,6 +116,14 @@ export function directoryDigest(files: readonly { name: string; size: number; sh
 // --- internal ---
 
 const KINDS: ReadonlySet<string> = new Set<FileKind>(['session', 'meta', 'log', 'index', 'reject', 'tag'])
+/** As far as a search by time relies on it. */
+function areEventTimes(value: unknown): boolean {
+  const { min, max, outliers = [] } = (typeof value === 'object' && value !== null ? value : {}) as Partial<EventTimes>
+  const areTimes = (list: unknown, count: number): boolean =>
+    Array.isArray(list) && list.length === count && list.every(Number.isSafeInteger)
+  return areTimes([min, max], 2) && Array.isArray(outliers) && outliers.every((outlier) => areTimes(outlier, 3))
+}
+
 const TEXTS = ['filename', 'collection', 'format', 'day', 'producer', 'sha256', 'kind']
 const INTEGERS = ['segment', 'size', 'fileTime', 'sealTime', 'session1', 'session2', 'rows', 'rejects', 'rawBytes']
 const OPTIONAL_INTEGERS = ['id1', 'id2', 'time1', 'time2', 'metaId1', 'metaId2', 'packetId1', 'packetId2', 'run']

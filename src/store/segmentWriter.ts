@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
+import canonicalize from 'canonicalize'
 import type { EventSink } from '../core/eventSink.ts'
 import { Interner } from '../core/interner.ts'
 import type { SourceObject } from '../core/sourceObject.ts'
@@ -179,7 +180,6 @@ export class SegmentWriter {
     this.metaParquet.finish()
     const files: SegmentFile[] = []
     const common = this.commonManifest()
-    const quantiles = events.timeQuantiles()
     const columns = events.columnSummaries()
     const withLog = sealed.filter(({ pack_segment }) => pack_segment !== null)
     const packed =
@@ -188,7 +188,6 @@ export class SegmentWriter {
     const ids = id1 === undefined ? {} : { id1, id2: id2! }
     const owned = id1 === undefined ? {} : { metaId1: id1, metaId2: id2! }
     const sessionIds = { id1: common.session1, id2: common.session2 }
-    const posix = (us: number) => Math.floor(us / 1e6)
 
     files.push(
       this.publish('session', writeSessions(this.create('session'), sealed, this.fileMetadata('session')), {
@@ -205,18 +204,6 @@ export class SegmentWriter {
         ...ids,
         ...packed,
         compression: 'zstd',
-        ...(quantiles
-          ? {
-              eventTime: {
-                min: posix(events.time1!),
-                max: posix(events.time2!),
-                p01: posix(quantiles.p01),
-                p99: posix(quantiles.p99),
-                future: events.time2! > Date.now() * 1000 ? 1 : 0,
-                missing: quantiles.missing,
-              },
-            }
-          : {}),
         columns,
       }),
     )
@@ -282,6 +269,7 @@ export class SegmentWriter {
   private commonManifest() {
     const { collection, segment, format, day, producer } = this.options
     const { time1, time2, rows } = this.events
+    const eventTime = this.events.eventTimes(Date.now() * 1000)
     return {
       v: MANIFEST_FORMAT as typeof MANIFEST_FORMAT,
       collection,
@@ -293,6 +281,7 @@ export class SegmentWriter {
       session1: this.sealed[0]!.session_id,
       session2: this.sealed.at(-1)!.session_id,
       ...(time1 === null ? {} : { time1: Math.floor(time1 / 1e6), time2: Math.floor(time2! / 1e6) }),
+      ...(eventTime ? { eventTime } : {}),
       rows,
       rejects: this.rejectCount,
       rawBytes: this.rawBytes,
@@ -308,7 +297,9 @@ export class SegmentWriter {
   ): SegmentFile {
     const name = segmentFileName(kind, this.options.segment)
     file.publish()
-    return this.writeManifest(name, { ...facts, filename: name, kind, size: file.size, sha256: file.digest() })
+    const schema = SCHEMAS[kind]
+    const own = { filename: name, kind, size: file.size, sha256: file.digest(), ...(schema ? { schema } : {}) }
+    return this.writeManifest(name, { ...facts, ...own })
   }
 
   private writeManifest(name: string, manifest: Manifest): SegmentFile {
@@ -425,6 +416,14 @@ export const REJECT_COLUMNS: readonly ParquetColumn[] = [
   { name: 'reason', fieldId: 4, type: 'text', nullable: false },
   { name: 'data', fieldId: 5, type: 'binary', nullable: false },
 ]
+
+/** Digests of the columns, as manifests name them. */
+const SCHEMAS: Readonly<Partial<Record<FileKind, string>>> = Object.fromEntries(
+  Object.entries({ session: SESSION_COLUMNS, meta: META_COLUMNS, reject: REJECT_COLUMNS }).map(([kind, columns]) => {
+    const described = columns.map(({ name, type, fieldId, nullable }) => ({ name, type, fieldId, nullable }))
+    return [kind, `sha256:${createHash('sha256').update(canonicalize(described)!).digest('hex')}`]
+  }),
+)
 
 /** `CTPACK`, format version, reserved byte, segment number in 8 bytes; then the objects as received, one after another. */
 export function packHeader(segment: number): Buffer {
