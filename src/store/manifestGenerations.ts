@@ -20,6 +20,8 @@ import { intervalsOf } from './manifestTimes.ts'
 
 export const LIVE_LOG = 'manifests.ndjson'
 export const ARCHIVE_DIRECTORY = 'archive'
+/** Name of the lock of who archives. */
+export const ARCHIVE_LOCK = 'archive'
 /** So many lines of the live log are archived by who appends the next one. */
 export const LOOSE_MANIFESTS = 1_000
 
@@ -81,6 +83,32 @@ export function archiveManifests(directory: string, { whole = false } = {}): Arc
       return { archived, generations: counts.length, records: counts.reduce((a, b) => a + b, 0), bytes }
     }
     merge(archive, group)
+  }
+}
+
+/**
+ * Takes manifests out of the history for good, wherever they are kept; marks stay. What a crash leaves undone is done by
+ * calling it again. The caller holds the lock of who archives.
+ */
+export function forgetManifests(directory: string, isGone: (manifest: Manifest) => boolean): void {
+  const isKept = ({ manifest }: HistoryLine): boolean => manifest === undefined || !isGone(manifest)
+  if (manifestSnapshot(directory).lines().every(isKept)) return
+  // No log is being appended to then.
+  archiveManifests(directory)
+  const archive = join(directory, ARCHIVE_DIRECTORY)
+  for (const place of placesIn(archive).generations) {
+    const path = pathOf(archive, place)
+    const all = [...openIn(archive, place).lines()].map((line) => parseRecord(line, path))
+    const kept = all.filter(isKept)
+    if (kept.length === all.length) continue
+    if (kept.length > 0)
+      writeGeneration(
+        path,
+        kept.map(({ line, intervals, mark }) => ({ line, intervals, ...mark })),
+      )
+    else rmSync(path)
+    syncDirectory(archive)
+    faultPoint('archive.cut')
   }
 }
 

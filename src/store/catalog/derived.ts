@@ -1,14 +1,17 @@
 /** What follows a commit and can be done again from the catalog: the history of what it made. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { ColdtrailError } from '../../core/errors.ts'
 import { faultPoint } from '../../platform/faults.ts'
 import { writeDurably } from '../../platform/files.ts'
 import { linkFileName, parseLink, replacedOf } from '../chain.ts'
 import { appendHistory, appendRun } from '../history.ts'
 import { parseManifest } from '../manifest.ts'
+import { ARCHIVE_LOCK, archiveManifests, isArchiveDue } from '../manifestGenerations.ts'
 import { segmentFileName } from '../segment.ts'
-import { writeAnchor } from './anchor.ts'
+import { patiently, writeAnchor } from './anchor.ts'
 import type { CatalogContext } from './context.ts'
+import { cutHistory } from './erase.ts'
 
 /** Takes committed segments into the history. */
 export async function takeIntoHistory(context: CatalogContext, segments: readonly number[]): Promise<void> {
@@ -31,13 +34,18 @@ export async function takeIntoHistory(context: CatalogContext, segments: readonl
     appendHistory(context.manifestDirectory(row.collection), [
       {
         segment,
-        manifests: files.map(({ manifest, name }) => parseManifest(manifest, name)),
+        manifests: [...files, ...(body.action === 'erase' ? await tagFilesNamed(context, segment) : [])].map(
+          ({ manifest, name }) => parseManifest(manifest, name),
+        ),
         keyset: join(context.resolvedDirectory(row.directory), segmentFileName('index', segment), 'keyset.ks'),
         replaced: replacedOf(body),
       },
     ])
     faultPoint('history.appended')
+    // One that was replaced before its history was written may have been erased since.
+    if (body.action === 'erase' || row.state === 'retired') await cutErased(context, row.collection)
     await context.db.updateTable('segments').set({ in_history: 1 }).where('segment', '=', segment).execute()
+    await archiveWhenDue(context, row.collection)
   }
 }
 
@@ -63,6 +71,7 @@ export async function takeRunsIntoHistory(context: CatalogContext, runs: readonl
       .where('run', '=', run)
       .where('state', '=', row.state)
       .execute()
+    await archiveWhenDue(context, row.collection)
   }
 }
 
@@ -103,6 +112,37 @@ export async function repairDerived(context: CatalogContext): Promise<number> {
 }
 
 // --- internal ---
+
+async function tagFilesNamed({ db }: CatalogContext, segment: number) {
+  return db.selectFrom('tag_files').select(['name', 'manifest']).where('named', '=', segment).orderBy('name').execute()
+}
+
+/** Waits for who archives: what was erased must not stay because of him. */
+async function cutErased(context: CatalogContext, collection: string): Promise<void> {
+  const lock = await patiently(() => context.locks.acquire(`hold-${ARCHIVE_LOCK}`))
+  if (!lock) throw new ColdtrailError('E_CATALOG_BUSY', { cause: 'another process archives manifests' })
+  try {
+    await cutHistory(context, collection)
+  } finally {
+    await lock.release()
+  }
+}
+
+/** Packs the live log of manifests, once it is long, unless another process is at it. */
+async function archiveWhenDue(context: CatalogContext, collection: string): Promise<void> {
+  const directory = context.manifestDirectory(collection)
+  if (!isArchiveDue(directory)) return
+  const lock = await context.locks.acquire(`hold-${ARCHIVE_LOCK}`)
+  if (!lock) return
+  try {
+    archiveManifests(directory)
+  } catch (error) {
+    // The history has what was committed, only not packed: the next commit tries again, and `manifest compress` says why not.
+    if (!(error instanceof ColdtrailError)) throw error
+  } finally {
+    await lock.release()
+  }
+}
 
 /** Numbers of what belongs to nobody who lives, or to this process. */
 async function ofTheDead(
