@@ -6,7 +6,7 @@ import type { AnalyzeSummary } from './analyze/analyze.ts'
 import { PROFILERS, type Profiler } from './analyze/profile.ts'
 import type { PluginSummary, RunReport, Warning } from './analyze/report.ts'
 import type { AnalyzeStatus } from './analyze/status.ts'
-import type { PluginComponent, PluginContext } from './components/plugin.ts'
+import type { PluginComponent, PluginContext, UserAccount } from './components/plugin.ts'
 import type { Config } from './config.ts'
 import { asColdtrailError, ColdtrailError } from './core/errors.ts'
 import type { Log } from './core/log.ts'
@@ -143,7 +143,7 @@ export function analysis(
         context: {
           ...{ base: baseOf(config), environment: process.env },
           indicators: () => activeIndicators(config, parts.library),
-          userAccounts: async () => [],
+          userAccounts: () => userAccounts(open, collection),
         },
       })
     },
@@ -215,6 +215,20 @@ function notesOf(component: PluginComponent, configured: unknown, base: string):
   } catch (error) {
     return [asColdtrailError(error).message]
   }
+}
+
+/** What the timelines of a collection say of accounts: each once, from the reports of their runs. */
+async function userAccounts(catalog: Catalog, collection: string): Promise<readonly UserAccount[]> {
+  const accounts = new Map<string, UserAccount>()
+  for (const { run, kind, sequence } of await catalog.runs({ collection })) {
+    if (kind !== 'imported' || sequence === null) continue
+    const { plugins } = (await catalog.runReport(run)) as RunReport
+    for (const { rows = [] } of plugins.filter(({ plugin }) => plugin === 'user_accounts'))
+      for (const { username, user_directory: directory } of rows)
+        if (typeof username === 'string' && typeof directory === 'string')
+          accounts.set(JSON.stringify([username, directory]), { username, directory })
+  }
+  return [...accounts.values()]
 }
 
 async function* activeIndicators(

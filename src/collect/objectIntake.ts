@@ -1,6 +1,7 @@
 /** One object's way in a worker: fetch, decode, detect, parse, into a segment. */
 import { createHash, hash } from 'node:crypto'
 import type { Source } from '../components/source.ts'
+import { ColdtrailError } from '../core/errors.ts'
 import type { SourceObject } from '../core/sourceObject.ts'
 import type { SessionRow } from '../store/segment.ts'
 import { type Codec, type DecodeLimits, decodeStream, decodeWhole, promisedCodec, WHOLE_BYTES } from './decode.ts'
@@ -33,6 +34,20 @@ export class ObjectIntake {
 
   /** Throws typed errors of the source, E_OBJECT_*, faults of the store, and BrokenSegment. */
   async take(item: Item, source: Source, counts: TaskCounts, signal: AbortSignal): Promise<Passed> {
+    try {
+      return await this.taken(item, source, counts, signal)
+    } catch (error) {
+      if (/\.plaso$/i.test(item.object.key) && error instanceof ColdtrailError && error.values.codec === 'zip') {
+        const cause = 'it is a zip archive, as plaso wrote before 2017; process its source again with a newer plaso'
+        throw new ColdtrailError('E_OBJECT_SQLITE', { cause }, { cause: error })
+      }
+      throw error
+    }
+  }
+
+  // --- internal ---
+
+  private async taken(item: Item, source: Source, counts: TaskCounts, signal: AbortSignal): Promise<Passed> {
     const { object } = item
     const started = performance.now()
     if (object.size > WHOLE_BYTES) return this.takeStream(item, await source.open(object, signal), counts)
@@ -54,8 +69,6 @@ export class ObjectIntake {
     }
     return this.takeStream(item, chain(first, bytes), counts)
   }
-
-  // --- internal ---
 
   private async takeWhole(item: Item, received: Buffer, counts: TaskCounts): Promise<Passed> {
     const { object, number } = item

@@ -40,6 +40,7 @@ export function goldenLine(item: RecordedEvent | RecordedReject): string {
   if (item.kind === 'reject') return JSON.stringify({ reject: item.reason, ...place })
   const { time, ...columns } = item.columns
   const all: Record<string, unknown> = { ...columns, ...place, ...(item.text !== undefined && { data: item.text }) }
+  if (item.labels) all.labels = item.labels
   if (time !== undefined) all.time = timeText(time as number)
   return JSON.stringify(all, Object.keys(all).sort())
 }

@@ -17,6 +17,8 @@ export interface RecordedEvent {
   /** What the event says of itself where that is not the record's bytes. */
   readonly text?: string
   readonly columns: Readonly<Record<string, string | number>>
+  /** Those that it brought with it. */
+  readonly labels?: readonly string[]
 }
 
 export interface RecordedReject {
@@ -104,7 +106,7 @@ export class RecordingSink implements EventSink {
   }
   commit(): void {
     assert.ok(this.open, 'commit without begin')
-    const { offset, data, text, columns } = this.open
+    const { offset, data, text, columns, labels } = this.open
     assert.ok(columns.has(DATA_TYPE), 'an event needs a data_type')
     const named = [...columns].map(([column, value]) => [EVENT_COLUMNS[column]!.name as string, value] as const)
     this.items.push({
@@ -113,6 +115,7 @@ export class RecordingSink implements EventSink {
       data,
       ...(text !== undefined && { text }),
       columns: Object.fromEntries(named),
+      ...(labels.length > 0 && { labels }),
     })
     this.open = undefined
   }

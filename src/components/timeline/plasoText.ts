@@ -17,7 +17,8 @@ export const MAX_CONTAINER_BYTES = 16 * 2 ** 20
 /** Bytes of one attribute that has a column of its own; a longer one is cut, and ends in `…`. */
 export const MAX_CELL_BYTES = 64 * 1024
 /** Rows kept of each kind of container that is no event. */
-export const MAX_FACTS = 1000
+const MAX_FACTS = 1000
+const MAX_ACCOUNTS = 10_000
 
 /** The text in pieces of about 256 KiB. Throws E_OBJECT_SQLITE for what is no plaso storage file, or a damaged one. */
 export function* plasoText(path: string): Generator<Buffer> {
@@ -407,12 +408,13 @@ class PlasoText {
     const reference = TAG_REFERENCES.find((name) => columns.includes(name))
     if (reference !== undefined && columns.includes('labels')) {
       const number = `case typeof(t.${reference}) when 'integer' then t.${reference} else cast(substr(t.${reference}, instr(t.${reference}, '.') + 1) as integer) end`
-      const within = 'between 1 and 9007199254740991'
-      for (const [event, labels] of file.rows(
-        `select * from (select ${number} as n, ${capped('t', 'labels')} from event_tag t) where n ${within} order by n`,
+      // 0 is no event, and the first in order.
+      const event = 'case when n between 1 and 9007199254740991 then n else 0 end'
+      for (const [tagged, labels] of file.rows(
+        `select ${event} as e, l from (select ${number} as n, ${capped('t', 'labels')} as l from event_tag t) order by e`,
       )) {
         const list = this.labelList(typeof labels === 'string' ? labels : '')
-        if (list !== undefined) yield { event: event as number, labels: list }
+        if (list !== undefined) yield { event: tagged as number, labels: list }
       }
       return
     }
@@ -475,7 +477,7 @@ class PlasoText {
       : []
     const selected = ['t._identifier', ...data, ...names.map((name) => capped('t', name))]
     for (const row of file.rows(
-      `select ${selected.join(', ')} from ${quoted(table)} t order by t._identifier limit ${MAX_FACTS}`,
+      `select ${selected.join(', ')} from ${quoted(table)} t order by t._identifier limit ${table === 'user_account' ? MAX_ACCOUNTS : MAX_FACTS}`,
       [],
       true,
     )) {

@@ -55,7 +55,7 @@ export function timelineTable({ dataType, time, required, slots: more }: Timelin
       // What is not set is 0 too.
       if (NO_DATE.has(record.text(slots.dateClass) ?? '')) return undefined
       const value = plasoTimestamp(text)
-      return Number.isNaN(value) ? 'timestamp is no number of microseconds' : value
+      return value !== undefined && Number.isNaN(value) ? 'timestamp is no number of microseconds' : value
     }
     return undefined
   }

@@ -2,13 +2,18 @@
 import { parseIsoTime } from '../../core/isoTime.ts'
 
 /**
- * Whole microseconds since 1970 UTC as plaso writes them, exactly; NaN for anything else, and for what a number cannot
- * hold (before 1684 and after 2255). 0 is a time here: whether it stands for none, the date says (`NO_DATE`).
+ * Whole microseconds since 1970 UTC as plaso writes them; NaN for anything else. Before 1684 and after 2255 a number may
+ * not hold them, and whole seconds are kept then; undefined beyond the years 1 to 9999, which no calendar has. 0 is a
+ * time here: whether it stands for none, the date says (`NO_DATE`).
  */
-export function plasoTimestamp(text: string): number {
-  if (!/^-?(?:0|[1-9]\d{0,15})$/.test(text)) return Number.NaN
+export function plasoTimestamp(text: string): number | undefined {
+  if (!/^-?(?:0|[1-9]\d{0,18})$/.test(text)) return Number.NaN
   const value = Number(text)
-  return Number.isSafeInteger(value) ? value : Number.NaN
+  if (value < FIRST || value >= END) return undefined
+  if (Number.isSafeInteger(value) || BigInt(value) === BigInt(text)) return value
+  const exact = BigInt(text)
+  const second = exact / MICROSECONDS - (exact < 0n && exact % MICROSECONDS !== 0n ? 1n : 0n)
+  return Number(second * MICROSECONDS)
 }
 
 /**
@@ -27,6 +32,9 @@ export function zonedTime(text: string, zone: string): number | undefined {
 
 // --- internal ---
 
+const MICROSECONDS = 1_000_000n
+const FIRST = -62_135_596_800e6
+const END = 253_402_300_800e6
 const HOUR = 3600e6
 /** Zones come from records: names without end must not fill the memory. */
 const MAX_CLOCKS = 100
