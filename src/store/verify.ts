@@ -234,6 +234,7 @@ class Verification {
           this.places.set(key, { ...this.places.get(key), deleted: true })
         }
       if (isGood && body.action === 'tag') for (const file of body.files) this.tagFacts.set(file.name, file)
+      if (isGood && body.action === 'erase') for (const file of body.tags) this.tagFacts.set(file.name, file)
     }
   }
 
@@ -245,14 +246,15 @@ class Verification {
       const removed = new Set(
         bodies.flatMap((body) => {
           if (body.action === 'remove-run') return body.files
+          if (body.action === 'erase') return body.before.map(({ name }) => name)
           return body.action === 'delete' ? body.files.map(({ name }) => name) : []
         }),
       )
       for (const body of bodies)
-        if (body.action === 'tag')
-          for (const { name, segment } of body.files)
+        if (body.action === 'tag' || body.action === 'erase')
+          for (const { name, segment } of body.action === 'tag' ? body.files : body.tags)
             if (!held.has(name) && !removed.has(name)) {
-              const detail = `it does not have ${name} of run ${body.run.run}`
+              const detail = `it does not have ${name}, which link ${number} names`
               this.report({ file: this.catalogName, fault: 'damaged', detail, collection, segment })
             }
     }
