@@ -110,6 +110,45 @@ test('CSV holds what was logged, formulas too, and says so; --spreadsheet makes 
   assert.equal(readFileSync(join(home, 'formulas.csv'), 'utf8'), written(text))
 })
 
+test('outputs of psort: fields, events around matches, slices, and what does not go together', async () => {
+  const around = await ask(
+    ...[
+      'search',
+      "user == 'bob'",
+      '--output-format',
+      'dynamic',
+      '--fields',
+      'datetime,user',
+      '--slicer',
+      '--slice-size',
+      '1',
+    ],
+  )
+  assert.equal(around.status, 0, around.stderr)
+  assert.equal(
+    around.stdout,
+    'datetime,user\n2026-03-10T11:45:00.000000+00:00,alice\n' +
+      '2026-03-10T11:50:00.000000+00:00,bob\n2026-03-10T11:55:00.000000+00:00,bob\n',
+  )
+  const slice = ['--slice', '2026-03-10T11:10:00Z', '--out', 'slice.csv']
+  const file = await ask('search', '--output-format', 'l2tcsv', ...slice)
+  assert.equal(file.status, 0, file.stderr)
+  assert.match(file.stderr, /3 events, 2 of them in the slice: 0 left out as repeats/)
+  const written = readFileSync(join(home, 'slice.csv'), 'utf8').split('\n')
+  assert.deepEqual([written.length, written[1]!.slice(0, 23)], [5, '03/10/2026,11:05:00,UTC'])
+  for (const [message, ...mistake] of [
+    ['--fields needs --output-format', '--fields', 'a'],
+    ['--count is not for --output-format', '--output-format', 'json_line', '--count'],
+    ['Fields can be chosen for dynamic', '--output-format', 'l2tcsv', '--fields', 'a'],
+    ['in order of time', '--output-format', 'l2tcsv', '--order', 'id'],
+    ['--slice-size is for', '--output-format', 'l2tcsv', '--slice-size', '3'],
+  ] as const) {
+    const { status, stderr } = await ask('search', ...mistake)
+    assert.equal(status, 2, message)
+    assert.ok(stderr.includes(message), stderr)
+  }
+})
+
 test('a Parquet file that others read', async () => {
   const { status, stderr } = await ask('search', "user == 'bob'", '--out', 'bob.parquet')
   assert.equal(status, 0, stderr)
