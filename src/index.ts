@@ -51,6 +51,7 @@ import { type Synchronization, synchronization } from './synchronization.ts'
 import { type ThreatLibrary, threatLibrary } from './threatLibrary.ts'
 import type { TimelineOutput, TimelineRequest } from './timelineOutput.ts'
 import { VERSION } from './version.ts'
+import { type Workbenches, workbenches } from './workbenches.ts'
 
 export {
   type Analysis,
@@ -114,6 +115,17 @@ export type {
 } from './threatLibrary.ts'
 export type { TimelineCounts, TimelineOutput, TimelineRequest } from './timelineOutput.ts'
 export { VERSION } from './version.ts'
+export type {
+  CustodyEntry,
+  FileFault,
+  PlannedFile,
+  RestorePlan,
+  RestoreRequest,
+  RestoreRun,
+  RestoreSummary,
+  Workbench,
+  Workbenches,
+} from './workbenches.ts'
 
 /** The collection that is meant when none is named. */
 export const MAIN_COLLECTION = 'main'
@@ -201,6 +213,8 @@ export interface Coldtrail {
   /** Anchors, checks from outside, erasure, cases for third parties. */
   readonly evidence: Evidence
   readonly keys: KeyRing
+  /** Copies of segments that had gone: what it takes, bring them back, keep them for a while. */
+  readonly workbenches: Workbenches
   /** The threat objects: in, out, and what was refused. */
   readonly library: ThreatLibrary
   /** Bundles for other sites and from them. */
@@ -240,7 +254,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     requireData()
     reading ??= openReader(config, catalog)
     const answering = await reading
-    if (collection !== MAIN_COLLECTION) requireCollection(collection, await collectionsOf(await catalog()))
+    if (collection !== MAIN_COLLECTION) await requireCollections(collection, await catalog())
     return answering
   }
   const forwarding = () => import('./forwarding.ts')
@@ -333,6 +347,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     analysis: analysis(config, { catalog, library, requireData, log }),
     evidence: proof,
     keys: keyRing(dataDir, requireData),
+    workbenches: workbenches(config, { catalog, requireData, log }),
     library: threatLibrary(library, requireData, log),
     sync: synchronization(config, library, requireData),
     manifestQuery(query = {}) {
@@ -382,6 +397,16 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
 function requireCollection(name = MAIN_COLLECTION, known: readonly string[]): void {
   if (name !== MAIN_COLLECTION && !known.includes(name))
     throw new ColdtrailError('E_COLLECTION_UNKNOWN', { name, known: known.join(', ') || 'none' })
+}
+
+/** Each of several by comma; workbenches are asked like collections. */
+async function requireCollections(given: string | undefined, catalog: Catalog): Promise<void> {
+  const { collectionNames } = await import('./store/workbench.ts')
+  const names = collectionNames(given)
+  if (names.length === 0) throw new ColdtrailError('E_USAGE', { message: '--collection: it names none.' })
+  if (names.every((name) => name === MAIN_COLLECTION)) return
+  const known = [...(await collectionsOf(catalog)), ...(await catalog.workbenches()).map(({ name }) => name)]
+  for (const name of names) requireCollection(name, known)
 }
 
 /** With those into which nothing could be collected yet: what was refused is to be seen. */

@@ -28,6 +28,7 @@ const FLOORS: readonly (readonly string[])[] = [
     'evidence.ts',
     'threatLibrary.ts',
     'synchronization.ts',
+    'workbenches.ts',
     'bundleTrust.ts',
   ],
   ['demo'],

@@ -20,6 +20,7 @@ import { libraryQuarantineCommand } from './libraryQuarantine.ts'
 import { libraryUndoCommand } from './libraryUndo.ts'
 import { manifestQueryCommand } from './manifestQuery.ts'
 import { rejectsCommand } from './rejects.ts'
+import { restorePlanCommand, restoreRunCommand } from './restore.ts'
 import { searchCommand } from './search.ts'
 import { showCommand } from './show.ts'
 import { sourceCatCommand } from './sourceCat.ts'
@@ -35,6 +36,7 @@ import { syncVerifyCommand } from './syncVerify.ts'
 import { timelineCommand } from './timeline.ts'
 import { valuesCommand } from './values.ts'
 import { verifyCommand } from './verify.ts'
+import { WORKBENCH_COMMANDS } from './workbench.ts'
 
 export const COMMANDS: readonly Command[] = [
   demoCommand,
@@ -72,6 +74,9 @@ export const COMMANDS: readonly Command[] = [
   manifestQueryCommand,
   verifyCommand,
   anchorCommand,
+  restorePlanCommand,
+  restoreRunCommand,
+  ...WORKBENCH_COMMANDS,
   catalogRebuildCommand,
   ...KEYS_COMMANDS,
   doctorCommand,
