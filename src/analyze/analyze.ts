@@ -40,7 +40,7 @@ import {
 } from './prepare.ts'
 import { Profile, type ProfileOptions } from './profile.ts'
 import { bySkippedPlace, labelCounts, pluginSummary, type RunReport, skippedWarnings, type Warning } from './report.ts'
-import { compileRule } from './ruleStatement.ts'
+import { compileRule } from './ruleSet.ts'
 import { removeRunFolder, runFolder, runsWithFolders } from './runFolder.ts'
 import { type AnalyzeStatus, addCounts, type Indicator, indicatorOf, NO_WORK, WorkerTally } from './status.ts'
 import { readTaskFile } from './taskFile.ts'

@@ -1,9 +1,8 @@
 /** The process of a worker: reads its own rows, runs the plugins on them, writes task files. It never opens a catalog. */
 import { readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { deserialize } from 'node:v8'
 import { serve } from '../engine/worker.ts'
-import { DuckDb } from '../store/duckdb.ts'
 import { PieceWorker } from './pieceWork.ts'
 import { loadPlugin } from './plugins.ts'
 import { Profile } from './profile.ts'
@@ -13,16 +12,11 @@ import { type Piece, SECOND_PASS_FILE, type SecondPass, type WorkerInit } from '
 const MAY_HANG = { mayHang: true }
 
 serve<WorkerInit, Piece>(async (init, link) => {
-  const directories = [
-    ...new Set(init.segments.flatMap(({ path, tags }) => [dirname(path), ...tags.map(({ directory }) => directory)])),
-  ]
-  const tempDirectory = join(init.runDirectory, 'spill')
-  const duckdb = await DuckDb.open({ directories, tempDirectory, memoryLimit: init.queryBytes, threads: 1 })
   const plugins = []
   for (const { name, module, work } of init.plugins)
     plugins.push({ name, plugin: (await loadPlugin(name, module)).start(work) })
   const profile = new Profile(init.profile, `worker-${process.pid}`)
-  const worker = new PieceWorker(init, { duckdb, plugins, profile, tell: (progress) => link.report(progress) })
+  const worker = new PieceWorker(init, { plugins, profile, tell: (progress) => link.report(progress) })
   let hasSecond = false
   return {
     async run(piece) {

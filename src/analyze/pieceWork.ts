@@ -5,25 +5,19 @@
  */
 import { join } from 'node:path'
 import type { EmitLabel, FoldPlugin, Hit, MapPlugin, Plugin, Rule } from '../components/plugin.ts'
-import { type ColumnBatch, NULL_TEXT, type NumberColumn, type TextColumn } from '../core/columnBatch.ts'
-import { COLUMN_BY_NAME, EVENT_COLUMNS } from '../core/columns.ts'
-import { asColdtrailError, ColdtrailError, printable } from '../core/errors.ts'
+import type { ColumnBatch } from '../core/columnBatch.ts'
+import { COLUMN_BY_NAME } from '../core/columns.ts'
+import { ColdtrailError, printable } from '../core/errors.ts'
 import { isRefusedMemory } from '../engine/worker.ts'
-import { compile, type EventAccess } from '../query/expression.ts'
-import { columnBatches, type RowFilter, type RowRange, rangeRelation } from '../store/columnBatches.ts'
-import { type DuckDb, parquetFiles } from '../store/duckdb.ts'
-import { isLabel, tagPath } from '../store/tags.ts'
+import { compile } from '../query/expression.ts'
+import { intersection, NONE, type RowSet, rowsOf, rowsWhere, sizeOf, span } from '../query/rowSet.ts'
+import { columnBatches, type SelectedRows, textsOf } from '../store/columnBatches.ts'
+import { SegmentEvents } from '../store/eventBlocks.ts'
+import { isLabel } from '../store/tags.ts'
 import { HitList } from './hits.ts'
 import { type Profile, secondsSince } from './profile.ts'
-import {
-  bitsOf,
-  type CompiledRule,
-  compileRule,
-  type RuleStatement,
-  ruleStatement,
-  WORD_BITS,
-} from './ruleStatement.ts'
-import { allOf, type CompiledSelection, common, compileSelection, dataTypesOf, filterOf } from './selection.ts'
+import { RuleSet } from './ruleSet.ts'
+import { type CompiledSelection, common, compileSelection, dataTypesOf, matchingRows } from './selection.ts'
 import { writeTaskFile } from './taskFile.ts'
 import {
   ALL_RULES,
@@ -50,91 +44,117 @@ export const taskFileName = ({ pass, segment, first }: Pick<Piece, 'pass' | 'seg
 
 export class PieceWorker {
   private readonly init: WorkerInit
-  private readonly duckdb: DuckDb
   private readonly plugins: readonly StartedPlugin[]
   private readonly profile: Profile
   private readonly tell: (progress: Progress) => void
   private readonly segments: ReadonlyMap<number, SegmentPlan>
   private readonly selection: CompiledSelection
-  private readonly rules: readonly CompiledRule[]
+  private readonly rules: RuleSet
+  /** By its text, an expression of a plugin's own: which events it is given. */
+  private readonly wheres = new Map<
+    string,
+    { readonly dataTypes: readonly string[] | undefined; readonly matching: ReturnType<typeof matchingRows> }
+  >()
   private second:
     | {
-        readonly rules: readonly CompiledRule[]
+        readonly rules: RuleSet
         readonly intervals: SecondPass['intervals']
         /** By plugin and column: what each value means. */
         readonly values: readonly ValueTable[]
       }
     | undefined
-  private readonly statements = new Map<string, RuleStatement | undefined>()
 
   constructor(
     init: WorkerInit,
     parts: {
-      readonly duckdb: DuckDb
       readonly plugins: readonly StartedPlugin[]
       readonly profile: Profile
       readonly tell: (progress: Progress) => void
     },
   ) {
     this.init = init
-    this.duckdb = parts.duckdb
     this.plugins = parts.plugins
     this.profile = parts.profile
     this.tell = parts.tell
     this.segments = new Map(init.segments.map((segment) => [segment.segment, segment]))
     this.selection = compileSelection(init.selection)
-    this.rules = rulesOf(parts.plugins).map((rule) => compileRule(rule, init.selection.now))
+    this.rules = new RuleSet(rulesOf(parts.plugins), init.selection.now)
   }
 
   /** What folds found, once it is known. */
   beginSecondPass({ rules, intervals, values }: SecondPass): void {
-    const compiled = rules.map((rule) => compileRule(rule, this.init.selection.now))
-    this.second = { rules: compiled, intervals, values: valueTables(values) }
-    this.statements.clear()
+    this.second = { rules: new RuleSet(rules, this.init.selection.now), intervals, values: valueTables(values) }
   }
 
   async run(piece: Piece): Promise<PieceResult> {
     const segment = this.segments.get(piece.segment)!
-    const { path, hidden, tags } = segment
-    const range = { segment: piece.segment, path, first: piece.first, rows: piece.rows, hidden, tags }
-    const work = new OnePiece(piece, range, this.tell)
+    const work = new OnePiece(piece, this.tell)
     const name = taskName(piece)
     const steps = <T>(step: string, action: () => Promise<T>): Promise<T> =>
       this.profile.timed('processing', [step, name], action)
     if (this.profile.has('memory')) this.profile.note('memory', name, process.memoryUsage.rss())
 
-    const filter = await steps('select', () => this.select(work))
-    const present = common(segment.dataTypes, this.selection.dataTypes)
-    if (work.counts.events > 0) {
-      const { rules, intervals, values } =
-        piece.pass === 2 && this.second ? this.second : { rules: this.rules, intervals: [], values: [] }
-      const wanted = rules.filter(({ plugin }) => !piece.without.includes(plugin))
-      await steps('rules', () => this.runRules(work, wanted, present, filter))
-      await steps('predicates', () => this.runPredicates(work, wanted, present, filter))
-      for (const one of intervals)
-        if (!piece.without.includes(one.plugin)) await steps('intervals', () => this.runIntervals(work, one, filter))
-      for (const one of values)
-        if (!piece.without.includes(one.plugin)) await steps('values', () => this.runValues(work, one, filter))
-      if (piece.pass === 1)
-        for (const { name: plugin, plugin: what } of this.plugins) {
-          if (what.shape === 'rules' || piece.without.includes(plugin)) continue
-          const own = what.where === undefined ? undefined : compile(what.where, { now: this.init.selection.now })
-          if (own && common(present, dataTypesOf(own))?.length === 0) {
-            if (what.shape === 'fold') work.states[plugin] = what.empty()
-            continue
-          }
-          const started = performance.now()
-          const both = allOf([filter, own && filterOf(own, 'w_')])
-          await steps(what.shape, () =>
-            what.shape === 'map' ? this.runMap(work, plugin, what, both) : this.runFold(work, plugin, what, both),
-          )
-          this.profile.note('analyzers', plugin, name, secondsSince(started))
-        }
+    const events = new SegmentEvents(segment.path, segment.tags)
+    try {
+      const selected = await steps('select', () => this.select(work, events, segment.hidden))
+      const present = common(segment.dataTypes, this.selection.dataTypes)
+      if (work.counts.events > 0) {
+        const { rules, intervals, values } =
+          piece.pass === 2 && this.second ? this.second : { rules: this.rules, intervals: [], values: [] }
+        await steps('rules', () => this.runRules(work, rules, rules.asked(present, piece.without), selected))
+        for (const one of intervals)
+          if (!piece.without.includes(one.plugin))
+            await steps('intervals', () => this.runIntervals(work, one, selected))
+        for (const one of values)
+          if (!piece.without.includes(one.plugin)) await steps('values', () => this.runValues(work, one, selected))
+        if (piece.pass === 1) await this.runPlugins(work, present, selected, steps)
+      }
+    } finally {
+      events.close()
     }
     return steps('write', async () => this.write(work))
   }
 
   // --- internal ---
+
+  private async runPlugins(
+    work: OnePiece,
+    present: readonly string[] | undefined,
+    selected: readonly SelectedRows[],
+    steps: <T>(step: string, action: () => Promise<T>) => Promise<T>,
+  ): Promise<void> {
+    for (const { name: plugin, plugin: what } of this.plugins) {
+      if (what.shape === 'rules' || work.piece.without.includes(plugin)) continue
+      const started = performance.now()
+      await steps(what.shape, async () => {
+        const own = this.narrowed(what.where, present, selected)
+        return what.shape === 'map' ? this.runMap(work, plugin, what, own) : this.runFold(work, plugin, what, own)
+      })
+      this.profile.note('analyzers', plugin, taskName(work.piece), secondsSince(started))
+    }
+  }
+
+  /** What an expression of a plugin's own leaves. */
+  private narrowed(
+    where: string | undefined,
+    present: readonly string[] | undefined,
+    selected: readonly SelectedRows[],
+  ): readonly SelectedRows[] {
+    if (where === undefined) return selected
+    let own = this.wheres.get(where)
+    if (!own) {
+      const compiled = compile(where, { now: this.init.selection.now })
+      own = { dataTypes: dataTypesOf(compiled), matching: matchingRows(compiled) }
+      this.wheres.set(where, own)
+    }
+    if (common(present, own.dataTypes)?.length === 0) return []
+    const left: SelectedRows[] = []
+    for (const { place, rows } of selected) {
+      const wanted = own.matching(place.open(), rows)
+      if (wanted !== NONE) left.push({ place, rows: wanted })
+    }
+    return left
+  }
 
   private write(work: OnePiece): PieceResult {
     const { piece, skipped, givenUp, states } = work
@@ -151,269 +171,152 @@ export class PieceWorker {
     return { file, counts, states: Object.keys(states).length, skipped, givenUp }
   }
 
-  /** Counts what is selected, and answers the filter that gives it. */
-  private async select(work: OnePiece): Promise<RowFilter | undefined> {
-    const { slice, filter, predicate } = this.selection
-    const { range, piece } = work
-    const hidden = range.hidden.length > 0 ? `session_id IN (${range.hidden})` : 'FALSE'
-    if (!filter && !predicate && range.hidden.length === 0) {
-      work.counts = { ...NO_COUNTS, rows: piece.rows, inTimeSlice: piece.rows, events: piece.rows }
-      return undefined
-    }
+  /** Counts what is selected, and answers it. */
+  private async select(work: OnePiece, events: SegmentEvents, hidden: readonly number[]): Promise<SelectedRows[]> {
+    const { slice, rest } = this.selection
+    const { piece } = work
+    const superseded = new Set(hidden)
+    const selected: SelectedRows[] = []
+    let [read, duplicates, inTimeSlice, analysed] = [0, 0, 0, 0]
     work.at('(selection)')
-    const seen = `NOT (${hidden})`
-    const counted = (condition: string): string => `count(*) FILTER (WHERE ${condition})::DOUBLE`
-    const sql = `SELECT count(*)::DOUBLE AS rows, ${counted(hidden)} AS duplicates,
-      ${counted(`${seen} AND ${slice?.sql ?? 'TRUE'}`)} AS slice, ${counted(`${seen} AND ${filter?.sql ?? 'TRUE'}`)} AS events
-      FROM ${rangeRelation({ ...range, hidden: [] }, undefined, filter?.needsTags)} AS r`
-    const [row] = await this.duckdb.rows({ sql, parameters: filter?.parameters, files: filesOf(range, filter) })
-    const { rows, duplicates, slice: inTimeSlice, events } = row as Record<string, number>
-    work.counts = { rows: rows!, duplicates: duplicates!, inTimeSlice: inTimeSlice!, events: events!, tags: 0 }
-    if (!predicate || events === 0) return filter
-    const ids: number[] = []
-    for await (const { batch, access } of this.wholeEvents(work, '(selection)', filter))
-      for (let row = 0; row < batch.rows; row++) if (predicate.predicate(access(row))) ids.push(batch.ids[row]!)
-    work.counts = { ...work.counts, events: ids.length }
-    const picked = {
-      sql: 'id IN (SELECT unnest(CAST($picked::JSON AS BIGINT[])))',
-      parameters: { picked: JSON.stringify(ids) },
-      needsTags: false,
+    for (const place of events.blocks(piece.first, piece.rows)) {
+      const { rows } = place
+      const given = span(piece.first - place.first, piece.first + piece.rows - 1 - place.first, rows)
+      let wanted: RowSet = given
+      if (superseded.size > 0 || slice || rest) {
+        const block = place.open()
+        if (superseded.size > 0) {
+          const sessions = block.numbers('session_id')!
+          wanted = intersection(
+            wanted,
+            rowsWhere(rows, (row) => !superseded.has(sessions[row]!)),
+          )
+          duplicates += sizeOf(given, rows) - sizeOf(wanted, rows)
+        }
+        if (slice) wanted = intersection(wanted, slice(block))
+        inTimeSlice += sizeOf(wanted, rows)
+        if (rest) wanted = rest(block, wanted)
+        await this.breathe(work)
+      } else inTimeSlice += sizeOf(wanted, rows)
+      read += sizeOf(given, rows)
+      analysed += sizeOf(wanted, rows)
+      if (wanted !== NONE) selected.push({ place, rows: wanted })
     }
-    return picked
+    work.counts = { rows: read, duplicates, inTimeSlice, events: analysed, tags: 0 }
+    return selected
   }
 
-  // --- rules ---
+  /** Messages and signals have their turn. */
+  private async breathe(work: OnePiece): Promise<void> {
+    work.beat()
+    await new Promise(setImmediate)
+  }
 
   private async runRules(
     work: OnePiece,
-    rules: readonly CompiledRule[],
-    present: readonly string[] | undefined,
-    filter: RowFilter | undefined,
+    { rules, matcher }: RuleSet,
+    asked: readonly number[],
+    selected: readonly SelectedRows[],
   ): Promise<void> {
-    if (rules.length === 0) return
-    const key = JSON.stringify([work.piece.pass, work.piece.without, present])
-    if (!this.statements.has(key)) this.statements.set(key, ruleStatement(rules, present))
-    const statement = this.statements.get(key)
-    if (!statement) return
-    const { range } = work
-    const whole = { first: range.first, rows: range.rows }
-    await this.byHalves(
-      whole,
-      (part) => this.runStatement(work, rules, statement, filter, part),
-      async (part, error) => {
-        // Which of the plugins it is, their own rules tell.
-        for (const plugin of new Set(rules.map((rule) => rule.plugin))) {
-          const own = rules.filter((rule) => rule.plugin === plugin)
-          const alone = ruleStatement(own, present)
-          if (!alone || work.isGivenUp(plugin)) continue
-          const reached = work.hits.length
-          try {
-            await this.runStatement(work, own, alone, filter, part)
-          } catch (thrown) {
-            work.hits.truncate(reached)
-            await this.skip(work, plugin, part, asColdtrailError(thrown).code === error.code ? error : thrown)
-          }
-        }
-      },
-    )
-  }
-
-  /** Runs an action over a range of rows, and where DuckDB cannot, over its halves; one row that fails is `alone`. */
-  private async byHalves(
-    part: Rows,
-    action: (part: Rows) => Promise<void>,
-    alone: (part: Rows, error: ColdtrailError) => Promise<void>,
-  ): Promise<void> {
-    try {
-      await action(part)
-    } catch (thrown) {
-      const error = asColdtrailError(thrown)
-      // Memory and damaged files are no fault of an event: the foreman decides.
-      if (error.code !== 'E_QUERY') throw thrown
-      if (part.rows === 1) return alone(part, error)
-      const half = Math.ceil(part.rows / 2)
-      await this.byHalves({ first: part.first, rows: half }, action, alone)
-      await this.byHalves({ first: part.first + half, rows: part.rows - half }, action, alone)
-    }
-  }
-
-  private async runStatement(
-    work: OnePiece,
-    rules: readonly CompiledRule[],
-    statement: RuleStatement,
-    filter: RowFilter | undefined,
-    part: Rows,
-  ): Promise<void> {
-    const { hits } = work
-    const reached = hits.length
-    const range = { ...work.range, ...part }
-    work.at(ALL_RULES, part.first, part.first + part.rows - 1)
-    const kinds = rules.map((rule) => hits.kind(rule.plugin, rule))
-    const { words, groups, needsTags } = statement
-    const decoded = Array.from({ length: words }, () => groups.map(() => new Map<number, readonly number[]>()))
-    const names = Array.from({ length: words }, (_, at) => `word${at}`)
-    const query = {
-      sql: `SELECT id::DOUBLE AS id, ${statement.select} FROM ${rangeRelation(range, filter, needsTags)} AS r`,
-      parameters: { ...filter?.parameters, ...statement.parameters },
-      files: filesOf(range, filter, needsTags),
-    }
+    if (asked.length === 0) return
+    const { hits, piece } = work
     const started = performance.now()
-    let rows = 0
-    try {
-      for await (const chunk of this.duckdb.columns(query)) {
-        const [ids, group] = [chunk.numbers('id'), chunk.numbers('group')]
-        names.forEach((name, at) => {
-          const bits = chunk.numbers(name)
-          for (let row = 0; row < bits.length; row++) {
-            const word = bits[row]!
-            if (word === 0) continue
-            // Few different words occur.
-            const known = decoded[at]![group[row]!]!
-            let found = known.get(word)
-            if (!found) {
-              const own = groups[group[row]!]!
-              found = bitsOf(word).map((bit) => kinds[own[at * WORD_BITS + bit]!]!)
-              known.set(word, found)
-            }
-            for (const kind of found) hits.add(ids[row]!, kind)
-          }
-        })
-        rows += chunk.rows
-        work.beat()
+    const kinds = new Map(asked.map((number) => [number, hits.kind(rules[number]!.plugin, rules[number]!)]))
+    for (const { place, rows } of selected) {
+      const block = place.open()
+      // Fewer at a time where one of them is suspected.
+      for (let from = 0; from < place.rows; from += piece.batchRows) {
+        const part = intersection(rows, span(from, from + piece.batchRows - 1, place.rows))
+        if (part === NONE) continue
+        const own = rowsOf(part, place.rows)
+        work.at(ALL_RULES, place.first + own[0]!, place.first + own[own.length - 1]!)
+        const found = (number: number, matching: Uint32Array): void => {
+          const [{ ids }, kind] = [block, kinds.get(number)!]
+          for (let i = 0; i < matching.length; i++) hits.add(ids[matching[i]!]!, kind)
+        }
+        matcher.match(block, part, asked, found, () => work.beat())
+        await this.breathe(work)
       }
-    } catch (error) {
-      hits.truncate(reached)
-      throw error
     }
-    this.profile.note('storage', 'rules', taskName(work.piece), secondsSince(started), rows)
-  }
-
-  /** Rules without SQL, on whole events. */
-  private async runPredicates(
-    work: OnePiece,
-    rules: readonly CompiledRule[],
-    present: readonly string[] | undefined,
-    filter: RowFilter | undefined,
-  ): Promise<void> {
-    const wanted = rules.filter(({ hasSql, dataTypes }) => !hasSql && common(present, dataTypes)?.length !== 0)
-    if (wanted.length === 0) return
-    const kinds = wanted.map((rule) => work.hits.kind(rule.plugin, rule))
-    for await (const { batch, access } of this.wholeEvents(work, ALL_RULES, filter))
-      for (let row = 0; row < batch.rows; row++) {
-        const event = access(row)
-        wanted.forEach(({ compiled }, i) => {
-          if (compiled.predicate(event)) work.hits.add(batch.ids[row]!, kinds[i]!)
-        })
-      }
-  }
-
-  /** Batches with every column, and each event as predicates see it. */
-  private async *wholeEvents(
-    work: OnePiece,
-    plugin: string,
-    filter: RowFilter | undefined,
-  ): AsyncGenerator<{ readonly batch: ColumnBatch; readonly access: (row: number) => EventAccess }> {
-    const { range, piece } = work
-    const labels = await this.labelsOf(range)
-    const batchRows = Math.min(piece.batchRows, RECORD_BATCH_ROWS)
-    for await (const { batch, first, last } of columnBatches(this.duckdb, range, WHOLE, { filter, batchRows })) {
-      work.at(plugin, first, last)
-      yield { batch, access: (row) => new BatchEvent(batch, row, labels) }
-    }
-  }
-
-  /** Labels of earlier runs by event id. */
-  private async labelsOf({ tags, ...range }: RowRange): Promise<ReadonlyMap<number, readonly string[]>> {
-    const found = new Map<number, string[]>()
-    if (tags.length === 0) return found
-    const ids = `SELECT id FROM ${rangeRelation({ ...range, tags }, undefined)}`
-    const files = tags.map(tagPath)
-    const sql = `SELECT DISTINCT id, label FROM ${parquetFiles(files)} WHERE id IN (${ids}) ORDER BY id, label`
-    for await (const rows of this.duckdb.stream({ sql, files: [...files, range.path] }))
-      for (const { id, label } of rows) {
-        const held = found.get(id as number)
-        if (held) held.push(label as string)
-        else found.set(id as number, [label as string])
-      }
-    return found
+    this.profile.note('storage', 'rules', taskName(piece), secondsSince(started), work.counts.events)
   }
 
   private async runIntervals(
     work: OnePiece,
     { plugin, time1, time2, labels }: SecondPass['intervals'][number],
-    filter: RowFilter | undefined,
+    selected: readonly SelectedRows[],
   ): Promise<void> {
-    const { hits, range, piece } = work
+    const { hits } = work
     const kinds = new Map<number, number>()
-    let at = 0
-    const options = { filter, batchRows: piece.batchRows }
-    for await (const { batch, first, last } of columnBatches(this.duckdb, range, ['time'], options)) {
-      work.at(plugin, first, last)
-      const { values } = batch.columns.time as NumberColumn
-      for (let row = 0; row < batch.rows; row++) {
-        const time = values[row]!
+    let [at, kind] = [0, -1]
+    for (const { place, rows } of selected) {
+      const block = place.open()
+      const times = block.numbers('time')
+      if (!times) continue
+      work.at(plugin, place.first, place.first + place.rows - 1)
+      const { ids } = block
+      for (const row of rowsOf(rows, place.rows)) {
+        const time = times[row]!
         // Neighbours mostly lie in one interval.
-        if (!(time >= time1[at]! && time <= time2[at]!)) {
+        if (kind < 0 || !(time >= time1[at]! && time <= time2[at]!)) {
           at = lastNotAbove(time1, time)
           if (!(time >= time1[at]! && time <= time2[at]!)) continue
-        }
-        let kind = kinds.get(at)
-        if (kind === undefined) {
-          kind = hits.kind(plugin, { label: labels[at]!, rule: '' })
+          kind = kinds.get(at) ?? hits.kind(plugin, { label: labels[at]!, rule: '' })
           kinds.set(at, kind)
         }
-        hits.add(batch.ids[row]!, kind)
+        hits.add(ids[row]!, kind)
       }
+      await this.breathe(work)
     }
   }
 
   private async runValues(
     work: OnePiece,
     { plugin, column, where, hits: known, timed }: ValueTable,
-    filter: RowFilter | undefined,
+    selected: readonly SelectedRows[],
   ): Promise<void> {
-    const { hits, range, piece } = work
-    const own = where && filterOf(compile(where, { now: this.init.selection.now }), 'v_')
-    /** What each distinct value of the column means, looked up once. */
-    const found = new WeakMap<readonly string[], (readonly ValueHit[] | undefined)[]>()
-    const options = { filter: allOf([filter, own || undefined]), batchRows: piece.batchRows }
-    const columns = timed ? [column, 'time'] : [column]
-    for await (const { batch, first, last } of columnBatches(this.duckdb, range, columns, options)) {
-      work.at(plugin, first, last)
-      const { values, indexes } = batch.columns[column] as TextColumn
-      const times = (batch.columns.time as NumberColumn | undefined)?.values
-      let meanings = found.get(values)
-      if (!meanings) {
-        meanings = values.map((value) => known.get(value))
-        found.set(values, meanings)
-      }
+    const { hits } = work
+    for (const { place, rows } of this.narrowed(where, undefined, selected)) {
+      const block = place.open()
+      work.at(plugin, place.first, place.first + place.rows - 1)
+      const texts = textsOf(block, column, rows)
+      if (!texts) continue
+      // What each distinct value means, looked up once.
+      const meanings = Array.from({ length: texts.count }, (_, code) => known.get(texts.text(code)))
       if (!meanings.some((one) => one)) continue
-      for (let row = 0; row < batch.rows; row++)
-        for (const { hit, time1, time2 } of meanings[indexes[row]!] ?? []) {
+      const times = timed ? block.numbers('time') : undefined
+      for (const row of rowsOf(rows, place.rows))
+        for (const { hit, time1, time2 } of meanings[texts.codes[row]!] ?? []) {
           if (time1) {
-            const time = times![row]!
+            const time = times ? times[row]! : Number.NaN
             const at = lastNotAbove(time1, time)
             if (!(time >= time1[at]! && time <= time2![at]!)) continue
           }
-          hits.add(batch.ids[row]!, hits.kind(plugin, hit))
+          hits.add(block.ids[row]!, hits.kind(plugin, hit))
         }
+      await this.breathe(work)
     }
   }
 
   // --- plugins that look at batches ---
 
-  private async runMap(work: OnePiece, name: string, plugin: MapPlugin, filter: RowFilter | undefined): Promise<void> {
-    await this.runBatches(work, name, plugin.columns, filter, (batch, emit) => plugin.label(batch, emit))
+  private async runMap(
+    work: OnePiece,
+    name: string,
+    plugin: MapPlugin,
+    selected: readonly SelectedRows[],
+  ): Promise<void> {
+    await this.runBatches(work, name, plugin.columns, selected, (batch, emit) => plugin.label(batch, emit))
   }
 
   private async runFold(
     work: OnePiece,
     name: string,
     plugin: FoldPlugin,
-    filter: RowFilter | undefined,
+    selected: readonly SelectedRows[],
   ): Promise<void> {
     let state = plugin.empty()
-    await this.runBatches(work, name, plugin.columns, filter, (batch, emit) => {
+    await this.runBatches(work, name, plugin.columns, selected, (batch, emit) => {
       // A state of its own for each batch: what a batch that fails did to it is forgotten.
       const own = plugin.add(plugin.empty(), batch, emit)
       state = plugin.merge(state, own)
@@ -425,10 +328,10 @@ export class PieceWorker {
     work: OnePiece,
     plugin: string,
     columns: readonly string[],
-    filter: RowFilter | undefined,
+    selected: readonly SelectedRows[],
     action: (batch: ColumnBatch, emit: EmitLabel) => void,
   ): Promise<void> {
-    const { piece, range, hits } = work
+    const { piece, hits } = work
     const emitted = (batch: ColumnBatch): void => {
       const reached = hits.length
       try {
@@ -445,22 +348,15 @@ export class PieceWorker {
     }
     const carriesRecords = columns.some((name) => COLUMN_BY_NAME.get(name)?.encoding === 'bytes')
     const batchRows = carriesRecords ? Math.min(piece.batchRows, RECORD_BATCH_ROWS) : piece.batchRows
-    const batches = columnBatches(this.duckdb, range, columns, { filter, batchRows })
-    for await (const { batch, rowNumbers, first, last } of batches) {
+    for (const { batch, rowNumbers, first, last } of columnBatches(selected, columns, batchRows)) {
       work.at(plugin, first, last)
       isolate(batch, 0, emitted, (at, error) => {
         work.fail(plugin, { event: batch.ids[at]!, first: rowNumbers[at]!, rows: 1 }, error)
         return !work.isGivenUp(plugin)
       })
       if (work.isGivenUp(plugin)) return
+      await this.breathe(work)
     }
-  }
-
-  private async skip(work: OnePiece, plugin: string, part: Rows, thrown: unknown): Promise<void> {
-    const { path } = work.range
-    const sql = `SELECT id FROM ${parquetFiles([path], 'file_row_number = true')} WHERE file_row_number = ${part.first}`
-    const [row] = await this.duckdb.rows({ sql, files: [path] })
-    work.fail(plugin, { event: row!.id as number, ...part }, thrown)
   }
 }
 
@@ -481,7 +377,6 @@ interface Rows {
 /** What becomes of a piece while it is worked on. */
 class OnePiece {
   readonly piece: Piece
-  readonly range: RowRange
   readonly hits = new HitList()
   readonly states: Record<string, unknown> = {}
   readonly skipped: Skipped[] = []
@@ -491,14 +386,13 @@ class OnePiece {
   private place = { plugin: '', first: 0, last: 0 }
   private told = 0
 
-  constructor(piece: Piece, range: RowRange, tell: (progress: Progress) => void) {
+  constructor(piece: Piece, tell: (progress: Progress) => void) {
     this.piece = piece
-    this.range = range
     this.tell = tell
   }
 
   /** Says what comes next, so that it is known if it never comes back. */
-  at(plugin: string, first = this.range.first, last = this.range.first + this.range.rows - 1): void {
+  at(plugin: string, first = this.piece.first, last = this.piece.first + this.piece.rows - 1): void {
     this.place = { plugin, first, last }
     this.told = 0
     this.beat()
@@ -517,7 +411,7 @@ class OnePiece {
 
   fail(plugin: string, place: Rows & { readonly event: number }, thrown: unknown): void {
     const reason = printable(thrown instanceof Error ? thrown.message : String(thrown))
-    this.skipped.push({ ...place, segment: this.range.segment, rows: 1, plugin, reason })
+    this.skipped.push({ ...place, segment: this.piece.segment, rows: 1, plugin, reason })
     const failures = this.skipped.filter((one) => one.plugin === plugin)
     if (failures.length >= MAX_FAILURES) this.givenUp[plugin] = failures[0]!.reason
   }
@@ -566,42 +460,6 @@ function valueTables(given: NonNullable<SecondPass['values']>): ValueTable[] {
   return [...tables.values()]
 }
 
-const WHOLE = EVENT_COLUMNS.map(({ name }) => name).filter((name) => name !== 'id')
-
-class BatchEvent implements EventAccess {
-  private readonly batch: ColumnBatch
-  private readonly row: number
-  private readonly labels: ReadonlyMap<number, readonly string[]>
-
-  constructor(batch: ColumnBatch, row: number, labels: ReadonlyMap<number, readonly string[]>) {
-    this.batch = batch
-    this.row = row
-    this.labels = labels
-  }
-
-  get(name: string): unknown {
-    const { batch, row } = this
-    if (name === 'id') return batch.ids[row]
-    if (name === 'tag') return this.labels.get(batch.ids[row]!)
-    const column = batch.columns[name]
-    return column && cellOf(column, row)
-  }
-
-  data(): string {
-    const text = this.get('data')
-    return typeof text === 'string' ? text : ''
-  }
-}
-
-function cellOf(column: TextColumn | NumberColumn, row: number): string | number | undefined {
-  if (column.kind === 'number') {
-    const value = column.values[row]!
-    return Number.isNaN(value) ? undefined : value
-  }
-  const index = column.indexes[row]!
-  return index === NULL_TEXT ? undefined : column.values[index]
-}
-
 /**
  * Runs an action on a batch, and where it throws on parts, down to the one event; `failed` gets its place in the whole
  * batch and says whether to go on. `from`: where this part begins there.
@@ -648,8 +506,3 @@ function lastNotAbove(sorted: Float64Array, value: number): number {
 }
 
 const taskName = ({ pass, segment, first }: Piece): string => `${pass}/${segment}/${first}`
-
-const filesOf = (range: RowRange, filter?: RowFilter, needsTags = false): string[] => [
-  range.path,
-  ...(needsTags || filter?.needsTags ? range.tags.map(tagPath) : []),
-]

@@ -11,7 +11,7 @@ import { compile } from '../query/expression.ts'
 import { isBatchColumn } from '../store/columnBatches.ts'
 import { isLabel } from '../store/tags.ts'
 import type { FoundPlugin } from './plugins.ts'
-import { compileRule } from './ruleStatement.ts'
+import { compileRule } from './ruleSet.ts'
 import type { PluginPlan } from './tasks.ts'
 
 export interface ChosenPlugin extends FoundPlugin {

@@ -1,50 +1,48 @@
-/** Which events of a piece a plugin sees: the run's expression and times, then the plugin's own. */
+/** Which events of a piece are looked at: the run's expression and times, then a plugin's own. */
+import { BlockMatcher } from '../query/blockMatcher.ts'
 import { compile, type Expression } from '../query/expression.ts'
-import type { RowFilter } from '../store/columnBatches.ts'
+import { intersection, NONE, normal, type RowSet, rowsWhere } from '../query/rowSet.ts'
+import type { SegmentBlock } from '../store/eventBlocks.ts'
 import type { Selection } from './tasks.ts'
 
 export interface CompiledSelection {
-  /** Times and the last id; undefined: all. */
-  readonly slice: RowFilter | undefined
-  /** These and the expression. Undefined: all. In plaso mode without the expression, which has no SQL. */
-  readonly filter: RowFilter | undefined
-  /** Of plaso mode. */
-  readonly predicate: Expression | undefined
+  /** Rows within the times asked for; an event without a time is in no range. Undefined: all. */
+  readonly slice: ((block: SegmentBlock) => RowSet) | undefined
+  /** Of these, what the highest id and the expression leave. Undefined: all. */
+  readonly rest: ((block: SegmentBlock, within: RowSet) => RowSet) | undefined
   /** Data types that a match can have; undefined: any. */
   readonly dataTypes: readonly string[] | undefined
 }
 
 export function compileSelection({ expression, mode, now, time1, time2, lastId }: Selection): CompiledSelection {
-  const bounds = [
-    ...(time1 === null ? [] : [`time >= make_timestamptz(${time1}::BIGINT)`]),
-    ...(time2 === null ? [] : [`time <= make_timestamptz(${time2}::BIGINT)`]),
-    // Its own truth value, since an event without a time is in no range.
-  ].map((bound) => `coalesce(${bound}, FALSE)`)
-  const slice = allOf(bounds.map((sql) => ({ sql, parameters: {}, needsTags: false })))
-  const upTo = lastId === null ? [] : [{ sql: `id <= ${lastId}`, parameters: {}, needsTags: false }]
   const compiled = expression.trim() === '' ? undefined : compile(expression, { mode, now })
-  const strict = compiled?.mode === 'strict' ? [filterOf(compiled, 's_')] : []
+  const [from, to] = [time1 ?? -Infinity, time2 ?? Infinity]
+  const matching = compiled && matchingRows(compiled)
+  const upTo = lastId ?? Infinity
   return {
-    slice,
-    filter: allOf([...(slice ? [slice] : []), ...upTo, ...strict]),
-    predicate: compiled?.mode === 'plaso' ? compiled : undefined,
+    slice: time1 === null && time2 === null ? undefined : (block) => rowsBetween(block, 'time', from, to),
+    rest:
+      lastId === null && !matching
+        ? undefined
+        : (block, within) => {
+            const known = lastId === null ? within : intersection(within, rowsBetween(block, 'id', -Infinity, upTo))
+            return matching ? matching(block, known) : known
+          },
     dataTypes: compiled && dataTypesOf(compiled),
   }
 }
 
-/** A strict expression as a filter. */
-export function filterOf(compiled: Expression, prefix: string): RowFilter {
-  const { text, named } = compiled.sql(prefix)!
-  return { sql: text, parameters: named, needsTags: compiled.columns()?.has('tag') ?? false }
-}
-
-export function allOf(filters: readonly (RowFilter | undefined)[]): RowFilter | undefined {
-  const given = filters.filter((filter) => filter !== undefined)
-  if (given.length === 0) return undefined
-  return {
-    sql: given.map(({ sql }) => `(${sql})`).join(' AND '),
-    parameters: Object.assign({}, ...given.map(({ parameters }) => parameters)),
-    needsTags: given.some(({ needsTags }) => needsTags),
+/** The rows that an expression matches, among those given. */
+export function matchingRows(compiled: Expression): (block: SegmentBlock, within: RowSet) => RowSet {
+  const matcher = new BlockMatcher([compiled])
+  return (block, within) => {
+    let found: RowSet = NONE
+    matcher.match(block, within, [0], (_question, rows) => {
+      const set = new Uint32Array((block.rows + 31) >> 5)
+      for (const row of rows) set[row >> 5]! |= 1 << (row & 31)
+      found = normal(set, block.rows)
+    })
+    return found
   }
 }
 
@@ -62,4 +60,11 @@ export function common(
   other: readonly string[] | undefined,
 ): readonly string[] | undefined {
   return one === undefined ? other : other === undefined ? one : one.filter((value) => other.includes(value))
+}
+
+// --- internal ---
+
+function rowsBetween(block: SegmentBlock, column: 'time' | 'id', from: number, to: number): RowSet {
+  const values = block.numbers(column)
+  return values ? rowsWhere(block.rows, (row) => values[row]! >= from && values[row]! <= to) : NONE
 }

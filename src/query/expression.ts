@@ -17,6 +17,7 @@ import { type SqlText, sql } from './sql.ts'
 import type { Mode, Syntax } from './syntax.ts'
 import { EVENTS, type Vocabulary } from './vocabulary.ts'
 
+export type { Condition } from './condition.ts'
 export type { Difference } from './differences.ts'
 export type { EventAccess } from './predicate.ts'
 export type { Needle, TimeRange } from './prune.ts'
@@ -43,6 +44,8 @@ export interface Expression {
    * Undefined for what plaso mode cannot say in SQL, and for another vocabulary than that of events.
    */
   sql(prefix?: string): SqlText | undefined
+  /** What predicate and SQL read; undefined for what plaso mode cannot say so. Of events. */
+  condition(): Condition | undefined
   /** All of them hold for every match. */
   needles(): readonly Needle[]
   /** An event for which all needles hold is a match. */
@@ -71,7 +74,7 @@ class StrictExpression implements Expression {
   readonly mode = 'strict'
   readonly text: string
   private readonly syntax: Syntax
-  private readonly condition: Condition
+  private readonly meaning: Condition
   private readonly now: number
   private readonly vocabulary: Vocabulary
   private readonly matches: (event: EventAccess) => boolean
@@ -81,32 +84,36 @@ class StrictExpression implements Expression {
     this.syntax = syntax
     this.now = now
     this.vocabulary = vocabulary
-    this.condition = check(syntax, text, now, vocabulary)
-    this.matches = predicate(this.condition)
+    this.meaning = check(syntax, text, now, vocabulary)
+    this.matches = predicate(this.meaning)
   }
 
   predicate(event: EventAccess): boolean {
     return this.matches(event)
   }
 
+  condition(): Condition | undefined {
+    return this.vocabulary === EVENTS ? this.meaning : undefined
+  }
+
   sql(prefix?: string): SqlText | undefined {
-    return this.vocabulary === EVENTS ? sql(this.condition, prefix) : undefined
+    return this.vocabulary === EVENTS ? sql(this.meaning, prefix) : undefined
   }
 
   needles(): readonly Needle[] {
-    return needles(this.condition)
+    return needles(this.meaning)
   }
 
   needlesSuffice(): boolean {
-    return needlesSuffice(this.condition)
+    return needlesSuffice(this.meaning)
   }
 
   timeRange(): TimeRange | undefined {
-    return timeRange(this.condition)
+    return timeRange(this.meaning)
   }
 
   columns(): ReadonlySet<string> {
-    return columns(this.condition)
+    return columns(this.meaning)
   }
 
   differences(): readonly Difference[] {
@@ -115,7 +122,7 @@ class StrictExpression implements Expression {
   }
 
   contradiction(): string | undefined {
-    return this.vocabulary === EVENTS ? contradiction(this.condition) : undefined
+    return this.vocabulary === EVENTS ? contradiction(this.meaning) : undefined
   }
 }
 
@@ -126,38 +133,42 @@ class PlasoExpression implements Expression {
   private readonly now: number
   private readonly matches: (event: EventAccess) => boolean
   /** The same, where there is one. */
-  private readonly condition: Condition | undefined
+  private readonly meaning: Condition | undefined
 
   constructor(text: string, syntax: Syntax, now: number) {
     this.text = text
     this.syntax = syntax
     this.now = now
     this.matches = plasoPredicate(syntax, text)
-    this.condition = plasoCondition(syntax, text)
+    this.meaning = plasoCondition(syntax, text)
   }
 
   predicate(event: EventAccess): boolean {
     return this.matches(event)
   }
 
+  condition(): Condition | undefined {
+    return this.meaning
+  }
+
   sql(prefix?: string): SqlText | undefined {
-    return this.condition && sql(this.condition, prefix)
+    return this.meaning && sql(this.meaning, prefix)
   }
 
   needles(): readonly Needle[] {
-    return this.condition ? needles(this.condition) : []
+    return this.meaning ? needles(this.meaning) : []
   }
 
   needlesSuffice(): boolean {
-    return this.condition !== undefined && needlesSuffice(this.condition)
+    return this.meaning !== undefined && needlesSuffice(this.meaning)
   }
 
   timeRange(): TimeRange | undefined {
-    return this.condition && timeRange(this.condition)
+    return this.meaning && timeRange(this.meaning)
   }
 
   columns(): ReadonlySet<string> | undefined {
-    return this.condition && columns(this.condition)
+    return this.meaning && columns(this.meaning)
   }
 
   differences(): readonly Difference[] {
@@ -165,6 +176,6 @@ class PlasoExpression implements Expression {
   }
 
   contradiction(): string | undefined {
-    return this.condition && contradiction(this.condition)
+    return this.meaning && contradiction(this.meaning)
   }
 }

@@ -31,6 +31,13 @@ export function valuesAt(json: Json, segments: readonly string[]): readonly Json
   return unfolded(found).filter((value) => value !== null)
 }
 
+/** What stands at a place, an index meaning an item of a list: texts as they are, numbers as written, others as JSON. */
+export function textAt(text: string, path: readonly string[]): string | undefined {
+  const found = at(new JsonReader(text, false).whole(), path)
+  if (found === undefined || found === null) return undefined
+  return typeof found === 'object' ? written(at(parseJson(text), path)!) : String(found)
+}
+
 export function isIndex(segment: string): boolean {
   return /^(0|[1-9]\d{0,8})$/.test(segment)
 }
@@ -40,6 +47,14 @@ export function isIndex(segment: string): boolean {
 /** Several conditions of one expression ask for the same record one after another. */
 let lastText: string | undefined
 let lastValue: Json | undefined
+
+function at(json: Json | undefined, path: readonly string[]): Json | undefined {
+  let found = json
+  for (const segment of path)
+    if (found instanceof Map) found = (found as ReadonlyMap<string, Json>).get(segment)
+    else found = Array.isArray(found) && isIndex(segment) ? (found[Number(segment)] as Json | undefined) : undefined
+  return found
+}
 
 function index(segment: string, value: readonly Json[]): number {
   return isIndex(segment) ? Number(segment) : value.length
@@ -51,119 +66,164 @@ function unfolded(values: readonly Json[]): Json[] {
 
 const BACKSLASH = 0x5c
 const QUOTE = 0x22
+const COMMA = 0x2c
+const COLON = 0x3a
+const OPEN_BRACKET = 0x5b
+const CLOSE_BRACKET = 0x5d
+const OPEN_BRACE = 0x7b
+const CLOSE_BRACE = 0x7d
+const ZERO = 0x30
+/** More digits are left to `Number`. */
+const PLAIN_DIGITS = 15
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|-?(?:nan|inf(?:inity)?)/iy
-const WORDS = { true: true, false: false, null: null } as const
+const WORDS = [
+  ['true', true],
+  ['false', false],
+  ['null', null],
+] as const
 const NO_JSON = Symbol('no JSON')
+const OPENED = Symbol('opened')
 
-type Open = { array: Json[] } | { map: Map<string, Json>; key: string | undefined }
+interface Open {
+  /** Of a list; undefined: an object. */
+  readonly list: Json[] | undefined
+  readonly map: Map<string, Json> | undefined
+  /** Of the value that comes next. */
+  key: string
+}
 
 class JsonReader {
   private readonly text: string
+  /** Else numbers are their texts. */
+  private readonly asNumbers: boolean
+  private readonly open: Open[] = []
   private at = 0
 
-  constructor(text: string) {
+  constructor(text: string, asNumbers = true) {
     this.text = text
+    this.asNumbers = asNumbers
   }
 
   whole(): Json | undefined {
-    const open: Open[] = []
+    const { open } = this
     for (;;) {
-      let value = this.value(open)
-      if (value === NO_JSON) return undefined
-      if (value === undefined) continue
+      const found = this.value()
+      if (found === NO_JSON) return undefined
+      if (found === OPENED) continue
+      let value: Json = found
       for (;;) {
         const parent = open.at(-1)
-        if (parent === undefined) return this.skipBlank() === undefined ? (value as Json) : undefined
-        add(parent, value as Json)
-        const c = this.skipBlank()
+        if (parent === undefined) return Number.isNaN(this.blank()) ? value : undefined
+        const { list, map } = parent
+        if (list) list.push(value)
+        else if (!map!.has(parent.key)) map!.set(parent.key, value)
+        const c = this.blank()
         this.at++
-        const close = 'array' in parent ? ']' : '}'
-        if (c === ',' && this.skipBlank() !== close) {
-          if ('map' in parent && !this.key(parent)) return undefined
-          break
-        }
-        if (c === ',') this.at++
-        else if (c !== close) return undefined
-        value = content(parent)
+        const close = list ? CLOSE_BRACKET : CLOSE_BRACE
+        if (c === COMMA) {
+          if (this.blank() !== close) {
+            if (!list && !this.key(parent)) return undefined
+            break
+          }
+          this.at++
+        } else if (c !== close) return undefined
+        value = list ?? map!
         open.pop()
       }
     }
   }
 
-  /** A value that is complete; undefined when a container was opened whose first value comes next. */
-  private value(open: Open[]): Json | undefined | typeof NO_JSON {
-    const c = this.skipBlank()
-    if (c === '{') {
+  /** A value that is complete; OPENED when a container was opened whose first value comes next. */
+  private value(): Json | typeof NO_JSON | typeof OPENED {
+    const c = this.blank()
+    if (c === QUOTE) return this.string() ?? NO_JSON
+    if (c === OPEN_BRACE) {
       this.at++
       const map = new Map<string, Json>()
-      if (this.skipBlank() === '}') {
+      if (this.blank() === CLOSE_BRACE) {
         this.at++
         return map
       }
-      const parent: Open = { map, key: undefined }
+      const parent: Open = { list: undefined, map, key: '' }
       if (!this.key(parent)) return NO_JSON
-      open.push(parent)
-      return undefined
+      this.open.push(parent)
+      return OPENED
     }
-    if (c === '[') {
+    if (c === OPEN_BRACKET) {
       this.at++
-      if (this.skipBlank() === ']') {
+      if (this.blank() === CLOSE_BRACKET) {
         this.at++
         return []
       }
-      open.push({ array: [] })
-      return undefined
+      this.open.push({ list: [], map: undefined, key: '' })
+      return OPENED
     }
-    return c === '"' ? (this.string() ?? NO_JSON) : this.scalar()
+    return this.scalar(c)
   }
 
-  private key(parent: { key: string | undefined }): boolean {
-    if (this.skipBlank() !== '"') return false
-    parent.key = this.string()
-    if (parent.key === undefined || this.skipBlank() !== ':') return false
+  private key(parent: Open): boolean {
+    if (this.blank() !== QUOTE) return false
+    const key = this.string()
+    if (key === undefined || this.blank() !== COLON) return false
+    parent.key = key
     this.at++
     return true
   }
 
   private string(): string | undefined {
+    const { text } = this
     const start = this.at
     let escaped = false
-    for (let i = start + 1; i < this.text.length; i++) {
-      const c = this.text.charCodeAt(i)
+    for (let i = start + 1; i < text.length; i++) {
+      const c = text.charCodeAt(i)
       if (c < 0x20) return undefined
       if (c === BACKSLASH) {
         escaped = true
         i++
       } else if (c === QUOTE) {
         this.at = i + 1
-        return escaped ? unescaped(this.text.slice(start, this.at)) : this.text.slice(start + 1, i)
+        return escaped ? unescaped(text.slice(start, this.at)) : text.slice(start + 1, i)
       }
     }
     return undefined
   }
 
-  private scalar(): Json | typeof NO_JSON {
-    for (const [word, value] of Object.entries(WORDS))
-      if (this.text.startsWith(word, this.at)) {
+  private scalar(first: number): Json | typeof NO_JSON {
+    const { text } = this
+    // Most numbers are short and whole.
+    if (first > ZERO && first <= ZERO + 9 && this.asNumbers) {
+      let [number, i] = [first - ZERO, this.at + 1]
+      const end = this.at + PLAIN_DIGITS
+      let c = text.charCodeAt(i)
+      for (; c >= ZERO && c <= ZERO + 9 && i < end; c = text.charCodeAt(++i)) number = number * 10 + c - ZERO
+      // Neither a fraction, nor an exponent, nor more digits.
+      if (c === COMMA || c === CLOSE_BRACE || c === CLOSE_BRACKET) {
+        this.at = i
+        return number
+      }
+    }
+    for (const [word, value] of WORDS)
+      if (text.startsWith(word, this.at)) {
         this.at += word.length
         return value
       }
-    const number = this.match(NUMBER)
-    return number === undefined ? NO_JSON : Number(number)
+    NUMBER.lastIndex = this.at
+    const found = NUMBER.exec(text)?.[0]
+    if (found === undefined) return NO_JSON
+    this.at += found.length
+    return this.asNumbers ? Number(found) : found
   }
 
-  private skipBlank(): string | undefined {
-    for (; ; this.at++) {
-      const c = this.text[this.at]
-      if (c !== ' ' && c !== '\n' && c !== '\r' && c !== '\t') return c
+  /** The next character that is no blank; NaN at the end. */
+  private blank(): number {
+    const { text } = this
+    for (let i = this.at; ; i++) {
+      const c = text.charCodeAt(i)
+      if (c > 0x20 || (c !== 0x20 && c !== 0x0a && c !== 0x0d && c !== 0x09)) {
+        this.at = i
+        return c
+      }
     }
-  }
-
-  private match(pattern: RegExp): string | undefined {
-    pattern.lastIndex = this.at
-    const found = pattern.exec(this.text)?.[0]
-    if (found !== undefined) this.at += found.length
-    return found
   }
 }
 
@@ -176,11 +236,8 @@ function unescaped(quoted: string): string | undefined {
   }
 }
 
-function add(parent: Open, value: Json): void {
-  if ('array' in parent) parent.array.push(value)
-  else if (parent.key !== undefined && !parent.map.has(parent.key)) parent.map.set(parent.key, value)
-}
-
-function content(parent: Open): Json {
-  return 'array' in parent ? parent.array : parent.map
+function written(json: Json): string {
+  if (json instanceof Map)
+    return `{${[...json].map(([key, value]) => `${JSON.stringify(key)}:${written(value)}`).join(',')}}`
+  return Array.isArray(json) ? `[${(json as Json[]).map(written).join(',')}]` : JSON.stringify(json)
 }

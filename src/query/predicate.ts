@@ -64,6 +64,32 @@ export function compareText(a: string, b: string): number {
   return a.length - b.length
 }
 
+/** Of a value of a column that is there. */
+export function valueTest(type: QueryColumn['type'], test: Test): (value: unknown) => boolean {
+  if (type === 'int' || type === 'time') {
+    const passes = integerTest(test)
+    return (value) =>
+      (typeof value === 'bigint' || (typeof value === 'number' && Number.isInteger(value))) && passes(value)
+  }
+  const passes = textTest(test)
+  return (value) => typeof value === 'string' && passes(value)
+}
+
+/** Of a value in JSON. */
+export function jsonTest(test: Test): (value: Json) => boolean {
+  if (test.kind === 'exists') return () => true
+  if (test.kind === 'boolean') return (value) => value === test.value
+  if (test.kind === 'numbers') {
+    const wanted = new Set(test.values)
+    return (value) => typeof value === 'number' && Number.isFinite(value) && wanted.has(value)
+  }
+  if (test.kind === 'number')
+    return (value) =>
+      typeof value === 'number' && Number.isFinite(value) && inOrder(Math.sign(value - test.value), test.order)
+  const passes = textTest(test)
+  return (value) => typeof value === 'string' && passes(value)
+}
+
 // --- internal ---
 
 function fieldTest(field: Field, test: Test): Predicate {
@@ -130,16 +156,6 @@ function textsOf(field: Field): (event: EventAccess) => readonly string[] {
   }
 }
 
-function valueTest(type: QueryColumn['type'], test: Test): (value: unknown) => boolean {
-  if (type === 'int' || type === 'time') {
-    const passes = integerTest(test)
-    return (value) =>
-      (typeof value === 'bigint' || (typeof value === 'number' && Number.isInteger(value))) && passes(value)
-  }
-  const passes = textTest(test)
-  return (value) => typeof value === 'string' && passes(value)
-}
-
 function keyOf(event: EventAccess, name: string): string | undefined {
   const key = event.get(`${name}_key`)
   if (typeof key === 'string') return key
@@ -184,20 +200,6 @@ function searchTest({ where, value: wanted, folded, escaped }: Test & { kind: 's
   if (!escaped) return (value) => seen(value).includes(wanted)
   return (value) =>
     seen(value).includes(wanted) || (value.includes(escaped.mark) && matchesRegex(escaped.regex.js, value))
-}
-
-function jsonTest(test: Test): (value: Json) => boolean {
-  if (test.kind === 'exists') return () => true
-  if (test.kind === 'boolean') return (value) => value === test.value
-  if (test.kind === 'numbers') {
-    const wanted = new Set(test.values)
-    return (value) => typeof value === 'number' && Number.isFinite(value) && wanted.has(value)
-  }
-  if (test.kind === 'number')
-    return (value) =>
-      typeof value === 'number' && Number.isFinite(value) && inOrder(Math.sign(value - test.value), test.order)
-  const passes = textTest(test)
-  return (value) => typeof value === 'string' && passes(value)
 }
 
 function inOrder(sign: number, order: Order): boolean {

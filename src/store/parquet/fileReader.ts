@@ -151,10 +151,10 @@ export class ParquetFileReader {
     return { least: readPlainIntegers(least, 0, 8, 1)[0]!, most: readPlainIntegers(most, 0, 8, 1)[0]! }
   }
 
-  /** Whether every row of a group is NULL; a column that the file does not have is. */
-  isEmpty(group: number, name: string): boolean {
+  /** Bytes of a column without their compression; 0 where every row is NULL, or the file has no such column. */
+  weight(group: number, name: string): number {
     const chunk = this.chunks[group]!.get(name)
-    return chunk === undefined || chunk.nulls === this.groups[group]!.rows
+    return chunk === undefined || chunk.nulls === this.groups[group]!.rows ? 0 : chunk.weight
   }
 
   // --- internal ---
@@ -232,6 +232,7 @@ const INT64 = 2
 interface ChunkPlace {
   readonly at: number
   readonly size: number
+  readonly weight: number
   readonly isCompressed: boolean
   readonly nullable: boolean
   readonly nulls: number | undefined
@@ -298,6 +299,7 @@ function chunkOf(meta: Struct, nullable: ReadonlyMap<string, boolean>): [string,
   const place = {
     at: meta.has(11) ? Math.min(count(meta.get(11)), data) : data,
     size: count(meta.get(7), MAX_BYTES),
+    weight: count(meta.get(6)),
     isCompressed: codec === ZSTD,
     nullable: nullable.get(name) ?? refuse('a column that its schema does not name'),
     nulls: typeof nulls === 'number' ? nulls : undefined,
