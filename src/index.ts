@@ -18,6 +18,7 @@ import { type Check, examine, type Probe } from './doctor.ts'
 import { type Evidence, evidence } from './evidence.ts'
 import type { ForwardSummary } from './forward/summary.ts'
 import type { FeedStatus, ForwardRequest, TableRequest } from './forwarding.ts'
+import { type Hunts, hunts } from './hunting.ts'
 import { type KeyRing, keyRing } from './keys.ts'
 import type { Library } from './library/library.ts'
 import { scratchFolder } from './platform/scratchFile.ts'
@@ -49,6 +50,7 @@ import type { Answer, Search, StoreReader, ValueCount } from './store/search.ts'
 import type { VerifyOptions, VerifySummary } from './store/verify.ts'
 import { type Synchronization, synchronization } from './synchronization.ts'
 import { type ThreatLibrary, threatLibrary } from './threatLibrary.ts'
+import { type Tiers, tierProbes, tiers } from './tiers.ts'
 import type { TimelineOutput, TimelineRequest } from './timelineOutput.ts'
 import { VERSION } from './version.ts'
 import { type Workbenches, workbenches } from './workbenches.ts'
@@ -79,6 +81,17 @@ export type { Check } from './doctor.ts'
 export type { Anchor, AnchoredHead, Evidence, OfflineRequest, OfflineSummary } from './evidence.ts'
 export type { FeedSummary, ForwardProgress, ForwardSummary } from './forward/summary.ts'
 export type { FeedStatus, ForwardRequest, TableRequest } from './forwarding.ts'
+export type {
+  HitSegment,
+  HuntProgress,
+  HuntRequest,
+  HuntResult,
+  Hunts,
+  HuntVerdict,
+  IndicatorVerdict,
+  RestoreNeed,
+  UnknownCause,
+} from './hunting.ts'
 export { writeInitialConfig } from './initialConfig.ts'
 export type {
   ImportProgress as LibraryImportProgress,
@@ -113,6 +126,19 @@ export type {
   ListRequest,
   ThreatLibrary,
 } from './threatLibrary.ts'
+export type {
+  Alarm,
+  HoldRequest,
+  LegalHold,
+  MoveRequest,
+  PlaceStatus,
+  RollProgress,
+  RollSummary,
+  Tier,
+  TierPlan,
+  TierStatus,
+  Tiers,
+} from './tiers.ts'
 export type { TimelineCounts, TimelineOutput, TimelineRequest } from './timelineOutput.ts'
 export { VERSION } from './version.ts'
 export type {
@@ -197,7 +223,7 @@ export interface Coldtrail {
   forward(request?: ForwardRequest): Promise<readonly ForwardSummary[]>
   /** Sends dead letters again. */
   forwardRetry(
-    request?: Pick<ForwardRequest, 'destinations' | 'signal' | 'onProgress'>,
+    request?: Pick<ForwardRequest, 'destinations' | 'collection' | 'signal' | 'onProgress'>,
   ): Promise<readonly ForwardSummary[]>
   /** Every feed that has a position, with how far behind it is. */
   forwardStatus(destinations?: readonly string[]): Promise<readonly FeedStatus[]>
@@ -212,6 +238,10 @@ export interface Coldtrail {
   readonly analysis: Analysis
   /** Anchors, checks from outside, erasure, cases for third parties. */
   readonly evidence: Evidence
+  /** Indicators against the keysets of every segment ever sealed. */
+  readonly hunts: Hunts
+  /** Where files lie and for how long; legal holds. */
+  readonly tiers: Tiers
   readonly keys: KeyRing
   /** Copies of segments that had gone: what it takes, bring them back, keep them for a while. */
   readonly workbenches: Workbenches
@@ -258,12 +288,18 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     return answering
   }
   const forwarding = () => import('./forwarding.ts')
-  const forwardParts = async (destinations: readonly string[] = []) => {
+  const forwardParts = async ({
+    destinations = [],
+    collection,
+  }: Pick<ForwardRequest, 'destinations' | 'collection'>) => {
     const settings = resolveDestinations(config, destinations)
     // The reader first: it refuses a directory without data, which the catalog would make.
     const parts = { config, reader: await reader(), catalog: await catalog(), log }
-    const known = await collectionsOf(parts.catalog)
-    for (const { collection } of settings) requireCollection(collection, known)
+    if (collection !== undefined) await requireCollections(collection, parts.catalog)
+    else {
+      const known = await collectionsOf(parts.catalog)
+      for (const { collection } of settings) requireCollection(collection, known)
+    }
     return parts
   }
 
@@ -329,9 +365,8 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     },
     showRaw: async (id, request) => (await reader(request)).showRaw(id, request),
     rejects: async (request = {}) => (await reader(request)).rejects(await questionOf(request)),
-    forward: async (request = {}) => (await forwarding()).forwardTo(await forwardParts(request.destinations), request),
-    forwardRetry: async (request = {}) =>
-      (await forwarding()).forwardRetry(await forwardParts(request.destinations), request),
+    forward: async (request = {}) => (await forwarding()).forwardTo(await forwardParts(request), request),
+    forwardRetry: async (request = {}) => (await forwarding()).forwardRetry(await forwardParts(request), request),
     async forwardStatus(destinations) {
       requireData()
       return (await forwarding()).forwardStatus({ config, catalog: await catalog() }, destinations)
@@ -346,6 +381,8 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     forwardTable: async (request) => (await forwarding()).forwardTable({ config, log }, request),
     analysis: analysis(config, { catalog, library, requireData, log }),
     evidence: proof,
+    hunts: hunts(config, { catalog, library, requireData, requireCollections, log }),
+    tiers: tiers(config, { catalog, requireData, log }),
     keys: keyRing(dataDir, requireData),
     workbenches: workbenches(config, { catalog, requireData, log }),
     library: threatLibrary(library, requireData, log),
@@ -381,7 +418,8 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     doctor() {
       const isNew = url === undefined && !existsSync(dataDir)
       const sources = config.sources.map(({ name }) => sourceProbe(config, name, log))
-      return examine(config, [isNew ? NEW_CATALOG : catalogProbe(catalog), ...sources])
+      const places = isNew ? [] : tierProbes(config, catalog)
+      return examine(config, [isNew ? NEW_CATALOG : catalogProbe(catalog), ...places, ...sources])
     },
     async close() {
       await (await reading)?.close()

@@ -25,6 +25,8 @@ const FLOORS: readonly (readonly string[])[] = [
     'destinations.ts',
     'forwarding.ts',
     'analysis.ts',
+    'tiers.ts',
+    'hunting.ts',
     'evidence.ts',
     'threatLibrary.ts',
     'synchronization.ts',

@@ -7,10 +7,13 @@ import { collectCommand } from './collect.ts'
 import type { Command } from './command.ts'
 import { demoCommand } from './demo.ts'
 import { doctorCommand } from './doctor.ts'
+import { exportCommand } from './export.ts'
 import { filesExportCommand } from './filesExport.ts'
 import { findingsCommand } from './findings.ts'
 import { forwardCommand } from './forward.ts'
 import { FORWARD_COMMANDS } from './forwardCommands.ts'
+import { HOLD_COMMANDS } from './hold.ts'
+import { huntCommand } from './hunt.ts'
 import { initCommand } from './init.ts'
 import { KEYS_COMMANDS } from './keys.ts'
 import { libraryExportCommand } from './libraryExport.ts'
@@ -33,6 +36,7 @@ import { syncKeysCommand } from './syncKeys.ts'
 import { syncRunsCommand } from './syncRuns.ts'
 import { syncStateCommand } from './syncState.ts'
 import { syncVerifyCommand } from './syncVerify.ts'
+import { TIER_COMMANDS } from './tier.ts'
 import { timelineCommand } from './timeline.ts'
 import { valuesCommand } from './values.ts'
 import { verifyCommand } from './verify.ts'
@@ -49,6 +53,8 @@ export const COMMANDS: readonly Command[] = [
   analyzeCommand,
   ...ANALYZE_COMMANDS,
   findingsCommand,
+  exportCommand,
+  huntCommand,
   rejectsCommand,
   forwardCommand,
   ...FORWARD_COMMANDS,
@@ -72,6 +78,8 @@ export const COMMANDS: readonly Command[] = [
   sourceListCommand,
   sourceCatCommand,
   manifestQueryCommand,
+  ...TIER_COMMANDS,
+  ...HOLD_COMMANDS,
   verifyCommand,
   anchorCommand,
   restorePlanCommand,

@@ -431,6 +431,16 @@ export const ERRORS = {
     'plaso storage files (.plaso) from 2018 on are read; it stays quarantined, and nothing of it was collected.',
     EXIT.partial,
   ),
+  E_TIMELINE_UNKNOWN: row(
+    'Collection {collection} has no events of {path}: no timeline with its bytes was collected.',
+    'Collect that file first, or name the one that was collected.',
+    EXIT.usage,
+  ),
+  E_TIMELINE_FILE: row(
+    '{path} cannot take tags: {cause}.',
+    'Name a plaso storage file of format 20260516, and with --out a file beside it; the original stays as it is.',
+    EXIT.refused,
+  ),
   E_OBJECT_PARSE: row(
     'The format {format} failed on it: {cause}',
     'This is a defect of the format; report it with the object. Its neighbours are not affected.',
@@ -553,6 +563,11 @@ export const ERRORS = {
     'The place {path} of tier {tier} is not there: {reason}.',
     'Mount the volume, or take the place out of the section tiers; what lies there is offline until then.',
     EXIT.store,
+  ),
+  E_TIER_FULL: row(
+    'No place of tier {tier} has room for it.',
+    'Give the tier another place or more size; nothing stops meanwhile, and files stay where they are.',
+    EXIT.partial,
   ),
   E_TIER_BUSY: row('Another process moves files between tiers.', 'Wait until it has ended.', EXIT.conflict, 'backoff'),
   E_TIER_COLLISION: row(
@@ -794,6 +809,16 @@ export const ERRORS = {
     'The roll-up {path} of keysets is damaged: {reason}.',
     'Nothing is lost: it is made again from the keysets, by the next hunt of somebody who may write the data directory.',
     EXIT.store,
+  ),
+  E_HUNT_NOTHING: row(
+    'There is nothing to hunt for: no indicator was given, or the library has none that is active.',
+    'Name indicators, a list with --indicators FILE, or import some: `coldtrail library import`.',
+    EXIT.usage,
+  ),
+  E_HUNT_HITS: row(
+    'The hunt found more than {limit} pairs of indicator and segment.',
+    'Narrow it with --from and --to, or take indicators from the list that are in everybody\'s logs.',
+    EXIT.fault,
   ),
   E_KEYSET_MIXED: row(
     'Keysets of {found} and of {expected} cannot be merged.',

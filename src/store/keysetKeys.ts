@@ -27,14 +27,25 @@ export function loadKeysetKey(dataDir: string, epoch: string): KeysetKey {
   return readKey(path, epoch)
 }
 
-/** Every key of a data directory, by epoch. A damaged file is refused: E_KEYSET_KEY. */
-export function listKeysetKeys(dataDir: string): KeysetKey[] {
+/**
+ * Every key of a data directory, by epoch. A damaged file is refused: E_KEYSET_KEY; with `onFault` it is told, and passed
+ * over.
+ */
+export function listKeysetKeys(dataDir: string, onFault?: (error: ColdtrailError) => void): KeysetKey[] {
   const directory = join(dataDir, 'keys')
   return namesIfThere(directory)
     .flatMap((name) => /^keyset-(.+)\.key$/.exec(name)?.[1] ?? [])
     .filter((epoch) => EPOCH.test(epoch))
     .sort()
-    .map((epoch) => readKey(keyPath(dataDir, epoch), epoch))
+    .flatMap((epoch) => {
+      try {
+        return readKey(keyPath(dataDir, epoch), epoch)
+      } catch (error) {
+        if (!onFault || !(error instanceof ColdtrailError)) throw error
+        onFault(error)
+        return []
+      }
+    })
 }
 
 /** Copies the key of an epoch to a new file (0600) for another installation. An existing file is not replaced. */

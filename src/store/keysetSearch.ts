@@ -12,6 +12,7 @@ import type { Keyset } from './keyset.ts'
 import { ALL_TIME, lowerBound, Rollup, type RollupPlace } from './rollup.ts'
 import {
   factsOf,
+  isOf,
   type KeysetFacts,
   openFirstKeyset,
   type RollupFile,
@@ -56,15 +57,15 @@ export async function searchKeysets(options: KeysetSearchOptions): Promise<Keyse
     try {
       const rollup = new Rollup(join(options.manifestDirectory, file.name))
       try {
-        return use(rollup)
+        if (isOf(rollup, file)) return use(rollup)
       } finally {
         rollup.close()
       }
     } catch (error) {
       if (!(error instanceof ColdtrailError && error.code === 'E_ROLLUP_CORRUPT')) throw error
-      damaged.push(file.name)
-      return undefined
     }
+    damaged.push(file.name)
+    return undefined
   }
 
   if (segments.length > DIRECT_SEGMENTS) {

@@ -1,12 +1,13 @@
 /**
  * The roll-ups of a collection: `<manifest_dir>/rollup-<period>-<number>.kr` and the list of them, `rollups.json`, whose
- * rename is what swaps them. A roll-up that is not in the list is none. What is new is rolled up by itself and merged with
+ * rename is what swaps them: a line of JSON, and its CRC-32. A roll-up that is not in the list is none. What is new is rolled up by itself and merged with
  * files that are not much larger, so that a key is written about log(n) times, of months and of all time alike.
  *
  * Derived from the keysets of the history, and redone from them: whoever finds a damaged one takes it from the list.
  */
 import { rmSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { crc32 } from 'node:zlib'
 import { ColdtrailError } from '../core/errors.ts'
 import { EXTRACTOR, OBSERVABLE_TYPES } from '../core/observables.ts'
 import { faultPoint } from '../platform/faults.ts'
@@ -67,16 +68,20 @@ export interface RollupOptions {
 export const rollupGroup = ({ extractor, epoch, keyId }: Pick<RollupHead, 'extractor' | 'epoch' | 'keyId'>): string =>
   `${extractor} ${epoch} ${keyId}`
 
+/** Whether a roll-up is the one that the list means. */
+export const isOf = ({ head }: Rollup, file: RollupFile): boolean =>
+  rollupGroup(head) === rollupGroup(file) &&
+  head.period === file.period &&
+  head.segments.length === file.segments.length &&
+  head.segments.every((segment, i) => segment === file.segments[i])
+
 /** An empty list where there is none, or none that can be read. */
 export function readRollupList(manifestDirectory: string): RollupList {
-  const bytes = readIfThere(join(manifestDirectory, LIST))
-  try {
-    const list = JSON.parse(bytes?.toString() ?? '') as RollupList
-    if (list.v === 1 && Array.isArray(list.files) && Array.isArray(list.segments)) return list
-  } catch {
-    // It is derived: made anew.
-  }
-  return NOTHING
+  const [line = '', sum] = readIfThere(join(manifestDirectory, LIST))?.toString().split('\n') ?? []
+  // It is derived: one that is damaged is made anew.
+  if (sum !== String(crc32(line))) return NOTHING
+  const list = JSON.parse(line) as RollupList
+  return list.v === 1 ? list : NOTHING
 }
 
 export function factsOf(segment: number, keyset: Keyset): KeysetFacts {
@@ -222,7 +227,7 @@ class Update {
 
   private isWhole(file: RollupFile): boolean {
     try {
-      return this.rollupOf(file).head.segments.length === file.segments.length
+      return isOf(this.rollupOf(file), file)
     } catch {
       return false
     }
@@ -458,7 +463,8 @@ function toMerge(files: readonly RollupFile[], maxSegments: number): RollupFile[
 
 /** The rename of the list is the swap; then what is in no list goes. */
 function writeList(directory: string, list: RollupList): void {
-  writeDurably(join(directory, LIST), `${JSON.stringify(list)}\n`, 0o600)
+  const line = JSON.stringify(list)
+  writeDurably(join(directory, LIST), `${line}\n${crc32(line)}\n`, 0o600)
   faultPoint('rollup.listed')
   const listed = new Set(list.files.map(({ name }) => name))
   for (const name of namesIfThere(directory))
