@@ -3,6 +3,7 @@ import { existsSync, realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import type { AnalyzeSummary } from './analyze/analyze.ts'
+import type { PlasoTagsOptions, PlasoTagsSummary } from './analyze/exportPlasoTags.ts'
 import { PROFILERS, type Profiler } from './analyze/profile.ts'
 import type { PluginSummary, RunReport, Warning } from './analyze/report.ts'
 import type { AnalyzeStatus } from './analyze/status.ts'
@@ -15,6 +16,7 @@ import type { Catalog, RemovedRun, RunRow } from './store/catalog.ts'
 import { VERSION } from './version.ts'
 
 export type { AnalyzeSummary } from './analyze/analyze.ts'
+export type { PlasoTagsSummary } from './analyze/exportPlasoTags.ts'
 export { PROFILERS, type Profiler } from './analyze/profile.ts'
 export type { PluginSummary, RunReport, Warning } from './analyze/report.ts'
 export {
@@ -56,6 +58,8 @@ export interface AnalyzeRequest {
   readonly statusMilliseconds?: number
 }
 
+export type PlasoTagsRequest = Pick<PlasoTagsOptions, 'file' | 'out' | 'run'> & { readonly collection?: string }
+
 export interface PluginInfo {
   readonly name: string
   readonly summary: string
@@ -89,6 +93,11 @@ export interface Analysis {
   report(run: number): Promise<RunReport>
   /** What one plugin came to in a run. */
   results(run: number, plugin: string): Promise<PluginSummary & { readonly warnings: readonly Warning[] }>
+  /**
+   * Writes tags and reports into a copy of a timeline that was collected, for plaso to read. E_TIMELINE_UNKNOWN,
+   * E_TIMELINE_FILE, E_RUN_UNKNOWN.
+   */
+  exportPlasoTags(request: PlasoTagsRequest): Promise<PlasoTagsSummary>
   /** Removes a run with its tags, and its findings that no other run has. */
   remove(run: number): Promise<RemovedRun>
 }
@@ -115,9 +124,11 @@ export function analysis(
       open.requireWritable()
       const { analyze } = await import('./analyze/analyze.ts')
       const collection = request.collection ?? 'main'
-      const known = await open.collections()
-      if (collection !== 'main' && !known.includes(collection))
-        throw new ColdtrailError('E_COLLECTION_UNKNOWN', { name: collection, known: known.join(', ') || 'none' })
+      const { collectionNames, knownCollections } = await import('./store/workbench.ts')
+      const known = await knownCollections(open)
+      const unknown = collectionNames(collection).find((name) => name !== 'main' && !known.includes(name))
+      if (unknown !== undefined)
+        throw new ColdtrailError('E_COLLECTION_UNKNOWN', { name: unknown, known: known.join(', ') || 'none' })
       const names = request.plugins ?? []
       const configured = (name: string): Record<string, unknown> => ({
         ...(settings[name] as Record<string, unknown> | undefined),
@@ -169,6 +180,10 @@ export function analysis(
         throw new ColdtrailError('E_PLUGIN_UNKNOWN', { name: `${plugin} in run ${run}`, suggestion: '', known })
       }
       return { ...found, warnings: warnings.filter((one) => one.plugin === plugin) }
+    },
+    async exportPlasoTags({ collection = 'main', ...request }) {
+      const { exportPlasoTags } = await import('./analyze/exportPlasoTags.ts')
+      return exportPlasoTags({ ...request, collection, catalog: await opened(), dataDir: config.data_dir })
     },
     async remove(run) {
       const open = await opened()

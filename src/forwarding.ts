@@ -15,10 +15,13 @@ import type { DeadLetter, FeedState } from './store/catalog/outbox.ts'
 import type { Catalog } from './store/catalog.ts'
 import { type FeedSource, openFeedSource } from './store/feedReader.ts'
 import type { StoreReader } from './store/search.ts'
+import { collectionNames } from './store/workbench.ts'
 
 export interface ForwardRequest {
   /** Names of configured destinations; none: all. */
   readonly destinations?: readonly string[]
+  /** In place of the collection that the configuration names; a workbench too. Several: one after another. */
+  readonly collection?: string
   /** Only events that match this too, besides what the configuration says. */
   readonly where?: string
   /** Microseconds: feeds that are new take no event before it. */
@@ -53,6 +56,16 @@ export interface ForwardParts {
 
 /** One summary per destination, in the order asked for. */
 export async function forwardTo(parts: ForwardParts, request: ForwardRequest): Promise<ForwardSummary[]> {
+  if (request.collection === undefined) return forwardOne(parts, request)
+  const collections = await feedCollections(parts.catalog, request.collection)
+  if (collections.length > 1 && request.follow)
+    throw new ColdtrailError('E_USAGE', { message: '--follow: a destination follows one collection; name one.' })
+  const summaries: ForwardSummary[] = []
+  for (const collection of collections) summaries.push(...(await forwardOne(parts, { ...request, collection })))
+  return summaries
+}
+
+async function forwardOne(parts: ForwardParts, request: ForwardRequest): Promise<ForwardSummary[]> {
   return eachDestination(parts, request, [request.stream ?? 'events'], async (options) => {
     await sayUntaken(parts, options)
     await sayBeginnings(parts, options)
@@ -62,7 +75,7 @@ export async function forwardTo(parts: ForwardParts, request: ForwardRequest): P
 
 export async function forwardRetry(
   parts: ForwardParts,
-  request: Pick<ForwardRequest, 'destinations' | 'signal' | 'onProgress'>,
+  request: Pick<ForwardRequest, 'destinations' | 'collection' | 'signal' | 'onProgress'>,
 ): Promise<ForwardSummary[]> {
   return eachDestination(parts, request, ['events', 'findings'], async (options) => {
     const states = await parts.catalog.feeds(options.name)
@@ -163,6 +176,13 @@ export async function forwardTable(
 
 // --- internal ---
 
+/** A feed of a collection reads copies in its workbenches too, so these need none of their own beside it. */
+async function feedCollections(catalog: Catalog, given: string): Promise<string[]> {
+  const names = collectionNames(given)
+  const homes = new Map((await catalog.workbenches()).map(({ name, home }) => [name, home]))
+  return names.filter((name) => !homes.has(name) || !names.includes(homes.get(name)!))
+}
+
 const USUAL_TABLES = ['AWSCloudTrail', 'AWSVPCFlow', 'Coldtrail_CL']
 
 function tableNamed(name: string): Table {
@@ -249,14 +269,14 @@ function jobOptions(
   { config, catalog, log }: Pick<ForwardParts, 'config' | 'catalog' | 'log'>,
   source: FeedSource,
   setting: DestinationConfig,
-  { from, dryRun, follow, skipOffline, signal, onProgress }: ForwardRequest,
+  { collection: asked, from, dryRun, follow, skipOffline, signal, onProgress }: ForwardRequest,
 ): Omit<ForwardOptions, 'destination' | 'feeds'> {
-  const { name, collection = 'main' } = setting
+  const { name, collection: configured = 'main' } = setting
   return {
     catalog,
     source,
     name,
-    collection,
+    collection: asked ?? configured,
     startTime: from,
     dryRun,
     skipOffline,

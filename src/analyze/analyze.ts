@@ -17,6 +17,7 @@ import { DuckDb, parquetFiles } from '../store/duckdb.ts'
 import { sealFindings } from '../store/findings.ts'
 import { isHeldHere, localDirectories } from '../store/heldFile.ts'
 import { isLabel } from '../store/tags.ts'
+import { homeOf, segmentsOf } from '../store/workbench.ts'
 import {
   type DonePiece,
   type FindingPart,
@@ -62,6 +63,7 @@ import {
 export interface AnalyzeOptions {
   readonly catalog: Catalog
   readonly dataDir: string
+  /** Several, and workbenches, by comma: of one home, to which the results go. E_USAGE else. */
   readonly collection: string
   /** In order; options as given. With `resume` none, or those of the run. */
   readonly plugins: readonly { readonly name: string; readonly options: Readonly<Record<string, unknown>> }[]
@@ -256,11 +258,12 @@ class AnalyzeRun {
       const chosen = options.plugins.map(({ name, options: own }) => ({ ...pluginNamed(name, known), options: own }))
       for (const plugin of chosen) validOptions(plugin)
       const now = Date.now() * 1_000
-      const { collection, expression = '', mode = 'strict', from = null, to = null, limit = null } = options
+      const { collection: readFrom, expression = '', mode = 'strict', from = null, to = null, limit = null } = options
       const selection = { expression, mode, now, time1: from, time2: to, lastId: null }
       checkSelection(selection)
       const taskRows = options.taskRows ?? TASK_ROWS
-      return { collection, chosen, selection, limit, taskRows, resumed: undefined }
+      const collection = await homeOf(this.catalog, readFrom)
+      return { collection, readFrom, chosen, selection, limit, taskRows, resumed: undefined }
     }
     const row = await this.catalog.resumeRun(owner, options.resume)
     this.run = row.run
@@ -279,21 +282,21 @@ class AnalyzeRun {
       const own = { ...Object.fromEntries(kept), ...Object.fromEntries(secrets.map((key) => [key, now[key]])) }
       return { ...found, options: own }
     })
-    const { expression, mode, time1, time2, collection, taskRows } = row
+    const { expression, mode, time1, time2, collection, readFrom = collection, taskRows } = row
     const selection = { expression, mode, time1, time2, now: stored.now, lastId: stored.lastId }
-    return { collection, chosen, selection, limit: stored.limit, taskRows, resumed: { row, stored } }
+    return { collection, readFrom, chosen, selection, limit: stored.limit, taskRows, resumed: { row, stored } }
   }
 
   /** Live segments or, of a run that is resumed, those it began with. */
-  private async segmentsOf({ collection, resumed }: Given): Promise<readonly SegmentRow[]> {
-    if (!resumed) return this.catalog.segments({ collection, state: 'live' })
-    const all = await this.catalog.segments({ collection })
+  private async segmentsOf({ readFrom, resumed }: Given): Promise<readonly SegmentRow[]> {
+    if (!resumed) return segmentsOf(this.catalog, readFrom, 'live')
+    const all = await segmentsOf(this.catalog, readFrom)
     return resumed.row.segments.map(({ segment, rows }) => {
       const found = all.find((one) => one.segment === segment)
       if (found?.rows === rows) return found
       throw new ColdtrailError('E_RUN_CHANGED', {
         run: resumed.row.run,
-        reason: `segment ${segment} is here no more: it was merged into another one`,
+        reason: `segment ${segment} is here no more: it was merged into another one, or a workbench was removed`,
       })
     })
   }
@@ -305,7 +308,7 @@ class AnalyzeRun {
   }
 
   private async plan(given: Given, live: readonly SegmentRow[], duckdb: DuckDb, owner: Owner): Promise<Plan> {
-    const { collection, chosen, limit, taskRows, resumed } = given
+    const { collection, readFrom, chosen, limit, taskRows, resumed } = given
     const { catalog, options } = this
     this.indicator = 'running'
     const selection = resumed ? given.selection : await this.limited(given)
@@ -338,6 +341,7 @@ class AnalyzeRun {
       this.run = await catalog.beginRun(owner, {
         ...{ collection, kind: 'analyze', expression: selection.expression, mode: selection.mode, taskRows },
         ...{ time1: selection.time1, time2: selection.time2 },
+        ...(readFrom === collection ? {} : { readFrom }),
         plugins: this.plugins.map(({ name, version, options: own }) => ({ name, version, options: own })),
         segments: scope.segments.map(({ segment, rows }) => ({ segment, rows })),
         ...{ commandLine: options.commandLine, producer: options.producer },
@@ -353,7 +357,7 @@ class AnalyzeRun {
   }
 
   /** `--limit` is a highest id: events with the lowest ids come first. */
-  private async limited({ selection, limit, collection }: Given): Promise<Selection> {
+  private async limited({ selection, limit, readFrom }: Given): Promise<Selection> {
     if (limit === null) return selection
     const { StoreReader } = await import('../store/search.ts')
     const { compile } = await import('../query/expression.ts')
@@ -364,7 +368,7 @@ class AnalyzeRun {
         throw new ColdtrailError('E_USAGE', { message: '--limit needs an expression in strict mode.' })
       const sql = compiled?.sql()
       const found = await reader.search({
-        ...{ collection, columns: ['id'], order: 'id', limit },
+        ...{ collection: readFrom, columns: ['id'], order: 'id', limit },
         ...{ time1: selection.time1 ?? undefined, time2: selection.time2 ?? undefined },
         ...(sql && { condition: { sql: sql.text, parameters: sql.named, needles: compiled!.needles() } }),
       })
@@ -412,7 +416,7 @@ class AnalyzeRun {
     const givenUp = this.givenUp()
     const merged: MergedSegment[] = []
     for (const segment of plan.scope) {
-      merged.push(await this.mergeSegment(segment, new Set(givenUp.keys())))
+      merged.push(await this.mergeSegment(segment, plan.collection, new Set(givenUp.keys())))
       this.throwIfFailed()
     }
     const parts = merged.flatMap(({ findings }) => (findings ? [findings] : []))
@@ -604,7 +608,13 @@ class AnalyzeRun {
     return { reports, second }
   }
 
-  private async mergeSegment(segment: SegmentRow, without: ReadonlySet<string>): Promise<MergedSegment> {
+  private async mergeSegment(
+    found: SegmentRow,
+    collection: string,
+    without: ReadonlySet<string>,
+  ): Promise<MergedSegment> {
+    // Wherever its events were read: its tag file is the home's.
+    const segment = { ...found, collection, directory: this.catalog.collectionDirectory(collection) }
     const pieces = this.done.filter((piece) => piece.segment === segment.segment)
     this.task = `segment ${segment.segment}`
     const merged = mergeSegment(this.directory, inOrder(pieces, [segment.segment]), {
@@ -866,6 +876,8 @@ const STORAGE_FAULTS: ReadonlySet<string> = new Set(['E_DISK_FULL', 'E_FILE_WRIT
 
 interface Given {
   readonly collection: string
+  /** What was given as collection. */
+  readonly readFrom: string
   readonly chosen: readonly ChosenPlugin[]
   readonly selection: Selection
   readonly limit: number | null

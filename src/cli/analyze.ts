@@ -53,7 +53,7 @@ const OPTIONS = {
   plugins: text('A,B,…', 'Plugins to run, in this order; `analyze list` names them.'),
   ...RANGE_OPTIONS,
   mode: choiceOr(['strict', 'plaso'], 'strict', 'plaso: the expression means what the filter of psort means by it.'),
-  collection: text('NAME', 'Collection to analyse; the default is main.'),
+  collection: text('A,B,…', 'Collection to analyse, or workbenches of it; the default is main.'),
   limit: integer('N', 'Only the N events with the lowest ids.', 1),
   workers: integer('N', 'Worker processes; the default is one per core.', 1),
   workerMemoryLimit: limit('2G', 'Resident memory at which a worker is replaced, and its task cut.'),

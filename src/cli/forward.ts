@@ -16,6 +16,7 @@ export const forwardCommand = defineCommand({
     'that the receiver refuses are kept as dead letters. Another --where is another feed, with a position of its own.',
   options: {
     destination: DESTINATION_OPTION,
+    collection: text('A,B,…', 'Collections or workbenches in place of the one that the configuration names.'),
     where: text('EXPR', 'Only events that match, besides what the configuration selects.'),
     from: text(
       'TIME',
@@ -52,6 +53,7 @@ export const forwardCommand = defineCommand({
     const summaries = await withProgress(io, (onProgress) =>
       coldtrail.forward({
         destinations: options.destination,
+        collection: options.collection,
         where: options.where,
         from: from?.time,
         dryRun: options.dryRun,

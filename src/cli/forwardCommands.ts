@@ -59,13 +59,16 @@ const retryCommand = defineCommand({
   name: 'forward retry',
   summary: 'Send dead letters again',
   details: 'What is accepted now is a dead letter no more; what is refused again stays, with its new reason.',
-  options: { destination: DESTINATION_OPTION },
+  options: {
+    destination: DESTINATION_OPTION,
+    collection: text('NAME', 'Collection or workbench in place of the one that the configuration names.'),
+  },
   examples: [{ line: 'forward retry --destination sentinel-prod', note: 'After the rule or table was corrected' }],
   exits: ['partial', 'conflict', 'store', 'destination'],
-  async run(_args, { destination }, io) {
+  async run(_args, { destination, collection }, io) {
     const coldtrail = await io.open()
     const summaries = await withProgress(io, (onProgress) =>
-      coldtrail.forwardRetry({ destinations: destination, signal: io.signal, onProgress }),
+      coldtrail.forwardRetry({ destinations: destination, collection, signal: io.signal, onProgress }),
     )
     return printSummaries(io, summaries, 'no dead letters')
   },

@@ -8,7 +8,7 @@ import { RANGE_OPTIONS } from './sourceOptions.ts'
 
 export const QUESTION_OPTIONS = {
   ...RANGE_OPTIONS,
-  collection: text('NAME', 'Collection to ask; the default is main.'),
+  collection: text('A,B,…', 'Collections and workbenches to ask as one; the default is main.'),
   allVersions: flag('Events of objects that were replaced later, too.'),
   requireComplete: flag('Fail when the answer is not complete.'),
   explain: flag('Say how many segments were passed over, and why.'),

@@ -10,7 +10,7 @@ export const rejectsCommand = defineCommand({
   details: 'With the reason, the object and the place in it. A reject keeps its bytes; nothing is dropped.',
   options: {
     ...RANGE_OPTIONS,
-    collection: text('NAME', 'Collection to look in; the default is main.'),
+    collection: text('A,B,…', 'Collections and workbenches to look in; the default is main.'),
     allVersions: flag('Of objects that were replaced later, too.'),
     limit: integer('N', 'At most so many records.'),
   },

@@ -10,7 +10,7 @@ export const showCommand = defineCommand({
   arguments: [{ name: '<id>', description: 'id or uid of an event, as search gives them.' }],
   options: {
     raw: flag('Only the bytes of the record, exactly as they came.'),
-    collection: text('NAME', 'Collection to look in; the default is main.'),
+    collection: text('A,B,…', 'Collections and workbenches to look in; the default is main.'),
     allVersions: flag('Events of objects that were replaced later, too.'),
   },
   examples: [

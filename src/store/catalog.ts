@@ -4,6 +4,7 @@
  */
 import type { ColdtrailError } from '../core/errors.ts'
 import type { SourceObject } from '../core/sourceObject.ts'
+import type { Erasure } from './catalog/erase.ts'
 import { openContext } from './catalog/open.ts'
 import type { DeadLetter, FeedState, Outbox } from './catalog/outbox.ts'
 import type { FileId, FileMove, LeftFile } from './catalog/places.ts'
@@ -200,6 +201,15 @@ export interface Catalog {
   /** What is remembered under names with a prefix; not kept by a rebuild. */
   facts(prefix: string): Promise<ReadonlyMap<string, string>>
   setFact(name: string, value: string): Promise<void>
+  /**
+   * Puts a segment without erased sessions in the place of one that has them, with an `erase` link, and takes away what was
+   * said of their events: tags, findings, dead letters, copies in workbenches. E_HELD; E_CLAIM_LOST.
+   */
+  commitErase(owner: Owner, erasure: Erasure): Promise<Committed>
+  /** Writes an SQLite catalog anew, so that its file holds nothing that was deleted. False while others use it. */
+  rewrite(): Promise<boolean>
+  /** Live workbenches that have copies of files with these names. */
+  copiesIn(names: readonly string[]): Promise<readonly { readonly workbench: string; readonly name: string }[]>
   /** Begins a run and answers its number. It lives as long as its owner's lock; files that bear its number are its own. */
   beginRun(owner: Owner, request: RunRequest): Promise<number>
   /**
@@ -228,12 +238,12 @@ export interface Catalog {
   runs(filter?: { readonly collection?: string; readonly run?: number }): Promise<readonly RunRow[]>
   /** What `commitRun` was given. E_RUN_UNKNOWN, E_RUN_STATE without results, E_HISTORY_FILE when it is missing or damaged. */
   runReport(run: number): Promise<unknown>
-  /** In the order in which they were committed; at most `limit`, 1,000 by default. */
+  /** In the order in which they were committed; at most `limit`, 1,000 by default. Of a workbench: those of its home. */
   findings(filter: FindingFilter): Promise<readonly Finding[]>
   /** Ordered by segment number. Of a workbench: those that it has copies of, under its name and where the copies lie. */
   segments(filter?: { collection?: string; state?: 'live' | 'retired' }): Promise<readonly SegmentRow[]>
   pending(): Promise<readonly PendingObject[]>
-  /** Last committed chain number of a collection, 0 before the first. */
+  /** Last committed chain number of a collection, 0 before the first. Of a workbench: of its home, as all of its commits. */
   head(collection: string): Promise<number>
   /** Commits of a collection after link `after`, in order; at most `limit`, 1,000 by default. */
   commits(

@@ -22,6 +22,7 @@ import { type ColumnFilters, keysetFilters, prune } from './prune.ts'
 import type { Condition } from './search.ts'
 import type { SegmentSessions, SessionCache } from './sessions.ts'
 import { taggedRelation, tagPath } from './tags.ts'
+import { segmentsWithCopies } from './workbench.ts'
 
 export interface FeedQuestion {
   readonly collection: string
@@ -115,7 +116,9 @@ class FeedReader implements FeedSource {
     const { restMs = REST_MS } = this.options
     const { signal } = question
     if (question.stream === 'findings') {
-      yield* this.findings.read({ ...question, to: await this.endOf(question) })
+      // A workbench has few of the events that there are findings of.
+      const skipOffline = question.skipOffline || (await this.isWorkbench(question.collection))
+      yield* this.findings.read({ ...question, skipOffline, to: await this.endOf(question) })
       return
     }
     const to = await this.endOf(question)
@@ -167,7 +170,7 @@ class FeedReader implements FeedSource {
     const found: FoundEvent[] = []
     const hold = await this.options.catalog.registerReader()
     try {
-      const live = await this.options.catalog.segments({ collection, state: 'live' })
+      const live = await segmentsWithCopies(this.options.catalog, collection)
       const engine = await this.engines.for(live)
       for (const segment of live) {
         const inside = ids.filter((id) => segment.id1 !== null && segment.id1 <= id && id <= segment.id2!)
@@ -238,8 +241,10 @@ class FeedReader implements FeedSource {
     const hold = await catalog.registerReader()
     try {
       // In this order: a seal that is known is live, or was replaced by a link that is read after the segments.
-      const live = await catalog.segments({ collection, state: 'live' })
-      const known = await this.knownCommits(collection, from.sequence)
+      const live = await segmentsWithCopies(catalog, collection)
+      const known = (await this.isWorkbench(collection))
+        ? await this.restored(collection, live)
+        : await this.knownCommits(collection, from.sequence)
       const engine = await this.engines.for(live)
       const seals = known.seals.filter(
         (seal) =>
@@ -269,6 +274,29 @@ class FeedReader implements FeedSource {
   private async end(lease: Lease): Promise<void> {
     this.leases.delete(lease)
     await lease.close()
+  }
+
+  private async isWorkbench(collection: string): Promise<boolean> {
+    return (await this.options.catalog.workbenches(collection)).length > 0
+  }
+
+  /** What is new in a workbench: at each `restore` link the segments that it brought, whose ids do not enclose each other. */
+  private async restored(
+    workbench: string,
+    live: readonly SegmentRow[],
+  ): Promise<Pick<KnownCommits, 'seals' | 'replacedBy'>> {
+    const { catalog } = this.options
+    const rows = new Map(live.map((row) => [row.segment, row]))
+    const bySequence = Map.groupBy(await catalog.workbenchFiles(workbench), ({ sequence }) => sequence)
+    const seals: Seal[] = []
+    for (const [sequence, files] of [...bySequence].sort(([a], [b]) => a - b)) {
+      const [commit] = await catalog.commits(workbench, { after: sequence - 1, limit: 1 })
+      const brought = files.flatMap(({ kind, segment }) => (kind === 'meta' ? (rows.get(segment) ?? []) : []))
+      for (const { segment, id1, id2, session1, session2 } of brought.sort((a, b) => (a.id1 ?? 0) - (b.id1 ?? 0)))
+        if (id1 !== null && id2 !== null)
+          seals.push({ sequence, time: commit!.time, segment, id1, id2, session1, session2 })
+    }
+    return { seals, replacedBy: new Map() }
   }
 
   /** Links never change, so what was read of them is kept; only new ones are read. */

@@ -2,6 +2,7 @@
 import type { Catalog } from './catalog.ts'
 import type { Finding, Severity } from './findings.ts'
 import type { EventRow, Incompleteness, Question, StoreReader } from './search.ts'
+import { collectionNames, homesOf } from './workbench.ts'
 
 /** An expression is about events: then only findings whose event is here and matches are answered. */
 export interface FindingQuestion extends Question {
@@ -34,17 +35,24 @@ export function searchFindings(
   const { run, severity, time1, time2, limit = Number.POSITIVE_INFINITY, columns, ...asked } = question
   const { collection = 'main', condition, allVersions = false } = asked
   let undecided = 0
+  let told = 0
   async function* findings(): AsyncGenerator<FoundFinding> {
+    const asked = collectionNames(collection)
+    for (const home of await homesOf(catalog, collection)) yield* findingsOf(home, asked.includes(home))
+  }
+  /** `isWhole`: not only of what workbenches have copies of. */
+  async function* findingsOf(home: string, isWhole: boolean): AsyncGenerator<FoundFinding> {
     let after: { sequence: number; line: number } | undefined
-    for (let told = 0; told < limit; ) {
+    while (told < limit) {
       question.signal?.throwIfAborted()
-      const page = await catalog.findings({ collection, run, severity, time1, time2, after, limit: PAGE })
+      const page = await catalog.findings({ collection: home, run, severity, time1, time2, after, limit: PAGE })
       const ids = page.map(({ event }) => event)
       const every = await reader.eventsById(ids, { collection, columns, signal: asked.signal })
       const matches = condition ? await reader.eventsById(ids, { ...asked, columns: ['id'] }) : every
       for (const finding of page) {
         const event = every.get(finding.event)
         if (event?.isSuperseded && !allVersions) continue
+        if (!isWhole && !event) continue
         if (condition && !event) undecided += 1
         if (condition && !matches.has(finding.event)) continue
         yield { finding, event: event?.row ?? null }

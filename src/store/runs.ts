@@ -11,6 +11,8 @@ export type RunState = 'running' | 'finished' | 'partial' | 'aborted' | 'failed'
 /** Plain data: it is stored as JSON and signed with the run's link, so it holds no secret. */
 export interface RunRequest {
   readonly collection: string
+  /** Where its events were read, when not just there: collections and workbenches, by comma. */
+  readonly readFrom?: string
   /** `imported`: tags and reports that came with a timeline of somebody else's. */
   readonly kind: 'analyze' | 'imported'
   readonly expression: string

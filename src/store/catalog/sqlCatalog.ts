@@ -41,6 +41,7 @@ import { anchorOf, writeAnchor } from './anchor.ts'
 import { commitReplace, commitSeal } from './commit.ts'
 import { type CatalogContext, checkedCollection, now } from './context.ts'
 import { repairDerived, takeIntoHistory, takeRunsIntoHistory } from './derived.ts'
+import { commitErase, copiesIn, type Erasure, rewriteCatalog } from './erase.ts'
 import { Ledger } from './ledger.ts'
 import { deadLetters, feeds, openOutbox } from './outbox.ts'
 import { createOwner } from './owners.ts'
@@ -262,6 +263,19 @@ export class SqlCatalog implements Catalog {
     })
   }
 
+  async commitErase(owner: Owner, erasure: Erasure): Promise<Committed> {
+    const committed = await commitErase(this.context, owner, erasure)
+    return { ...committed, ...(await this.afterCommit(() => takeIntoHistory(this.context, [erasure.sealed.segment]))) }
+  }
+
+  rewrite(): Promise<boolean> {
+    return rewriteCatalog(this.context)
+  }
+
+  copiesIn(names: readonly string[]): ReturnType<Catalog['copiesIn']> {
+    return copiesIn(this.context, names)
+  }
+
   beginRun(owner: Owner, request: RunRequest): Promise<number> {
     return runs.beginRun(this.context, owner, request)
   }
@@ -297,8 +311,11 @@ export class SqlCatalog implements Catalog {
     return runs.runs(this.context, filter)
   }
 
-  findings(filter: FindingFilter): Promise<Finding[]> {
-    return runs.findings(this.context, filter)
+  async findings(filter: FindingFilter): Promise<Finding[]> {
+    const found = await runs.findings(this.context, filter)
+    if (found.length > 0) return found
+    const home = await this.homeOf(filter.collection)
+    return home === undefined ? found : runs.findings(this.context, { ...filter, collection: home })
   }
 
   runReport(run: number): Promise<unknown> {
@@ -311,7 +328,10 @@ export class SqlCatalog implements Catalog {
 
   async head(collection: string): Promise<number> {
     const query = this.context.db.selectFrom('collections').select('head').where('name', '=', collection)
-    return (await query.executeTakeFirst())?.head ?? 0
+    const row = await query.executeTakeFirst()
+    if (row) return row.head
+    const home = await this.homeOf(collection)
+    return home === undefined ? 0 : this.head(home)
   }
 
   async commits(
@@ -326,6 +346,8 @@ export class SqlCatalog implements Catalog {
       .orderBy('number')
       .limit(limit)
       .execute()
+    const home = rows.length > 0 ? undefined : await this.homeOf(collection)
+    if (home !== undefined) return this.commits(home, { after, limit })
     return rows.map(({ number, bytes }) => {
       const { time, body } = parseLink(bytes, linkFileName(number))
       return { number, time, body }
@@ -483,6 +505,11 @@ export class SqlCatalog implements Catalog {
   }
 
   // --- internal ---
+
+  /** Of a workbench. */
+  private async homeOf(name: string): Promise<string | undefined> {
+    return (await benches.workbenches(this.context, name))[0]?.home
+  }
 
   private heldFiles(
     { segment, directory }: Pick<Tables['segments'], 'segment' | 'directory'>,
