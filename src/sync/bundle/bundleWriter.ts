@@ -128,7 +128,7 @@ export function createBundleWriter({ directory, name, threads }: BundleWriterOpt
     // Its fault is thrown when it is its turn.
     member.catch(() => undefined)
     queue.push({ member, of })
-    while (queue.length > most) await writeNext()
+    while (queue.length > most * AHEAD) await writeNext()
   }
 
   /** `content` may come in pieces of any size; `sha256` is asked when it has come. */
@@ -274,6 +274,9 @@ export function requireDeliverable({
 }
 
 // --- internal ---
+
+/** Pieces a thread has before it: the threads go on while the next rows are read, which holds this thread up. */
+const AHEAD = 8
 
 /** Sums over the members of an entry: whole when all of them are written. */
 interface Members {
