@@ -8,6 +8,7 @@ import type { Command } from './command.ts'
 import { demoCommand } from './demo.ts'
 import { doctorCommand } from './doctor.ts'
 import { exportCommand } from './export.ts'
+import { exportCommand } from './export.ts'
 import { filesExportCommand } from './filesExport.ts'
 import { findingsCommand } from './findings.ts'
 import { forwardCommand } from './forward.ts'
@@ -53,6 +54,7 @@ export const COMMANDS: readonly Command[] = [
   analyzeCommand,
   ...ANALYZE_COMMANDS,
   findingsCommand,
+  exportCommand,
   exportCommand,
   huntCommand,
   rejectsCommand,

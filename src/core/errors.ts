@@ -441,6 +441,16 @@ export const ERRORS = {
     'Name a plaso storage file of format 20260516, and with --out a file beside it; the original stays as it is.',
     EXIT.refused,
   ),
+  E_TIMELINE_UNKNOWN: row(
+    'Collection {collection} has no events of {path}: no timeline with its bytes was collected.',
+    'Collect that file first, or name the one that was collected.',
+    EXIT.usage,
+  ),
+  E_TIMELINE_FILE: row(
+    '{path} cannot take tags: {cause}.',
+    'Name a plaso storage file of format 20260516, and with --out a file beside it; the original stays as it is.',
+    EXIT.refused,
+  ),
   E_OBJECT_PARSE: row(
     'The format {format} failed on it: {cause}',
     'This is a defect of the format; report it with the object. Its neighbours are not affected.',

@@ -68,6 +68,66 @@ export class ForeignSqlite {
   }
 }
 
+/**
+ * A copy of somebody's SQLite file, to be written before anybody else sees it: no journal, no locks of others, no fsync; who
+ * made the copy makes it durable. One transaction from opening to `commit`. Throws ForeignSqliteFault.
+ */
+export class ForeignSqliteCopy {
+  private readonly database: DatabaseSync
+
+  /** Refuses a file in which writing would set other things going: triggers. */
+  constructor(path: string) {
+    this.database = new DatabaseSync(path)
+    try {
+      guarded(() => {
+        this.database.exec(
+          'pragma trusted_schema = off; pragma cell_size_check = on; pragma locking_mode = exclusive; pragma journal_mode = memory; pragma synchronous = off',
+        )
+        const trigger = this.database.prepare("select name from sqlite_schema where type = 'trigger' limit 1").get()
+        if (trigger) throw new ForeignSqliteFault('it has triggers, which no timeline has')
+        this.database.exec('begin immediate')
+      })
+    } catch (error) {
+      this.database.close()
+      throw error
+    }
+  }
+
+  exec(sql: string): void {
+    guarded(() => this.database.exec(sql))
+  }
+
+  /** Rows as arrays, all of them. */
+  rows(sql: string, ...parameters: SQLInputValue[]): Cell[][] {
+    return guarded(() => this.statement(sql).all(...parameters) as unknown as Cell[][])
+  }
+
+  /** A statement that is run again and again. */
+  prepare(sql: string): { get(...values: SQLInputValue[]): Cell[] | undefined; run(...values: SQLInputValue[]): void } {
+    const statement = guarded(() => this.statement(sql))
+    return {
+      get: (...values) => guarded(() => statement.get(...values) as unknown as Cell[] | undefined),
+      run: (...values) => void guarded(() => statement.run(...values)),
+    }
+  }
+
+  /** Everything is in the one file then. */
+  commit(): void {
+    guarded(() => this.database.exec('commit'))
+    this.close()
+  }
+
+  close(): void {
+    if (this.database.isOpen) this.database.close()
+  }
+
+  private statement(sql: string): StatementSync {
+    const statement = this.database.prepare(sql)
+    statement.setReturnArrays(true)
+    return statement
+  }
+}
+
 /** A name of `tables` in SQL. */
 export const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`
 
