@@ -20,8 +20,10 @@ import { z } from 'zod'
 import { DESTINATIONS } from './components/destinations/all.ts'
 import { PLUGINS } from './components/plugins/all.ts'
 import { SOURCES } from './components/sources/all.ts'
+import { s3Access } from './components/sources/s3.ts'
 import { ColdtrailError, printable } from './core/errors.ts'
 import { nearest } from './core/nearest.ts'
+import { tierRules } from './tier/places.ts'
 
 export const CONFIG_FILE = 'coldtrail.yaml'
 export const DEFAULT_DATA_DIR = 'coldtrail-data'
@@ -71,6 +73,55 @@ const forwardSchema = z
   })
   .prefault({})
   .describe('How events are forwarded.')
+
+const PLACES = 'as path=size;path==size: = makes a missing directory, == refuses to start; sizes like 500g or 2t'
+const DAYS = z.number().positive().max(36_500)
+
+const AGE_FIELDS = {
+  warm_after_days: DAYS.optional().describe('Days since its last event after which a file moves to warm.'),
+  cold_after_days: DAYS.optional().describe('Days since its last event after which it moves to cold.'),
+  delete_after_days: DAYS.optional().describe('Days since its last event after which it is deleted; never without it.'),
+}
+
+const agesSchema = {
+  ...AGE_FIELDS,
+  databases: z
+    .partialRecord(z.enum(['session', 'meta', 'log', 'index', 'reject']), z.strictObject(AGE_FIELDS))
+    .optional()
+    .describe('Ages of one database, for example log before meta.'),
+}
+
+const tiersSchema = z
+  .strictObject({
+    hot: z
+      .string()
+      .optional()
+      .describe(`Places of the first tier, ${PLACES}. A path left out is data_dir, where files are written first.`),
+    warm: z.string().optional().describe('Places of slower disks, in the same form; questions read them too.'),
+    cold: z
+      .string()
+      .optional()
+      .describe('Places that volumes are taken away from, or s3://bucket/prefix; what lies there is restored first.'),
+    label: z.string().min(1).max(200).optional().describe('Where a person finds what is in cold: tape, safe, bucket.'),
+    ...agesSchema,
+    collections: z
+      .record(z.string(), z.strictObject(agesSchema))
+      .optional()
+      .describe('Ages of a collection, instead of those above.'),
+    s3: s3Access.optional().describe('How the buckets of cold are reached.'),
+  })
+  .prefault({})
+  .superRefine((tiers, context) => {
+    try {
+      tierRules(tiers, { base: '/', dataDir: '/coldtrail-data' })
+    } catch (error) {
+      const path = String((error as ColdtrailError).values.path)
+        .split('.')
+        .slice(1)
+      context.addIssue({ code: 'custom', path, message: String((error as ColdtrailError).values.reason) })
+    }
+  })
+  .describe('Where files of segments lie, for how long, and when they are deleted.')
 
 const SITE_NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/
 const SITE_NAME_RULE = 'a site is named by lower-case letters, digits, ., - and _'
@@ -207,6 +258,7 @@ export const configSchema = z.strictObject({
     .describe('Named receivers; `coldtrail forward` without --destination forwards to them all.'),
   collect: collectSchema,
   segment: segmentSchema,
+  tiers: tiersSchema,
   forward: forwardSchema,
   sync: syncSchema,
   analysis: analysisSchema,

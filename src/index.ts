@@ -78,7 +78,18 @@ export { ColdtrailError, ERRORS, type ErrorCode, EXIT } from './core/errors.ts'
 export type { Log, LogLevel } from './core/log.ts'
 export type { SourceObject } from './core/sourceObject.ts'
 export type { Check } from './doctor.ts'
-export type { Anchor, AnchoredHead, Evidence, OfflineRequest, OfflineSummary } from './evidence.ts'
+export type {
+  Anchor,
+  AnchoredHead,
+  ErasedSession,
+  ErasureChoice,
+  ErasurePlan,
+  ErasureSummary,
+  Evidence,
+  FarCopy,
+  OfflineRequest,
+  OfflineSummary,
+} from './evidence.ts'
 export type { FeedSummary, ForwardProgress, ForwardSummary } from './forward/summary.ts'
 export type { FeedStatus, ForwardRequest, TableRequest } from './forwarding.ts'
 export type {
@@ -312,8 +323,8 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
       limit,
       distinct: distinct === undefined ? undefined : columnNamed(distinct),
     }
-    if (mode === 'plaso') return plasoSearch(await reader(request), request, choices)
-    const question = await questionOf(request)
+    if (mode === 'plaso') return plasoSearch(await reader(request), request, choices, log)
+    const question = await questionOf(request, log)
     return (await reader(request)).search({ ...question, ...choices })
   }
 
@@ -348,11 +359,14 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     timelineOutput: async (request) => (await import('./timelineOutput.ts')).timelineOutput(search, request),
     exportParquet: async (found, path) => (await import('./store/parquet/exportEvents.ts')).exportEvents(found, path),
     count: async ({ distinct, ...request } = {}) =>
-      (await reader(request)).count({ ...(await questionOf(request)), distinct: distinct && columnNamed(distinct) }),
+      (await reader(request)).count({
+        ...(await questionOf(request, log)),
+        distinct: distinct && columnNamed(distinct),
+      }),
     values: async ({ field, limit, ...request }) =>
-      (await reader(request)).values({ ...(await questionOf(request)), field: columnNamed(field), limit }),
+      (await reader(request)).values({ ...(await questionOf(request, log)), field: columnNamed(field), limit }),
     timeline: async ({ intervalSecs, ...request }) =>
-      (await reader(request)).timeline({ ...(await questionOf(request)), intervalSecs }),
+      (await reader(request)).timeline({ ...(await questionOf(request, log)), intervalSecs }),
     show: async (id, request) => (await reader(request)).show(id, request),
     async findings({ run, severity, columns, limit, ...request } = {}) {
       const answering = await reader(request)
@@ -398,7 +412,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
         import('./store/verify.ts'),
         import('./collect/decode.ts'),
       ])
-      requireCollection(request.collection, await collectionsOf(await catalog()))
+      await requireCollections(request.collection, await catalog())
       // What was collected was within its limits then.
       const limits = { maxBytes: Number.MAX_SAFE_INTEGER, maxRatio: Number.MAX_SAFE_INTEGER }
       const found = anchor === undefined ? undefined : await proof.readAnchor(anchor)

@@ -7,7 +7,7 @@ import { collectCommand } from './collect.ts'
 import type { Command } from './command.ts'
 import { demoCommand } from './demo.ts'
 import { doctorCommand } from './doctor.ts'
-import { exportCommand } from './export.ts'
+import { eraseCommand } from './erase.ts'
 import { exportCommand } from './export.ts'
 import { filesExportCommand } from './filesExport.ts'
 import { findingsCommand } from './findings.ts'
@@ -55,7 +55,6 @@ export const COMMANDS: readonly Command[] = [
   ...ANALYZE_COMMANDS,
   findingsCommand,
   exportCommand,
-  exportCommand,
   huntCommand,
   rejectsCommand,
   forwardCommand,
@@ -84,6 +83,7 @@ export const COMMANDS: readonly Command[] = [
   ...HOLD_COMMANDS,
   verifyCommand,
   anchorCommand,
+  eraseCommand,
   restorePlanCommand,
   restoreRunCommand,
   ...WORKBENCH_COMMANDS,

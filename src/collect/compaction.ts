@@ -10,6 +10,7 @@ import { Foreman } from '../engine/foreman.ts'
 import type { Catalog, Owner, SegmentRow } from '../store/catalog.ts'
 import type { MergeTask } from '../store/compact.ts'
 import { type CompactionLimits, chooseRun } from '../store/compactionPlan.ts'
+import { heldTimes, holdsOver } from '../store/holds.ts'
 import type { SealedSegment } from '../store/segment.ts'
 import { readSessionLedger, sessionLedgerName } from '../store/sessionLedger.ts'
 
@@ -73,7 +74,9 @@ export class Compaction {
           kind === 'log' || (tier === 'hot' && !deleted && existsSync(join(directory, name))),
       )
     const history = catalog.manifestDirectory(collection)
+    const holds = await catalog.holds(collection)
     return chooseRun(live, limits, {
+      classOf: (segment) => holdsOver(holds, heldTimes(segment)).join(),
       mayTake: (segment) => !this.spoilt.has(segment.segment) && isHere(segment),
       sessionsOf: ({ segment }) => readSessionLedger(join(history, sessionLedgerName(segment))).length,
     })

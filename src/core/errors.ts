@@ -441,16 +441,6 @@ export const ERRORS = {
     'Name a plaso storage file of format 20260516, and with --out a file beside it; the original stays as it is.',
     EXIT.refused,
   ),
-  E_TIMELINE_UNKNOWN: row(
-    'Collection {collection} has no events of {path}: no timeline with its bytes was collected.',
-    'Collect that file first, or name the one that was collected.',
-    EXIT.usage,
-  ),
-  E_TIMELINE_FILE: row(
-    '{path} cannot take tags: {cause}.',
-    'Name a plaso storage file of format 20260516, and with --out a file beside it; the original stays as it is.',
-    EXIT.refused,
-  ),
   E_OBJECT_PARSE: row(
     'The format {format} failed on it: {cause}',
     'This is a defect of the format; report it with the object. Its neighbours are not affected.',
@@ -768,6 +758,11 @@ export const ERRORS = {
     'The anchor {path} knows link {number} of collection {collection}, and this catalog does not have it so.',
     'Run `coldtrail verify --anchor FILE`: links were cut off or written anew. Keep the anchor; it is not overwritten.',
     EXIT.store,
+  ),
+  E_ERASE_NOTHING: row(
+    'Collection {collection} has no object that is {what}.',
+    '`coldtrail show ID` gives session and object key of an event; what was erased before is not found again.',
+    EXIT.usage,
   ),
   E_PUBLIC_KEY: row(
     '{path} is no Ed25519 public key: {reason}.',

@@ -1,6 +1,6 @@
 /**
  * An S3-compatible server on loopback for the demo, the tests and the benchmarks: real HTTP, ListObjectsV2, GetObject,
- * HeadObject and PutObject, path style or virtual host, signatures checked when it is given credentials, and faults on
+ * HeadObject, PutObject (with If-None-Match) and DeleteObject, path style or virtual host, signatures checked when it is given credentials, and faults on
  * request. It keeps nothing on disk and is no storage product.
  */
 import { createHash, randomBytes } from 'node:crypto'
@@ -170,12 +170,17 @@ async function serve(state: ServerState, request: IncomingMessage, response: Ser
   if (operation === 'ListObjectsV2') return list(bucket, parameters, response)
   if (operation === 'GetObject' || operation === 'HeadObject') return get(bucket, key, request, response, action)
   if (operation === 'PutObject') return put(state, bucket, key, request, response, body!)
+  if (operation === 'DeleteObject') {
+    bucket.delete(key)
+    return send(response, 204, {}, '')
+  }
   return sendError(response, { code: 'MethodNotAllowed' })
 }
 
 function operationOf(method: string, key: string): string {
   if (method === 'GET') return key === '' ? 'ListObjectsV2' : 'GetObject'
   if (method === 'HEAD') return key === '' ? 'HeadBucket' : 'HeadObject'
+  if (method === 'DELETE' && key !== '') return 'DeleteObject'
   return method === 'PUT' && key !== '' ? 'PutObject' : `${method} ${key === '' ? 'bucket' : 'object'}`
 }
 
@@ -299,6 +304,11 @@ function put(
   if (/^[0-9a-f]{64}$/.test(sha256) && createHash('sha256').update(received).digest('hex') !== sha256) {
     return sendError(response, { code: 'XAmzContentSHA256Mismatch' })
   }
+  if (headers['if-none-match'] === '*' && bucket.get(key))
+    return sendError(response, { code: 'PreconditionFailed', details: { Condition: 'If-None-Match' } })
+  const expected = headers['x-amz-checksum-sha256']
+  if (expected !== undefined && createHash('sha256').update(body).digest('base64') !== expected)
+    return sendError(response, { code: 'BadDigest' })
   const checksum = headers['x-amz-checksum-crc32'] ?? trailers.get('x-amz-checksum-crc32')
   const storageClass = headers['x-amz-storage-class']
   const object = bucket.put(key, body, {

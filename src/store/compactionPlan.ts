@@ -26,18 +26,18 @@ export type Candidate = Pick<
  * a partition grows by n segments, and not n times.
  *
  * `mayTake`: false for a segment that must stay as it is (its files are elsewhere or damaged). `sessionsOf`: how many
- * sessions a segment has.
+ * sessions a segment has. `classOf`: segments of different classes (those of a legal hold and others) are never merged.
  */
 export function chooseRun<S extends Candidate>(
   live: readonly S[],
   limits: CompactionLimits,
-  { mayTake, sessionsOf }: { mayTake(segment: S): boolean; sessionsOf(segment: S): number },
+  given: { mayTake(segment: S): boolean; sessionsOf(segment: S): number; classOf?(segment: S): string },
 ): S[] | undefined {
   const partitions = Map.groupBy(live, ({ collection, format, day }) => JSON.stringify([collection, format, day]))
   let oldest: S[] | undefined
   for (const partition of partitions.values()) {
     if (partition.length < RUN_SEGMENTS) continue
-    const run = runOf(partition, limits, mayTake, sessionsOf)
+    const run = runOf(partition, limits, given)
     if (run && (!oldest || run[0]!.session1 < oldest[0]!.session1)) oldest = run
   }
   return oldest
@@ -55,8 +55,11 @@ const LEAST_BYTES = 2 ** 20
 function runOf<S extends Candidate>(
   partition: readonly S[],
   { maxRows, maxBytes, maxSessions }: CompactionLimits,
-  mayTake: (segment: S) => boolean,
-  sessionsOf: (segment: S) => number,
+  {
+    mayTake,
+    sessionsOf,
+    classOf = () => '',
+  }: { mayTake(segment: S): boolean; sessionsOf(segment: S): number; classOf?(segment: S): string },
 ): S[] | undefined {
   const segments = [...partition].sort((a, b) => a.session1 - b.session1)
   const byEvents = segments.filter(({ id1 }) => id1 !== null).sort((a, b) => a.id1! - b.id1!)
@@ -76,6 +79,7 @@ function runOf<S extends Candidate>(
       total.sessions += sessions[i]!
       const fits = total.rows <= maxRows && total.bytes <= maxBytes && total.sessions <= maxSessions
       if (!takes[i] || !fits || keysetOf(segment) !== keysetOf(segments[first]!)) break
+      if (classOf(segment) !== classOf(segments[first]!)) break
       const weight = Math.max(segment.raw_bytes, LEAST_BYTES)
       total.weight += weight
       heaviest = Math.max(heaviest, weight)

@@ -1,6 +1,7 @@
 /** Objects of an S3 bucket, by listing. */
 import { z } from 'zod'
-import type { SourceComponent } from '../component.ts'
+import type { SourceComponent, SourceContext } from '../component.ts'
+import type { S3Storage } from './s3/s3Storage.ts'
 import { SELECTION_FIELDS } from './selection.ts'
 
 const secret = { secret: true } as const
@@ -67,6 +68,35 @@ const config = z
   })
 
 export type S3Config = z.output<typeof config>
+
+const ACCESS = [
+  ...(['region', 'endpoint', 'path_style', 'requester_pays', 'profile', 'access_key_id', 'secret_access_key'] as const),
+  ...(['session_token', 'role_arn', 'external_id', 'role_session_name', 'web_identity_token_file'] as const),
+  ...(['sts_endpoint', 'max_attempts', 'request_timeout_secs', 'connect_timeout_secs'] as const),
+] as const
+
+/** How a bucket is reached, without what a source alone asks for; all of it may be absent. */
+export const s3Access = z.strictObject(
+  Object.fromEntries(
+    ACCESS.map((name) => {
+      const field: z.ZodType = config.shape[name]
+      const inner = field instanceof z.ZodDefault ? (field.unwrap() as z.ZodType) : field
+      return [name, inner.optional().meta({ ...inner.meta(), ...field.meta() })]
+    }),
+  ),
+)
+
+export type S3Access = z.output<typeof s3Access>
+
+/** A bucket to keep files in. E_S3_CREDENTIALS. */
+export async function openStorage(
+  bucket: string,
+  access: S3Access,
+  context: SourceContext,
+): Promise<S3Storage> {
+  const options = config.parse({ ...access, bucket })
+  return (await import('./s3/s3Storage.ts')).createS3Storage(options, context)
+}
 
 export const s3: SourceComponent<typeof config> = {
   kind: 'source',

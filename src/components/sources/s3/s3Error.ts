@@ -2,9 +2,9 @@
 import { ColdtrailError, type ErrorCode } from '../../../core/errors.ts'
 
 export interface S3Target {
-  readonly operation: 'ListObjectsV2' | 'GetObject'
+  readonly operation: 'ListObjectsV2' | 'GetObject' | 'HeadObject' | 'PutObject' | 'DeleteObject'
   readonly bucket: string
-  /** Key of a GET, prefix of a LIST. */
+  /** Prefix of a LIST, else the key. */
   readonly key: string
   readonly endpoint: string
 }
@@ -65,7 +65,7 @@ export function s3Error(thrown: unknown, target: S3Target): ColdtrailError {
   const known = CODES[code]
   if (known) return as(known)
   if (status !== undefined && status >= 500) return as('E_S3_UNAVAILABLE')
-  if (status === 404 && target.operation === 'GetObject') return as('E_S3_NO_KEY')
+  if (status === 404 && target.operation !== 'ListObjectsV2') return as('E_S3_NO_KEY')
   if (status === 412) return as('E_S3_CHANGED')
   if (status === 429) return as('E_S3_THROTTLED')
   return as('E_S3_RESPONSE')
@@ -86,6 +86,7 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   InvalidAccessKeyId: 'E_S3_BAD_KEY_ID',
   InvalidObjectState: 'E_S3_ARCHIVED',
   InvalidRange: 'E_S3_CHANGED',
+  ConditionalRequestConflict: 'E_S3_UNAVAILABLE',
   NoSuchBucket: 'E_S3_NO_BUCKET',
   NoSuchKey: 'E_S3_NO_KEY',
   NoSuchVersion: 'E_S3_NO_KEY',
@@ -151,11 +152,19 @@ function describe(thrown: unknown): Failure {
   }
 }
 
+const ACTIONS: Readonly<Record<S3Target['operation'], string>> = {
+  ListObjectsV2: 's3:ListBucket',
+  GetObject: 's3:GetObject',
+  HeadObject: 's3:GetObject',
+  PutObject: 's3:PutObject',
+  DeleteObject: 's3:DeleteObject',
+}
+
 /** AccessDenied has several causes; the message of the service usually tells which. */
 function denial(message: string, target: S3Target): [ErrorCode, { advice: string }] {
   if (/request(?:er)?[- ]?pay/i.test(message)) return ['E_S3_REQUESTER_PAYS', { advice: '' }]
-  const action = target.operation === 'GetObject' ? 's3:GetObject' : 's3:ListBucket'
-  const resource = `arn:aws:s3:::${target.bucket}${target.operation === 'GetObject' ? '/*' : ''}`
+  const action = ACTIONS[target.operation]
+  const resource = `arn:aws:s3:::${target.bucket}${action === 's3:ListBucket' ? '' : '/*'}`
   if (/kms:/i.test(message)) {
     return [
       'E_S3_ACCESS_DENIED',
