@@ -5,10 +5,15 @@ import type { Config } from './config.ts'
 import { ColdtrailError } from './core/errors.ts'
 import type { Anchor, FoundAnchor } from './store/anchor.ts'
 import type { Catalog } from './store/catalog.ts'
+import type { ErasureChoice, ErasureOptions, ErasurePlan, ErasureSummary } from './store/erase.ts'
 import type { OfflineOptions, OfflineSummary } from './store/verifyOffline.ts'
+import { VERSION } from './version.ts'
 
 export type { Anchor, AnchoredHead } from './store/anchor.ts'
+export type { ErasedSession, ErasureChoice, ErasurePlan, ErasureSummary, FarCopy } from './store/erase.ts'
 export type { OfflineSummary } from './store/verifyOffline.ts'
+
+const PRODUCER = `coldtrail/${VERSION}`
 
 export interface OfflineRequest extends Pick<OfflineOptions, 'collection' | 'signal' | 'onFault' | 'onProgress'> {
   /** Files of the public keys that are trusted; no others are. */
@@ -24,6 +29,13 @@ export interface Evidence {
   anchor(request?: { readonly write?: string }): Promise<Anchor>
   /** Checks chain, history and files with public keys from elsewhere: without catalog, and without keys of the data directory. */
   verifyOffline(request: OfflineRequest): Promise<OfflineSummary>
+  /** What an erasure would do. */
+  planErasure(choice: ErasureChoice): Promise<ErasurePlan>
+  /** Takes sessions out of everything that is kept of them. E_HELD, E_CATALOG_BUSY. */
+  erase(
+    request: ErasureChoice &
+      Pick<ErasureOptions, 'signal' | 'onProgress'> & { readonly reason: string; readonly despiteHold?: boolean },
+  ): Promise<ErasureSummary>
   /** An anchor from a file, checked with the keys of the data directory. E_ANCHOR_FORMAT, E_ANCHOR_SIGNATURE. */
   readAnchor(path: string): Promise<FoundAnchor>
 }
@@ -34,6 +46,14 @@ export function evidence(
 ): Evidence {
   const { catalog, requireData } = parts
   const { data_dir: dataDir, manifest_dir: historyDir = join(dataDir, 'history') } = config
+  /** The catalog, in which a misspelt collection must not be an empty one. */
+  const known = async (collection: string): Promise<Catalog> => {
+    const open = await catalog()
+    const names = await open.collections()
+    if (!names.includes(collection))
+      throw new ColdtrailError('E_COLLECTION_UNKNOWN', { name: collection, known: names.join(', ') || 'none' })
+    return open
+  }
   return {
     async anchor({ write } = {}) {
       requireData()
@@ -62,6 +82,17 @@ export function evidence(
         ...(historyOnly ? {} : { dataDir }),
         ...(anchor === undefined ? {} : { anchor: { path: anchor, anchor: readAnchor(anchor, keys) } }),
       })
+    },
+    async planErasure(choice) {
+      requireData()
+      const { planErasure } = await import('./store/erase.ts')
+      return planErasure({ catalog: await known(choice.collection), dataDir, producer: PRODUCER }, choice)
+    },
+    async erase({ signal, onProgress, ...choice }) {
+      requireData()
+      const { eraseSessions } = await import('./store/erase.ts')
+      const open = await known(choice.collection)
+      return eraseSessions({ catalog: open, dataDir, producer: PRODUCER, signal, onProgress }, choice)
     },
     async readAnchor(path) {
       const [{ readAnchor }, { readPublicKeys, usableKeys }] = await Promise.all([

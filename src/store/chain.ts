@@ -141,15 +141,25 @@ export type PlaceAction =
       readonly time1: number | null
       readonly time2: number | null
     }
-  /** A segment without the records of erased sessions. `before`: the files of the segments it replaces. */
-  | {
-      readonly action: 'erase'
-      readonly segment: SegmentFacts
-      readonly replaced: readonly number[]
-      readonly sessions: readonly number[]
-      readonly reason: string
-      readonly before: readonly FileOfSegment[]
-    }
+  | EraseAction
+
+/** A segment without the records of erased sessions. */
+export interface EraseAction {
+  readonly action: 'erase'
+  readonly segment: SegmentFacts
+  /** The one it takes the place of. */
+  readonly replaced: readonly number[]
+  readonly sessions: readonly number[]
+  /** Ids of events that are no more: ranges, both ends included. */
+  readonly events: readonly (readonly [number, number])[]
+  readonly reason: string
+  /** Files that still had the records: those of the segment, packs, tag files. */
+  readonly before: readonly FileOfSegment[]
+  /** In place of the tag files in `before`, where a tag is left. */
+  readonly tags: readonly TagFileFacts[]
+  /** In place of the finding files of these runs: lines of erased events say only that. */
+  readonly findings: readonly (HistoryFileFacts & { readonly run: number; readonly rows: number })[]
+}
 
 /** `directory`: relative to the data directory unless absolute, or `s3://bucket/prefix`. */
 export interface Place {
@@ -162,6 +172,40 @@ export type LinkAction = SegmentAction | RunAction | PlaceAction
 
 /** What a link says of a segment; undefined for a link about something else. */
 export const segmentOf = (body: LinkAction): SegmentFacts | undefined => ('segment' in body ? body.segment : undefined)
+
+/** What erasures among links took away: whatever else says of these files is history. */
+export interface ErasedByLinks {
+  /** Segments that still had the records, by numbers: those replaced by an erasure, and those that these had replaced. */
+  readonly segments: ReadonlySet<number>
+  /** Names of tag files. */
+  readonly tags: ReadonlySet<string>
+  /** The finding file of a run now, where it was made anew. */
+  readonly findings: ReadonlyMap<number, HistoryFileFacts>
+  readonly links: readonly EraseAction[]
+}
+
+export function erasedBy(bodies: Iterable<LinkAction>): ErasedByLinks {
+  const before = new Map<number, readonly number[]>()
+  const segments = new Set<number>()
+  const tags = new Set<string>()
+  const findings = new Map<number, HistoryFileFacts>()
+  const links: EraseAction[] = []
+  const add = (segment: number): void => {
+    if (segments.has(segment)) return
+    segments.add(segment)
+    for (const older of before.get(segment) ?? []) add(older)
+  }
+  for (const body of bodies) {
+    const made = segmentOf(body)
+    if (made) before.set(made.segment, replacedOf(body))
+    if (body.action !== 'erase') continue
+    links.push(body)
+    for (const segment of body.replaced) add(segment)
+    for (const { kind, name } of body.before) if (kind === 'tag') tags.add(name)
+    for (const { run, ...file } of body.findings) findings.set(run, file)
+  }
+  return { segments, tags, findings, links }
+}
 
 /** Segments that what it made has taken the place of. */
 export const replacedOf = (body: LinkAction): readonly number[] => ('replaced' in body ? body.replaced : [])

@@ -11,10 +11,12 @@ import { COLUMN_INDEX } from '../core/columns.ts'
 import { ColdtrailError } from '../core/errors.ts'
 import type { SegmentRow } from './catalog.ts'
 import { DuckDb, parquetFiles, type Row, sqlName } from './duckdb.ts'
+import { carryPacks, emptied, KeptStrings, repacked } from './erasedParts.ts'
 import { META_COLUMNS } from './eventBuilder.ts'
 import { digestOfDirectory, digestOfFile } from './hashedFile.ts'
 import { type HeldFile, heldPath, localDirectories } from './heldFile.ts'
 import { type KeysetContent, mergeKeysets, openKeyset } from './keyset.ts'
+import type { KeysetKey } from './keysetKeys.ts'
 import type { ParquetColumn } from './parquet/fileWriter.ts'
 import type { RejectRow, SealedSegment, SessionRow } from './segment.ts'
 import { encodedKeyset } from './segmentKeyset.ts'
@@ -31,6 +33,25 @@ export interface MergeTask {
   readonly format: string
   readonly day: string
   readonly producer: string
+  readonly erasure?: MergeErasure
+}
+
+/** What is left out of the new segment, and what goes with it. */
+export interface MergeErasure {
+  /** Their rows stay, emptied; events, rejects, values and keys of them do not. */
+  readonly sessions: ReadonlySet<number>
+  /** Packs that are made anew, one behind the other, in the new segment's own; the objects of `sessions` as zeros. */
+  readonly packs: readonly PackFile[]
+  /** Key of the inputs' keyset. Without it there is none: whose keys they are cannot be told. */
+  readonly keysetKey: KeysetKey | undefined
+}
+
+export interface PackFile {
+  /** Number that sessions name it by. */
+  readonly segment: number
+  readonly path: string
+  readonly size: number
+  readonly sha256: string
 }
 
 /**
@@ -39,7 +60,7 @@ export interface MergeTask {
  * nothing of the new segment is left. Memory: one row group, the distinct values of indexed columns, the keysets.
  */
 export async function mergeSegments(task: MergeTask): Promise<SealedSegment> {
-  const { inputs, ...place } = task
+  const { inputs, erasure, ...place } = task
   for (const input of inputs) for (const file of input.files) await checkDigest(file)
   const duckdb = await DuckDb.open({
     directories: localDirectories(inputs),
@@ -48,15 +69,25 @@ export async function mergeSegments(task: MergeTask): Promise<SealedSegment> {
     threads: 1,
   })
   const unused = { formatVersion: 0, firstEventId: 0, firstSessionId: 0 }
-  const writer = new SegmentWriter({ ...place, ...unused, keepLog: false, keyset: null })
+  const keepLog = erasure !== undefined && erasure.packs.length > 0
+  const writer = new SegmentWriter({ ...place, ...unused, keepLog, keyset: erasure?.keysetKey ?? null })
   try {
-    for (const session of await sessionsOf(duckdb, inputs)) writer.carrySession(session)
+    const sessions = await sessionsOf(duckdb, inputs)
+    const erased = sessions.filter(({ session_id }) => erasure?.sessions.has(session_id))
+    const carry: Carry = { duckdb, writer, erased, observed: erasure && new KeptStrings(writer) }
+    const moved = erasure ? await carryPacks(erasure.packs, erased, writer) : new Map<number, number>()
+    for (const session of sessions)
+      writer.carrySession(erased.includes(session) ? emptied(session) : repacked(session, place.segment, moved))
     for (const input of inputs.filter(({ rows }) => rows > 0).sort((a, b) => a.id1! - b.id1!))
-      await carryEvents(duckdb, input, writer)
-    for (const input of inputs) if (input.rejects > 0) await carryRejects(duckdb, input, writer)
-    const keyset = unitedKeyset(inputs)
+      await carryEvents(carry, input)
+    for (const input of inputs) if (input.rejects > 0) await carryRejects(carry, input)
+    const united = erasure && !erasure.keysetKey ? undefined : unitedKeyset(inputs)
+    const keyset = united && carry.observed ? carry.observed.keptOf(united) : united
     const sealed = writer.seal(keyset && encodedKeyset(keyset))
-    const expected = { rows: sum(inputs, 'rows'), rejects: sum(inputs, 'rejects') }
+    const expected = {
+      rows: sum(inputs, 'rows') - sum(erased, 'events'),
+      rejects: sum(inputs, 'rejects') - sum(erased, 'rejects'),
+    }
     if (sealed.rows !== expected.rows || sealed.rejects !== expected.rejects) {
       const found = `${sealed.rows} events and ${sealed.rejects} rejects`
       throw new ColdtrailError('E_INTERNAL', { message: `compaction made ${found} of ${JSON.stringify(expected)}` })
@@ -79,6 +110,14 @@ const KEYSETS_AT_ONCE = 8
 
 type Input = MergeTask['inputs'][number]
 
+interface Carry {
+  readonly duckdb: DuckDb
+  readonly writer: SegmentWriter
+  readonly erased: readonly SessionRow[]
+  /** Set when something is erased: what the rest holds, so that the keyset can be cut down to it. */
+  readonly observed: KeptStrings | undefined
+}
+
 /** Of everything that is read again; the pack stays where it is. */
 async function checkDigest({ directory, kind, name, sha256 }: HeldFile): Promise<void> {
   if (kind === 'log') return
@@ -98,6 +137,7 @@ async function* exactRows(
   input: Input,
   kind: 'meta' | 'reject',
   columns: readonly ParquetColumn[],
+  erased: readonly SessionRow[],
 ): AsyncGenerator<Row[]> {
   const path = heldPath(input, kind)
   const list = columns.map(({ name, type }) => {
@@ -105,7 +145,9 @@ async function* exactRows(
     if (type === 'text') return `encode(${column}) AS ${column}`
     return type === 'time' ? `epoch_us(${column}) AS ${column}` : column
   })
-  yield* duckdb.stream({ sql: `SELECT ${list.join(', ')} FROM ${parquetFiles([path])}`, files: [path] })
+  const ids = erased.map(({ session_id }) => session_id)
+  const kept = ids.length > 0 ? ` WHERE session_id NOT IN (${ids.join(', ')})` : ''
+  yield* duckdb.stream({ sql: `SELECT ${list.join(', ')} FROM ${parquetFiles([path])}${kept}`, files: [path] })
 }
 
 async function sessionsOf(duckdb: DuckDb, inputs: readonly Input[]): Promise<SessionRow[]> {
@@ -121,9 +163,9 @@ const SET = CARRIED.filter(({ name }) => !GIVEN.has(name)).map(({ name, type }) 
   return { name, index: COLUMN_INDEX.get(name)!, isText: type === 'text' }
 })
 
-async function carryEvents(duckdb: DuckDb, input: Input, writer: SegmentWriter): Promise<void> {
+async function carryEvents({ duckdb, writer, erased, observed }: Carry, input: Input): Promise<void> {
   const { sink } = writer
-  for await (const chunk of exactRows(duckdb, input, 'meta', CARRIED)) {
+  for await (const chunk of exactRows(duckdb, input, 'meta', CARRIED, erased)) {
     for (const row of chunk) {
       const data = asBuffer(row.data)
       sink.begin(data, 0, data.length, row.record_offset as number)
@@ -136,16 +178,19 @@ async function carryEvents(duckdb: DuckDb, input: Input, writer: SegmentWriter):
         } else sink.int(index, value as number)
       }
       if (row.time !== null) sink.time(row.time as number)
+      observed?.record(data, row.record_length as number)
       sink.commit()
     }
     if (writer.bufferedBytes > BUFFER_BYTES) writer.flush()
   }
 }
 
-async function carryRejects(duckdb: DuckDb, input: Input, writer: SegmentWriter): Promise<void> {
-  for await (const chunk of exactRows(duckdb, input, 'reject', REJECT_COLUMNS))
-    for (const row of chunk)
+async function carryRejects({ duckdb, writer, erased, observed }: Carry, input: Input): Promise<void> {
+  for await (const chunk of exactRows(duckdb, input, 'reject', REJECT_COLUMNS, erased))
+    for (const row of chunk) {
       writer.carryReject({ ...(row as unknown as RejectRow), reason: asBuffer(row.reason).toString() })
+      observed?.reject(asBuffer(row.data))
+    }
 }
 
 /** A few at a time, so that they never lie in memory all at once. */
@@ -166,5 +211,6 @@ function asBuffer(cell: Row[string] | undefined): Buffer {
   return Buffer.from(cell.buffer, cell.byteOffset, cell.length)
 }
 
-const sum = (inputs: readonly Input[], what: 'rows' | 'rejects'): number =>
-  inputs.reduce((total, input) => total + input[what], 0)
+function sum<What extends string>(list: readonly Readonly<Record<What, number>>[], what: What): number {
+  return list.reduce((total, one) => total + one[what], 0)
+}

@@ -43,7 +43,7 @@ export class FindingFeed {
         return told
       }
       for (const { finding, found } of page) {
-        const position = { sequence: finding.sequence, id: numberOf(finding) }
+        const position = { sequence: finding.sequence, id: findingNumber(finding) }
         const isLate = startTime !== undefined && finding.time !== null && finding.time < startTime
         const isPassed = !isLate && (found === undefined || found.isSuperseded)
         // What was passed over stands before the first event of a chunk, which is of one commit.
@@ -124,7 +124,8 @@ const PAGE = 512
 /** Lines of a finding file stay below this (findings.ts). */
 const LINES = 2 ** 24
 
-const numberOf = ({ sequence, line }: FindingPosition): number => sequence * LINES + line
+/** Of a finding in its feed. */
+export const findingNumber = ({ sequence, line }: FindingPosition): number => sequence * LINES + line
 
 const placeOf = (number: number): FindingPosition => ({ sequence: Math.floor(number / LINES), line: number % LINES })
 
@@ -142,7 +143,7 @@ class FindingEvent implements OutgoingEvent {
   constructor(event: OutgoingEvent, finding: Finding) {
     const { uid, kind, rule, label, plugin, severity, title, runs, event: local, event_uid } = finding
     this.event = event
-    this.id = numberOf(finding)
+    this.id = findingNumber(finding)
     this.uid = uid
     this.finding = { kind, rule, label, plugin, severity, title, runs, event: local, event_uid }
   }

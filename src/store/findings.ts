@@ -22,10 +22,12 @@ export type Severity = 'informational' | 'low' | 'medium' | 'high' | 'critical'
 /** From the least on. */
 export const SEVERITIES = ['informational', 'low', 'medium', 'high', 'critical'] as const satisfies readonly Severity[]
 
-/** What a plugin says; the store adds uid, event uid and time. */
+/** What a plugin or a hunt says; the store adds uid, event uid and time. */
 export interface FindingHit {
-  /** Event id. */
-  readonly event: number
+  /** Event id; null of a hit in a segment whose events are not here. */
+  readonly event: number | null
+  /** Without event: the segment, one of those given. */
+  readonly segment?: number
   readonly label: string
   readonly plugin: string
   readonly rule: string
@@ -43,16 +45,19 @@ export interface SealedFindings extends Readonly<Record<'name' | 'sha256', strin
 /** A line of a finding file. */
 export interface FindingLine {
   readonly uid: string
-  /** What made it: `rule`. */
+  /** What made it: `rule`, `hunt`. */
   readonly kind: string
   readonly rule: string
   readonly label: string
   readonly plugin: string
   readonly severity: Severity
   readonly title: string
-  readonly event: number
-  readonly event_uid: string
-  /** Microseconds. */
+  /** Both null of a finding about a segment. */
+  readonly event: number | null
+  readonly event_uid: string | null
+  /** That may hold what was hunted; only without event. */
+  readonly segment?: number
+  /** Microseconds; of a segment its first. */
   readonly time: number | null
 }
 
@@ -85,13 +90,16 @@ export interface FindingFilter {
 
 export const findingsName = (run: number): string => `finding-${runNumber(run)}.ndjson`
 
-/** 32 hex digits: the first half of SHA-256 over the canonical JSON of kind, rule, label and event uid. */
+/**
+ * 32 hex digits: the first half of SHA-256 over the canonical JSON of kind, rule, label and event uid; of a finding about
+ * a segment `segment <collection>/<number>` stands for the last.
+ */
 export const findingUid = (kind: string, rule: string, label: string, event: string): string =>
   hash('sha256', canonicalize([kind, rule, label, event])!).slice(0, 32)
 
 /**
  * Writes a run's findings durably into the history of its collection; null without any. `hits` come in order of event id,
- * each of an event of `segments`. Memory: a batch of hits.
+ * each of an event of `segments`, behind them those about segments. Memory: a batch of hits.
  */
 export async function sealFindings(options: {
   readonly catalog: Catalog
@@ -100,8 +108,10 @@ export async function sealFindings(options: {
   readonly run: number
   readonly segments: readonly SegmentRow[]
   readonly hits: Iterable<FindingHit> | AsyncIterable<FindingHit>
+  /** Default `rule`. */
+  readonly kind?: string
 }): Promise<SealedFindings | null> {
-  const { catalog, collection, run, hits } = options
+  const { catalog, collection, run, hits, kind = 'rule' } = options
   const directory = catalog.manifestDirectory(collection)
   const name = findingsName(run)
   const events = new Events(options)
@@ -109,7 +119,7 @@ export async function sealFindings(options: {
   let rows = 0
   const write = async (batch: readonly FindingHit[]): Promise<void> => {
     if (batch.length === 0) return
-    const lines = await linesOf(batch, events)
+    const lines = await linesOf(batch, events, kind)
     makeDirectory(directory)
     file ??= new HashedFile(join(directory, name))
     if (rows + lines.length >= MAX_LINES) throw new ColdtrailError('E_RUN_FINDINGS', { limit: MAX_LINES })
@@ -120,7 +130,7 @@ export async function sealFindings(options: {
     let batch: FindingHit[] = []
     for await (const hit of hits) {
       const last = batch.at(-1)
-      if (last && hit.event < last.event) throw new RangeError(`event ${hit.event} comes behind ${last.event}`)
+      if (last && placeOf(hit) < placeOf(last)) throw new RangeError(`event ${hit.event} comes behind ${last.event}`)
       if (last && batch.length >= BATCH && hit.event !== last.event) {
         await write(batch)
         batch = []
@@ -136,19 +146,39 @@ export async function sealFindings(options: {
   return file ? { run, name, rows, size: file.size, sha256: file.digest() } : null
 }
 
-/** Lines of a finding file, with their numbers from 1. E_HISTORY_FILE when it is missing or other than `sha256` says. */
+/** What stands in place of a finding about an erased event, so that lines keep their numbers. */
+export const ERASED_LINE = Buffer.from('{"erased":true}\n')
+
+/** Findings of a file, with the numbers of their lines from 1; those of erased events are passed over. E_HISTORY_FILE. */
 export function* readFindings(path: string, sha256: string): Generator<FindingLine & { readonly line: number }> {
+  let line = 0
+  for (const { finding } of readFindingLines(path, sha256)) {
+    line += 1
+    if (finding) yield { ...finding, line }
+  }
+}
+
+/**
+ * Lines of a finding file, ends of line included; without finding where its event was erased. E_HISTORY_FILE when it is
+ * missing or other than `sha256` says.
+ */
+export function* readFindingLines(
+  path: string,
+  sha256: string,
+): Generator<{ readonly text: Buffer; readonly finding: FindingLine | undefined }> {
   const digest = createHash('sha256')
   for (const piece of pieces(path)) digest.update(piece)
   if (digest.digest('hex') !== sha256) throw new ColdtrailError('E_HISTORY_FILE', { path })
   let rest: Buffer = Buffer.alloc(0)
-  let line = 0
   for (const piece of pieces(path)) {
     const text = Buffer.concat([rest, piece])
     let start = 0
     for (let end = text.indexOf(10); end >= 0; end = text.indexOf(10, start)) {
-      line += 1
-      yield { ...(JSON.parse(text.toString('utf8', start, end)) as FindingLine), line }
+      const whole = text.subarray(start, end + 1)
+      yield {
+        text: whole,
+        finding: whole.equals(ERASED_LINE) ? undefined : (JSON.parse(whole.toString()) as FindingLine),
+      }
       start = end + 1
     }
     rest = text.subarray(start)
@@ -181,17 +211,29 @@ function* pieces(path: string): Generator<Buffer> {
   }
 }
 
-async function linesOf(hits: readonly FindingHit[], events: Events): Promise<FindingLine[]> {
-  const kind = 'rule'
-  const found = await events.of(hits.map(({ event }) => event))
+/** Findings about segments come last. */
+const placeOf = ({ event }: FindingHit): number => event ?? Number.POSITIVE_INFINITY
+
+async function linesOf(hits: readonly FindingHit[], events: Events, kind: string): Promise<FindingLine[]> {
+  const found = await events.of(hits.flatMap(({ event }) => event ?? []))
   const lines = new Map<string, FindingLine>()
   const inOrder = [...hits].sort(
-    (a, b) => a.event - b.event || order(a.label, b.label) || order(a.plugin, b.plugin) || order(a.rule, b.rule),
+    (a, b) =>
+      // Infinity less itself is no number, and so goes on.
+      placeOf(a) - placeOf(b) ||
+      (a.segment ?? 0) - (b.segment ?? 0) ||
+      order(a.label, b.label) ||
+      order(a.plugin, b.plugin) ||
+      order(a.rule, b.rule),
   )
-  for (const { event, label, plugin, rule, severity, title } of inOrder) {
-    const { uid: event_uid, time } = found.get(event)!
-    const uid = findingUid(kind, rule, label, event_uid)
-    if (!lines.has(uid)) lines.set(uid, { uid, kind, rule, label, plugin, severity, title, event, event_uid, time })
+  for (const { event, segment, label, plugin, rule, severity, title } of inOrder) {
+    const about = event === null ? events.ofSegment(segment!) : found.get(event)!
+    const uid = findingUid(kind, rule, label, about.uid)
+    const place =
+      event === null
+        ? { event: null, event_uid: null, segment: segment!, time: about.time }
+        : { event, event_uid: about.uid, time: about.time }
+    if (!lines.has(uid)) lines.set(uid, { uid, kind, rule, label, plugin, severity, title, ...place })
   }
   return [...lines.values()]
 }
@@ -208,6 +250,12 @@ class Events {
     this.duckdb = duckdb
     this.sessions = new SessionCache(duckdb)
     this.segments = segments
+  }
+
+  ofSegment(number: number): { uid: string; time: number | null } {
+    const segment = this.segments.find((one) => one.segment === number)
+    if (!segment) throw new RangeError(`segment ${number} is none of those given`)
+    return { uid: `segment ${segment.collection}/${number}`, time: segment.time1 }
   }
 
   async of(ids: readonly number[]): Promise<Map<number, { uid: string; time: number | null }>> {

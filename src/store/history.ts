@@ -11,15 +11,17 @@
  *
  * The log is append-only; repeated lines count once, and a line cut off by a crash is passed over.
  */
-import { readFileSync, type Stats, statSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, type Stats, statSync } from 'node:fs'
 import { join } from 'node:path'
 import canonicalize from 'canonicalize'
 import { ColdtrailError } from '../core/errors.ts'
-import { makeDirectory, namesIfThere, readIfThere, writeDurably } from '../platform/files.ts'
-import { type LinkAction, replacedOf, segmentOf, sha256 } from './chain.ts'
+import { makeDirectory, namesIfThere, readIfThere, syncDirectory, writeDurably } from '../platform/files.ts'
+import { type ErasedByLinks, erasedBy, type LinkAction, replacedOf, segmentOf, sha256 } from './chain.ts'
+import { isImportable } from './importedManifests.ts'
 import { type Manifest, serializeManifest } from './manifest.ts'
-import { appendToLog, LIVE_LOG, manifestSnapshot, rawLines } from './manifestGenerations.ts'
+import { appendToLog, forgetManifests, LIVE_LOG, manifestSnapshot, rawLines } from './manifestGenerations.ts'
 import { intervalsOf, isByFileTime, type TimedManifest } from './manifestTimes.ts'
+import { QUARANTINE_LOG } from './quarantine.ts'
 import { segmentNumber } from './segment.ts'
 import { sessionLedgerName } from './sessionLedger.ts'
 
@@ -71,6 +73,20 @@ export function appendHistory(manifestDirectory: string, entries: readonly Histo
 }
 
 /**
+ * Takes out of a collection's history what erasures took away: manifests of events, whose bounds are values, those of tag
+ * files, and keysets. Their digests stay in the links. May be repeated.
+ */
+export function forgetHistory(manifestDirectory: string, { segments, tags }: ErasedByLinks): void {
+  const copies = [...segments].map((segment) => join(manifestDirectory, keysetCopyName(segment)))
+  const left = copies.filter((path) => existsSync(path))
+  for (const path of left) rmSync(path)
+  if (left.length > 0) syncDirectory(manifestDirectory)
+  forgetManifests(manifestDirectory, ({ kind, filename, segment }) =>
+    kind === 'tag' ? tags.has(filename) : kind === 'meta' && segments.has(segment),
+  )
+}
+
+/**
  * Manifests of the history, collection by collection, in the order of their commits. The one way to read them, wherever
  * they are kept. A damaged line is E_MANIFEST_FORMAT with file and line.
  */
@@ -86,10 +102,18 @@ export function* manifests(historyDirectory: string, filter: HistoryFilter = {})
   }
 }
 
-/** Collections that have a history, sorted. */
+/** Collections that have a history, sorted. Folders of others, with manifests that somebody put there, are none. */
 export function historyCollections(historyDirectory: string): string[] {
   return namesIfThere(historyDirectory)
-    .filter((name) => isDirectory(join(historyDirectory, name)))
+    .filter((name) => isDirectory(join(historyDirectory, name)) && isHistory(join(historyDirectory, name)))
+    .sort()
+}
+
+/** What lies in a history beside the collections: manifests of other stores, loose, packed or in folders. */
+export function foreignManifests(historyDirectory: string): string[] {
+  return namesIfThere(historyDirectory)
+    .map((name) => join(historyDirectory, name))
+    .filter((path) => (isDirectory(path) ? !isHistory(path) : isImportable(path)))
     .sort()
 }
 
@@ -117,10 +141,14 @@ export function* verifyHistory(
     const isWhole = found.isFile() && sha256(readFileSync(path)) === digest
     return isWhole ? [] : [{ collection, file, fault: 'damaged' }]
   }
-  for (const action of actions) {
-    if (action.action === 'finding') yield* copy(action.findings.name, action.findings.sha256)
-    else if (action.action === 'tag') {
-      for (const { name, manifest } of action.files)
+  const all = [...actions]
+  const erased = erasedBy(all)
+  for (const action of all) {
+    if (action.action === 'finding') {
+      const { name, sha256 } = erased.findings.get(action.run) ?? action.findings
+      yield* copy(name, sha256)
+    } else if (action.action === 'tag') {
+      for (const { name, manifest } of action.files.filter(({ name }) => !erased.tags.has(name)))
         if (!held.has(manifest)) yield { collection, file: `${LIVE_LOG}: ${name}.manifest`, fault: 'missing' }
       yield* copy(action.report.name, action.report.sha256)
     } else if (action.action === 'remove-run') {
@@ -132,10 +160,14 @@ export function* verifyHistory(
       const replaced = replacedOf(action)
       if (replaced.length > 0 && !held.has(sha256(replacedMark(segment, replaced))))
         yield { collection, segment, file: `${LIVE_LOG}: what ${segment} replaces`, fault: 'missing' }
-      for (const { name, manifest } of files)
+      const tags = action.action === 'erase' ? action.tags.filter(({ name }) => !erased.tags.has(name)) : []
+      // Of what was erased later only digests are left.
+      const kept = erased.segments.has(segment) ? files.filter(({ kind }) => kind !== 'meta') : files
+      for (const { name, manifest } of [...kept, ...tags])
         if (!held.has(manifest)) yield { collection, segment, file: `${LIVE_LOG}: ${name}.manifest`, fault: 'missing' }
       for (const fault of copy(sessionLedgerName(segment), ledger)) yield { ...fault, segment }
-      if (keyset !== null) for (const fault of copy(keysetCopyName(segment), keyset)) yield { ...fault, segment }
+      if (keyset !== null && !erased.segments.has(segment))
+        for (const fault of copy(keysetCopyName(segment), keyset)) yield { ...fault, segment }
     }
   }
 }
@@ -193,6 +225,10 @@ function kindOf(path: string): Stats | undefined {
     return undefined
   }
 }
+
+/** A commit makes the chain first, a refused object the list of quarantine. */
+const isHistory = (directory: string): boolean =>
+  ['chain', QUARANTINE_LOG, LIVE_LOG, ARCHIVE_DIRECTORY].some((name) => kindOf(join(directory, name)) !== undefined)
 
 const isDirectory = (path: string): boolean => kindOf(path)?.isDirectory() === true
 

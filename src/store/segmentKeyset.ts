@@ -47,7 +47,12 @@ export class SegmentKeyset implements ValueObserver {
   }
 
   encode(): EncodedKeyset {
+    return encodedKeyset(this.content())
+  }
+
+  /** All that was seen so far. */
+  content(): KeysetContent {
     this.extractor.flush()
-    return encodedKeyset(this.builder.finish())
+    return this.builder.finish()
   }
 }

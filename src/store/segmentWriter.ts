@@ -14,6 +14,7 @@ import { makeDirectory, syncDirectory, writeDurably } from '../platform/files.ts
 import { type ColumnValue, EventBuilder, META_COLUMNS } from './eventBuilder.ts'
 import { HashedFile } from './hashedFile.ts'
 import { ImportedResults } from './importedResults.ts'
+import type { KeysetContent } from './keyset.ts'
 import type { KeysetKey } from './keysetKeys.ts'
 import { directoryDigest, MANIFEST_FORMAT, type Manifest, serializeManifest } from './manifest.ts'
 import { BytesPageBuilder, type ParquetColumn, ParquetFileWriter } from './parquet/fileWriter.ts'
@@ -163,6 +164,11 @@ export class SegmentWriter {
   /** A reject of a carried session. */
   carryReject({ session_id, offset, length, reason, data }: RejectRow): void {
     this.addReject([session_id, offset, length, reason, Buffer.from(data)], data.length)
+  }
+
+  /** What the keyset has seen so far; it must have been asked for. */
+  observed(): KeysetContent {
+    return this.keyset!.content()
   }
 
   /** Writes the buffered row group early, to free memory. */

@@ -42,6 +42,7 @@ import { sessionLedgerName } from './sessionLedger.ts'
 import { readSessions } from './sessions.ts'
 import { readPublicKeys } from './signingKeys.ts'
 import { type HeldTagFile, tagPath } from './tags.ts'
+import { copyFaults, custodyFaults } from './verifyCopies.ts'
 
 export interface Fault {
   /** Path of the file at fault. */
@@ -134,6 +135,8 @@ class Verification {
 
   async run(): Promise<VerifySummary> {
     const { catalog, collection, dataDir } = this.options
+    const benches = await catalog.workbenches(collection)
+    if (collection !== undefined && benches.length > 0) return this.workbench(benches[0]!)
     const all = (await this.ofCatalog(() => catalog.segments({ collection }))) ?? []
     this.keys()
     const reports = (await this.ofCatalog(() => catalog.verifyChain(collection))) ?? []
@@ -167,8 +170,29 @@ class Verification {
     } finally {
       duckdb.close()
     }
+    const homes = new Set(reports.map((report) => report.collection))
+    for (const { name, home } of await catalog.workbenches()) if (homes.has(home)) await this.copies(name)
     await this.orphans(reports)
     return { ...this.counts }
+  }
+
+  /** Only copies, and the chain of the home that vouches for them. */
+  private async workbench({ name, home }: { readonly name: string; readonly home: string }): Promise<VerifySummary> {
+    this.keys()
+    const { catalog } = this.options
+    for (const report of (await this.ofCatalog(() => catalog.verifyChain(home))) ?? []) this.chain(report)
+    await this.copies(name)
+    return { ...this.counts }
+  }
+
+  private async copies(workbench: string): Promise<void> {
+    const { catalog, signal } = this.options
+    const onFile = (bytes: number): void => {
+      this.counts.files += 1
+      this.counts.bytes += bytes
+    }
+    for await (const fault of copyFaults(catalog, workbench, { signal, onFile })) this.report(fault)
+    this.counts.segments += (await catalog.workbenches(workbench))[0]?.segments ?? 0
   }
 
   /** Damage of the catalog that keeps it from answering. */
@@ -204,7 +228,9 @@ class Verification {
     }
   }
 
-  private chain({ collection, links, faults }: ChainReport): void {
+  private chain(report: ChainReport): void {
+    const { collection, links, faults } = report
+    for (const fault of custodyFaults(this.options.catalog, report)) this.report(fault)
     this.counts.links += links.length
     this.counts.files += links.length
     const byNumber = Map.groupBy(faults, ({ number }) => number)
@@ -250,7 +276,9 @@ class Verification {
           return body.action === 'delete' ? body.files.map(({ name }) => name) : []
         }),
       )
-      for (const body of bodies)
+      for (const {
+        link: { body, number },
+      } of links)
         if (body.action === 'tag' || body.action === 'erase')
           for (const { name, segment } of body.action === 'tag' ? body.files : body.tags)
             if (!held.has(name) && !removed.has(name)) {
@@ -568,6 +596,7 @@ class Verification {
       for (const { link } of links) {
         if (link.body.action === 'finding') kept.add(link.body.findings.name)
         else if (link.body.action === 'tag') kept.add(link.body.report.name)
+        else if (link.body.action === 'erase') for (const { name } of link.body.findings) kept.add(name)
       }
       for (const name of namesIn(directory))
         if (

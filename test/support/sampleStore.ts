@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { COLUMN_INDEX } from '../../src/core/columns.ts'
-import { type Catalog, type Owner, openCatalog, type SegmentRow } from '../../src/store/catalog.ts'
+import { type Catalog, type CatalogOptions, type Owner, openCatalog, type SegmentRow } from '../../src/store/catalog.ts'
 import { SegmentWriter, type SegmentWriterOptions } from '../../src/store/segmentWriter.ts'
 
 export interface SampleEvent {
@@ -51,9 +51,9 @@ export class SampleStore {
     this.owner = owner
   }
 
-  static async create(): Promise<SampleStore> {
-    const dataDir = mkdtempSync(join(tmpdir(), 'coldtrail-store-'))
-    const catalog = await openCatalog({ dataDir })
+  static async create(options: Partial<CatalogOptions> = {}): Promise<SampleStore> {
+    const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), 'coldtrail-store-'))
+    const catalog = await openCatalog({ ...options, dataDir })
     return new SampleStore(dataDir, catalog, await catalog.owner('collect'))
   }
 

@@ -34,6 +34,16 @@ export async function writeAnchor(context: CatalogContext, path: string): Promis
   }
 }
 
+/** Tries for two seconds to get what others hold for milliseconds. */
+export async function patiently<T>(take: () => Promise<T | undefined>): Promise<T | undefined> {
+  for (let turn = 0; turn < 100; turn++) {
+    const taken = await take()
+    if (taken) return taken
+    await sleep(20)
+  }
+  return undefined
+}
+
 // --- internal ---
 
 const byNumber = (chains: readonly AnchoredHead[]) =>
@@ -73,14 +83,4 @@ async function refuseAhead({ db }: CatalogContext, path: string, known: readonly
       .executeTakeFirst()
     if (row?.hash !== hash) throw new ColdtrailError('E_ANCHOR_AHEAD', { path, collection, number })
   }
-}
-
-/** Others write for milliseconds. */
-async function patiently<T>(take: () => Promise<T | undefined>): Promise<T | undefined> {
-  for (let turn = 0; turn < 100; turn++) {
-    const taken = await take()
-    if (taken) return taken
-    await sleep(20)
-  }
-  return undefined
 }

@@ -22,7 +22,7 @@ import {
 import { serializeManifest } from '../manifest.ts'
 import { recordReleased } from '../quarantine.ts'
 import { type SealedSegment, segmentFileName } from '../segment.ts'
-import { serializeSessionLedger, sessionLedgerName } from '../sessionLedger.ts'
+import { type LedgerEntry, readSessionLedger, serializeSessionLedger, sessionLedgerName } from '../sessionLedger.ts'
 import { batches, type CatalogContext, now, type OwnerState } from './context.ts'
 import { identify, type Ledger, markReplaced, SETTLED } from './ledger.ts'
 import { KEY_BYTES, ledgerDay, ledgerShard, objectId } from './objectId.ts'
@@ -100,31 +100,70 @@ export async function commitReplace(
   replaced: readonly number[],
 ): Promise<{ sequence: number }> {
   faultPoint('replace.files-durable')
-  const segment = prepareFacts(context, sealed, newSessions(sealed))
-  const body = { action: 'replace', segment, replaced: [...replaced].sort((a, b) => a - b) } as const
+  const numbers = [...replaced].sort((a, b) => a - b)
+  const segment = prepareReplacement(context, sealed, numbers)
+  const body = { action: 'replace', segment, replaced: numbers } as const
   const [sequence] = await commitLinks(context, owner, sealed.collection, [body], async (tx, [number]) => {
-    await useSegmentNumber(tx, owner, sealed.segment)
-    const { numUpdatedRows } = await tx
-      .updateTable('segments')
-      .set(await retirement(tx))
-      .where('segment', 'in', [...replaced])
-      .where('collection', '=', sealed.collection)
-      .where('state', '=', 'live')
-      .executeTakeFirst()
-    if (Number(numUpdatedRows) !== new Set(replaced).size)
-      throw new ColdtrailError('E_CLAIM_LOST', { reason: 'a segment to replace is no longer live' })
     if ((await segmentsInWorkbenches(tx, replaced)).size > 0)
       throw new ColdtrailError('E_CLAIM_LOST', { reason: 'a workbench has copies of a segment to replace' })
-    // Event ids stay, so tag files fit the new segment as they are.
-    for (const table of ['ledger', 'versions', 'tag_files'] as const)
-      await tx
-        .updateTable(table)
-        .set({ segment: sealed.segment })
-        .where('segment', 'in', [...replaced])
-        .execute()
-    await insertSegment(tx, owner.id, sealed, segment, number)
+    await replaceSegments(tx, owner, { sealed, facts: segment, replaced: numbers, number })
   })
   return { sequence }
+}
+
+/**
+ * What the link of a segment in place of others says of it; its session ledger is durable then. Which object a session is
+ * was told when it was sealed, and its row may not say it any more.
+ */
+export function prepareReplacement(
+  context: CatalogContext,
+  sealed: SealedSegment,
+  replaced: readonly number[],
+): SegmentFacts {
+  const history = context.manifestDirectory(sealed.collection)
+  const entries = replaced.flatMap((segment) => readSessionLedger(join(history, sessionLedgerName(segment))))
+  return prepareFacts(
+    context,
+    sealed,
+    entries.sort((a, b) => a.session - b.session),
+  )
+}
+
+/** Rows of a segment in place of others, which retire. E_CLAIM_LOST when one is no longer live. */
+export async function replaceSegments(
+  tx: Tx,
+  owner: Committer,
+  {
+    sealed,
+    facts,
+    replaced,
+    number,
+  }: {
+    readonly sealed: SealedSegment
+    readonly facts: SegmentFacts
+    readonly replaced: readonly number[]
+    /** Of the link. */
+    readonly number: number
+  },
+): Promise<void> {
+  await useSegmentNumber(tx, owner, sealed.segment)
+  const { numUpdatedRows } = await tx
+    .updateTable('segments')
+    .set(await retirement(tx))
+    .where('segment', 'in', [...replaced])
+    .where('collection', '=', sealed.collection)
+    .where('state', '=', 'live')
+    .executeTakeFirst()
+  if (Number(numUpdatedRows) !== new Set(replaced).size)
+    throw new ColdtrailError('E_CLAIM_LOST', { reason: 'a segment to replace is no longer live' })
+  // Event ids stay, so tag files fit the new segment as they are.
+  for (const table of ['ledger', 'versions', 'tag_files'] as const)
+    await tx
+      .updateTable(table)
+      .set({ segment: sealed.segment })
+      .where('segment', 'in', [...replaced])
+      .execute()
+  await insertSegment(tx, owner.id, sealed, facts, number)
 }
 
 export function newSessions(sealed: SealedSegment): NewSession[] {
@@ -183,7 +222,7 @@ export async function insertSegment(
 // --- internal ---
 
 /** Everything that must be durable before the transaction: the session ledger. Answers what the link will say. */
-function prepareFacts(context: CatalogContext, sealed: SealedSegment, sessions: readonly NewSession[]): SegmentFacts {
+function prepareFacts(context: CatalogContext, sealed: SealedSegment, sessions: readonly LedgerEntry[]): SegmentFacts {
   const { segment, format, day, id1, id2, session1, session2, time1, time2, rows, rejects, raw_bytes } = sealed
   const directory = context.collectionDirectory(sealed.collection)
   const keyset = join(directory, segmentFileName('index', segment), 'keyset.ks')

@@ -13,6 +13,7 @@ import { namesIfThere, readIfThere, syncDirectory } from '../../platform/files.t
 import type { CatalogOptions } from '../catalog.ts'
 import {
   type ChainReport,
+  erasedBy,
   type HistoryFileFacts,
   type Link,
   type LinkAction,
@@ -21,6 +22,7 @@ import {
   type SegmentFacts,
   segmentOf,
   sha256,
+  type TagFileFacts,
   verifyChain,
 } from '../chain.ts'
 import { readFindings } from '../findings.ts'
@@ -36,6 +38,7 @@ import { asBuffer } from './closedLedger.ts'
 import { insertSegment, linkRow } from './commit.ts'
 import { batches, CatalogContext, now } from './context.ts'
 import { repairDerived } from './derived.ts'
+import { replayErasures } from './erase.ts'
 import { addClosed, hex } from './ledger.ts'
 import { KEY_BYTES, ledgerDay, ledgerShard, OBJECT_ID_BYTES, objectId } from './objectId.ts'
 import { catalogPath, defaultHistoryDir } from './open.ts'
@@ -204,6 +207,12 @@ function isWhole(dataDir: string, history: string, body: LinkAction, held: Reado
         existsSync(join(history, body.report.name)) &&
         body.files.every(({ directory, ...file }) => isDurable(dataDir, { directory, files: [file] }, held))
       )
+    case 'erase':
+      return (
+        isDurable(dataDir, body.segment, held) &&
+        body.findings.every(({ name }) => existsSync(join(history, name))) &&
+        body.tags.every(({ directory, ...file }) => isDurable(dataDir, { directory, files: [file] }, held))
+      )
     default:
       return isDurable(dataDir, body.segment, held)
   }
@@ -216,22 +225,33 @@ function foundRuns(
   links: ChainReport['links'],
   held: ReadonlyMap<string, Manifest>,
 ): FoundRun[] {
+  const erased = erasedBy(links.map(({ link }) => link.body))
   const by = new Map<number, number>()
   const findings = new Map<number, { link: Link; path: string; sha256: string }>()
   const runs = new Map<number, Omit<FoundRun, 'home'>>()
+  const tagFiles = (files: readonly TagFileFacts[], collection: string): FoundRun['files'] =>
+    files
+      .filter(({ name }) => !erased.tags.has(name))
+      .map(({ manifest, directory, ...file }) => ({
+        ...{ ...file, kind: 'tag' as const, run: runOfFile(file.name)!, directory },
+        manifest: held.get(manifest) ?? manifestBeside(dataDir, collection, { directory }, { ...file, manifest }),
+      }))
   for (const { link } of links) {
     const { body, collection } = link
     const made = segmentOf(body)
     if (made) for (const segment of replacedOf(body)) by.set(segment, made.segment)
-    else if (body.action === 'finding')
-      findings.set(body.run, { link, path: join(history, body.findings.name), sha256: body.findings.sha256 })
-    else if (body.action === 'remove-run') runs.set(body.run, { ...runs.get(body.run)!, removed: link })
+    if (body.action === 'erase')
+      for (const [run, files] of Map.groupBy(tagFiles(body.tags, collection), ({ run }) => run)) {
+        const before = runs.get(run)!
+        runs.set(run, { ...before, files: [...before.files, ...files] })
+      }
+    else if (body.action === 'finding') {
+      const { name, sha256 } = erased.findings.get(body.run) ?? body.findings
+      findings.set(body.run, { link, path: join(history, name), sha256 })
+    } else if (body.action === 'remove-run') runs.set(body.run, { ...runs.get(body.run)!, removed: link })
     else if (body.action === 'tag') {
       const { run } = body.run
-      const files = body.files.map(({ manifest, directory, ...file }) => ({
-        ...{ ...file, kind: 'tag' as const, run, directory },
-        manifest: held.get(manifest) ?? manifestBeside(dataDir, collection, { directory }, { ...file, manifest }),
-      }))
+      const files = tagFiles(body.files, collection)
       runs.set(run, { link, facts: body.run, report: body.report, findings: findings.get(run), files })
     }
   }
@@ -374,6 +394,12 @@ async function fill(tx: Tx, context: CatalogContext, found: Found): Promise<numb
   await fillLedger(tx, found.segments)
   await fillNumbers(tx, owner, found)
   await restoreFeeds(tx, context.dataDir)
+  for (const { links } of found.chains)
+    await replayErasures(
+      tx,
+      context,
+      links.map(({ link }) => link),
+    )
   return fillQuarantine(tx, found)
 }
 

@@ -315,8 +315,9 @@ export async function findings(
       if (list) list.push(run)
       else runs.set(uid, [run])
     }
-  return rows.map(({ collection: _, severity, ...row }) => {
-    return { ...row, severity: SEVERITIES[severity]!, runs: runs.get(row.uid) ?? [] }
+  return rows.map(({ collection: _, severity, event, event_uid, segment, ...row }) => {
+    const about = segment === null ? { event, event_uid } : { event: null, event_uid: null, segment }
+    return { ...row, ...about, severity: SEVERITIES[severity]!, runs: runs.get(row.uid) ?? [] }
   })
 }
 
@@ -374,8 +375,9 @@ export async function insertFindings(
       .execute()
   }
   let rows: Tables['findings'][] = []
-  for (const { line, uid, kind, rule, label, plugin, severity, title, event_uid, event, time } of found) {
-    const told = { line, uid, kind, rule, label, plugin, title, event_uid, event, time }
+  for (const { line, uid, kind, rule, label, plugin, severity, title, event_uid, event, segment, time } of found) {
+    const about = { event_uid: event_uid ?? '', event: event ?? 0, segment: segment ?? null, time }
+    const told = { line, uid, kind, rule, label, plugin, title, ...about }
     rows.push({ collection, sequence, ...told, severity: SEVERITIES.indexOf(severity) })
     if (rows.length < FINDINGS_AT_ONCE) continue
     await write(rows)
@@ -475,6 +477,9 @@ async function replacedSince(tx: Tx, collection: string, number: number): Promis
   const by = new Map<number, number>()
   for (const { number, bytes } of rows) {
     const { body } = parseLink(bytes, linkFileName(number))
+    // Its results may speak of events that are no more.
+    if (body.action === 'erase')
+      throw new ColdtrailError('E_CLAIM_LOST', { reason: 'records were erased while it ran' })
     const made = segmentOf(body)
     if (made) for (const segment of replacedOf(body)) by.set(segment, made.segment)
   }

@@ -91,7 +91,9 @@ function fileDirectories(context: CatalogContext): string[] {
 /** Removes what bears one of the numbers: database files, manifests, session ledgers, and their temporary forms. */
 function removeFiles(directory: string, numbers: ReadonlySet<number>): string[] {
   const orphans = namesIfThere(directory).filter((name) => {
-    const match = /^(?:session|meta|reject|log|index)-(\d{9,})(?!\d)/.exec(name)
+    const match =
+      /^(?:session|meta|reject|log|index|tag)-(\d{9,})(?!\d)/.exec(name) ??
+      /^finding-\d{9,}\.(\d{9,})\.ndjson/.exec(name)
     return match !== null && numbers.has(Number(match[1]))
   })
   for (const name of orphans) rmSync(join(directory, name), { recursive: true, force: true })
