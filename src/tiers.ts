@@ -290,7 +290,8 @@ async function sizesOf(open: Catalog): Promise<Map<string, number>> {
   return new Map([...facts].map(([name, value]) => [name.slice(SIZE_FACT.length), Number(value)]))
 }
 
-async function storagesOf(config: Config, log: Log, signal?: AbortSignal): Promise<Storages> {
+/** Directories and buckets by the configuration. */
+export async function storagesOf(config: Config, log: Log, signal?: AbortSignal): Promise<Storages> {
   const { Storages } = await import('./tier/storage.ts')
   const context: SourceContext = {
     environment: process.env,

@@ -62,12 +62,11 @@ export interface Workbenches {
 }
 
 export function workbenches(
-  _config: Config,
+  config: Config,
   parts: {
     readonly catalog: () => Promise<Catalog>
     readonly requireData: () => void
     readonly log: Log
-    readonly openRemote?: () => Promise<OpenRemote>
   },
 ): Workbenches {
   const opened = async (): Promise<Catalog> => {
@@ -111,10 +110,15 @@ export function workbenches(
       return planRestore(await planned(request))
     },
     async restore({ reason = '', keepSecs = KEEP_SECS, onCopy, ...request } = {}) {
-      const { restore } = await import('./tier/restore.ts')
+      const [{ restore }, { storagesOf }] = await Promise.all([import('./tier/restore.ts'), import('./tiers.ts')])
       const options = await planned(request)
-      const openRemote = await parts.openRemote?.()
-      return restore({ ...options, reason, expires: fromNow(keepSecs), log: parts.log, onCopy, openRemote })
+      const storages = await storagesOf(config, parts.log, request.signal)
+      try {
+        const openRemote: OpenRemote = (url, signal) => storages.open(url, signal)
+        return await restore({ ...options, reason, expires: fromNow(keepSecs), log: parts.log, onCopy, openRemote })
+      } finally {
+        await storages.close()
+      }
     },
     list: async () => (await opened()).workbenches(),
     async show(name) {

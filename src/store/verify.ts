@@ -43,6 +43,7 @@ import { readSessions } from './sessions.ts'
 import { readPublicKeys } from './signingKeys.ts'
 import { type HeldTagFile, tagPath } from './tags.ts'
 import { copyFaults, custodyFaults } from './verifyCopies.ts'
+import { collectionNames } from './workbench.ts'
 
 export interface Fault {
   /** Path of the file at fault. */
@@ -85,7 +86,7 @@ export interface VerifyOptions {
   readonly catalog: Catalog
   readonly dataDir: string
   readonly decode: Decode
-  /** Only this collection; default all. */
+  /** Only these, by comma; workbenches too. Default: all. */
   readonly collection?: string
   /** Heads that a second place knows. */
   readonly anchor?: FoundAnchor
@@ -100,13 +101,25 @@ export async function verifyStore(options: VerifyOptions): Promise<VerifySummary
   // Until released, files of segments that are replaced meanwhile stay.
   const hold = await options.catalog.registerReader()
   try {
-    return await new Verification(options).run()
+    if (options.collection === undefined) return await new Verification(options).run()
+    const homes = new Map((await options.catalog.workbenches()).map(({ name, home }) => [name, home]))
+    const names = collectionNames(options.collection)
+    // Of a collection all workbenches are looked at.
+    const chosen = names.filter((name) => !names.includes(homes.get(name) ?? ''))
+    const summaries: VerifySummary[] = []
+    for (const collection of chosen) summaries.push(await new Verification({ ...options, collection }).run())
+    return summaries.reduce(added)
   } finally {
     await hold.release()
   }
 }
 
 // --- internal ---
+
+function added(a: VerifySummary, b: VerifySummary): VerifySummary {
+  const sums = Object.entries(a).map(([name, count]) => [name, count + b[name as keyof VerifySummary]])
+  return Object.fromEntries(sums) as Record<keyof VerifySummary, number>
+}
 
 /** Bytes read at once. */
 const PIECE = 2 ** 20
