@@ -117,7 +117,7 @@ export function planTiers(input: PlanInput): TierPlan {
       targets.set(unit, { place, reason: 'age' })
       rooms.take(unit)
       rooms.put(place, unit)
-    }
+    } else rooms.refuse(wanted)
   }
   // From the top: what leaves hot for want of room may push something out of warm.
   for (const tier of rooms.tiers) {
@@ -158,7 +158,10 @@ export function planMoves(
     const here = placeAt(input.rules.places, file.directory)
     if (here?.tier === to && (label === undefined || label === file.label)) continue
     const place = here?.tier === to ? here : rooms.placeFor(to, file.size)
-    if (!place) continue
+    if (!place) {
+      rooms.refuse(to)
+      continue
+    }
     if (place !== here) {
       rooms.take(unit)
       rooms.put(place, unit)
@@ -326,10 +329,12 @@ class Rooms {
 
   /** The first place of a tier with room for so many bytes. */
   placeFor(tier: Tier, bytes: number): TierPlace | undefined {
-    const there = this.rooms.filter(({ place }) => place.tier === tier)
-    const found = there.find((room) => this.hasRoom(room, bytes))
-    if (!found) for (const room of there) room.refused += 1
-    return found?.place
+    return this.rooms.find((room) => room.place.tier === tier && this.hasRoom(room, bytes))?.place
+  }
+
+  /** A file had to stay where it is for want of room. */
+  refuse(tier: Tier): void {
+    for (const room of this.rooms) if (room.place.tier === tier && room.state !== 'missing') room.refused += 1
   }
 
   isOver(place: TierPlace): boolean {

@@ -8,7 +8,7 @@ import { asColdtrailError, ColdtrailError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import { faultPoint } from '../platform/faults.ts'
 import { attempt, makeDirectory, writeDurably } from '../platform/files.ts'
-import type { Catalog, Owner } from '../store/catalog.ts'
+import type { Catalog, LeftFile, Owner } from '../store/catalog.ts'
 import { sha256 } from '../store/chain.ts'
 import { throwIfAborted } from '../store/duckdb.ts'
 import { isLocal, PLACE_MARK, placedPath } from '../store/heldFile.ts'
@@ -113,9 +113,11 @@ class Roll {
     const { catalog, owner } = this.options
     const { collection } = batch[0]!
     const isRelabel = ({ file, to }: PlannedMove): boolean => file.directory === directoryIn(to, collection)
-    const copies = batch
-      .filter((move) => !isRelabel(move))
-      .map(({ file, to }) => ({ directory: directoryIn(to, collection), name: file.name }))
+    const copies = []
+    for (const { file, to } of batch.filter((move) => !isRelabel(move) && this.isThere(move.to))) {
+      const copy = { directory: directoryIn(to, collection), name: file.name }
+      if (!(await this.isForeign(copy))) copies.push(copy)
+    }
     if (copies.length > 0) await catalog.announceCopies(copies)
     faultPoint('move.announced')
     const done: PlannedMove[] = []
@@ -178,6 +180,9 @@ class Roll {
         throwIfAborted(this.options.signal)
         const error = asColdtrailError(thrown)
         if (error.code === 'E_INTERNAL') throw thrown
+        // What somebody else put there is not ours to remove.
+        if (error.code === 'E_TIER_COLLISION')
+          await this.options.catalog.forgetLeft([{ directory: directoryIn(to, move.collection), name: move.file.name }])
         const isLost = error.code === 'E_TIER_MISSING' || !this.isThere(to)
         if (isLost || error.code === 'E_DISK_FULL') {
           this.closed.add(to)
@@ -194,6 +199,18 @@ class Roll {
     this.fault(move, error)
     return undefined
   }
+
+  /** Something lies there that no move of ours announced: `put` compares it, and a sweep must not take it for a copy. */
+  private async isForeign({ directory, name }: LeftFile): Promise<boolean> {
+    this.announced ??= new Set(
+      (await this.options.catalog.leftFiles()).map((left) => placedPath(left.directory, left.name)),
+    )
+    if (this.announced.has(placedPath(directory, name))) return false
+    const storage = await this.options.storages.of(directory)
+    return (await storage.has(name)) || (await storage.has(`${name}.manifest`))
+  }
+
+  private announced: Set<string> | undefined
 
   private async copyTo({ collection, file }: PlannedMove, to: TierPlace): Promise<void> {
     const { storages } = this.options

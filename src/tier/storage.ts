@@ -21,6 +21,8 @@ export interface Digest {
 }
 
 export interface Storage {
+  /** Whether there is anything under the name, a file or an index. */
+  has(name: string): Promise<boolean>
   /** Bytes of a file; undefined where there is none. */
   read(name: string): Promise<AsyncIterable<Uint8Array> | undefined>
   /**
@@ -97,6 +99,7 @@ function localStorage(directory: string, signal?: AbortSignal): Storage {
     return createReadStream(path, { highWaterMark: PIECE })
   }
   return {
+    has: async (name) => existsSync(pathOf(name)),
     read,
     async put(name, source, digest) {
       const path = pathOf(name)
@@ -143,6 +146,10 @@ function bucketStorage(
   const read = async (name: string): Promise<AsyncIterable<Uint8Array> | undefined> =>
     (await storage.read(prefix + name, signal))?.bytes
   return {
+    async has(name) {
+      for (const part of ['', ...INDEX_PARTS]) if (await storage.has(prefix + name + part, signal)) return true
+      return false
+    },
     read,
     async put(name, source, digest) {
       const path = `${directory}/${name}`

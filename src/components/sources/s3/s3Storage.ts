@@ -18,6 +18,7 @@ export interface S3Storage {
     digest: { readonly size: number; readonly sha256: string },
     signal?: AbortSignal,
   ): Promise<boolean>
+  has(key: string, signal?: AbortSignal): Promise<boolean>
   /** The bytes, resumed where a connection breaks; undefined when there is no such object. E_S3_ARCHIVED and others. */
   read(key: string, signal?: AbortSignal): Promise<{ size: number; bytes: AsyncIterable<Uint8Array> } | undefined>
   remove(key: string, signal?: AbortSignal): Promise<void>
@@ -72,6 +73,7 @@ export async function createS3Storage(options: S3Config, context: SourceContext)
         throw thrown
       }
     },
+    has: async (key, signal) => (await head(key, signal)) !== undefined,
     async read(key, signal) {
       const found = await head(key, signal)
       if (!found) return undefined
