@@ -16,6 +16,7 @@ import {
   NONE,
   normal,
   type RowSet,
+  rowsMarked,
   rowsOf,
   rowsWhere,
   sizeOf,
@@ -280,7 +281,7 @@ class TextLeaf implements Leaf {
       for (const row of rowsOf(within, block.rows)) if (this.passesAt(row)) set[row >> 5]! |= 1 << (row & 31)
       return certain(normal(set, block.rows))
     }
-    this.rows ??= this.allRows(texts, block.rows)
+    this.rows ??= this.allRows(texts)
     return certain(intersection(this.rows, within))
   }
 
@@ -310,17 +311,15 @@ class TextLeaf implements Leaf {
     return verdict
   }
 
-  private allRows({ codes, count }: BlockTexts, rows: number): RowSet {
-    const { verdicts } = this
+  private allRows({ codes, count }: BlockTexts): RowSet {
+    const marks = new Uint8Array(count + 1)
     let passing = 0
-    for (let code = 0; code < count; code++) if (this.verdictOf(code) === 1) passing += 1
-    if (passing === 0) return NONE
-    const set = emptySet(rows)
-    for (let row = 0; row < rows; row++) {
-      const code = codes[row]!
-      if (code >= 0 && verdicts[code] === 1) set[row >> 5]! |= 1 << (row & 31)
-    }
-    return normal(set, rows)
+    for (let code = 0; code < count; code++)
+      if (this.verdictOf(code) === 1) {
+        marks[code + 1] = 1
+        passing += 1
+      }
+    return passing === 0 ? NONE : rowsMarked(codes, marks)
   }
 }
 

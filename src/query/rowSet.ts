@@ -76,7 +76,23 @@ export function span(first: number, last: number, rows: number): RowSet {
 /** Of all rows for which a function of the row holds. */
 export function rowsWhere(rows: number, test: (row: number) => boolean): RowSet {
   const set = emptySet(rows)
-  for (let row = 0; row < rows; row++) if (test(row)) set[row >> 5]! |= 1 << (row & 31)
+  for (let row = 0, word = 0; row < rows; word++) {
+    let bits = 0
+    for (const end = Math.min(row + 32, rows); row < end; row++) if (test(row)) bits |= 1 << (row & 31)
+    set[word] = bits
+  }
+  return normal(set, rows)
+}
+
+/** Of all rows whose number is marked: `marks[0]` is that of -1, `marks[1]` of 0, …; 1 or 0. */
+export function rowsMarked(numbers: Int32Array, marks: Uint8Array): RowSet {
+  const rows = numbers.length
+  const set = emptySet(rows)
+  for (let row = 0, word = 0; row < rows; word++) {
+    let bits = 0
+    for (const end = Math.min(row + 32, rows); row < end; row++) bits |= marks[numbers[row]! + 1]! << (row & 31)
+    set[word] = bits
+  }
   return normal(set, rows)
 }
 

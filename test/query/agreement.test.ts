@@ -1,14 +1,19 @@
-/** Predicate and SQL are two readings of one condition; a real DuckDB and random rows tell whether they agree. */
+/**
+ * Predicate, SQL and blocks are readings of one condition; a real DuckDB and random rows tell whether they agree.
+ */
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { type DuckDBConnection, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api'
 import fc from 'fast-check'
 import { EVENT_COLUMNS, type EventColumn } from '../../src/core/columns.ts'
 import { ipKey } from '../../src/core/ipAddress.ts'
+import { BlockMatcher } from '../../src/query/blockMatcher.ts'
 import { fold } from '../../src/query/caseFolding.ts'
 import { compile, type EventAccess, type Expression } from '../../src/query/expression.ts'
 import { parseJson } from '../../src/query/jsonText.ts'
 import { RegexFault, sharedRegex } from '../../src/query/regex.ts'
+import { ALL, has, type RowSet, span } from '../../src/query/rowSet.ts'
+import { plainBlock } from '../support/plainBlock.ts'
 
 type Row = Readonly<Record<string, string | number | null | readonly string[]>>
 
@@ -64,6 +69,17 @@ async function bySql(expression: Expression, count: number): Promise<boolean[]> 
 
 const byPredicate = (expression: Expression, rows: readonly Row[]): boolean[] =>
   rows.map((row) => expression.predicate(access(row)))
+
+/** All expressions at once, so that they share what they can. */
+function byBlock(expressions: readonly Expression[], rows: readonly Row[], within: RowSet = ALL): boolean[][] {
+  const answers = expressions.map(() => rows.map(() => false))
+  const asked = expressions.map((_, i) => i)
+  new BlockMatcher(expressions).match(plainBlock(rows), within, asked, (question, found) => {
+    assert.ok(found.length > 0)
+    for (const row of found) answers[question]![row] = true
+  })
+  return answers
+}
 
 const holdsNeedles = (expression: Expression, row: Row): boolean =>
   expression.needles().every(({ column, values }) => values.some((value) => [row[column]].flat().includes(value)))
@@ -299,10 +315,20 @@ test('predicate and SQL agree, and every match satisfies needles and range', asy
       fc.array(expression, { minLength: 15, maxLength: 15 }),
       async (rows, texts) => {
         await store(rows)
-        for (const found of texts) {
-          const compiled = compile(found, { now: NOW })
+        const all = texts.map((found) => compile(found, { now: NOW }))
+        const blocks = byBlock(all, rows)
+        const part = span(3, 9, rows.length)
+        const parts = byBlock(all, rows, part)
+        for (const [at, found] of texts.entries()) {
+          const compiled = all[at]!
           const expected = byPredicate(compiled, rows)
           assert.deepEqual(await bySql(compiled, rows.length), expected, found)
+          assert.deepEqual(blocks[at], expected, `blocks: ${found}`)
+          assert.deepEqual(
+            parts[at],
+            expected.map((matches, row) => matches && has(part, row)),
+            `part of a block: ${found}`,
+          )
           rows.forEach((one, i) => {
             if (expected[i]) checkPruning(compiled, one)
             else if (compiled.needlesSuffice()) assert.ok(!holdsNeedles(compiled, one), found)
@@ -340,7 +366,9 @@ test('hostile records read alike', async () => {
     "data startswith '{'",
   ]) {
     const compiled = compile(found)
-    assert.deepEqual(await bySql(compiled, rows.length), byPredicate(compiled, rows), found)
+    const expected = byPredicate(compiled, rows)
+    assert.deepEqual(await bySql(compiled, rows.length), expected, found)
+    assert.deepEqual(byBlock([compiled], rows), [expected], found)
   }
   const first = compile('data.a == 1')
   assert.equal(first.predicate(access({ data: '{"a":1,"a":"x"}' })), true, 'of equal keys the first counts')
@@ -366,6 +394,7 @@ test('long lists agree with short ones', async () => {
     const expected = byPredicate(compiled, rows)
     assert.ok(expected.includes(true) && expected.includes(false))
     assert.deepEqual(await bySql(compiled, rows.length), expected)
+    assert.deepEqual(byBlock([compiled], rows), [expected])
   }
 })
 

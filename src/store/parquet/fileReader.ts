@@ -97,35 +97,29 @@ export class ParquetFileReader {
   /** Of texts. Undefined: the file has no such column. */
   texts(group: number, name: string): CodedTexts | undefined {
     return this.read(group, name, (chunk, rows) => {
-      const bytes = this.bytesOf(chunk)
-      const codes = new Int32Array(rows)
       const parts: TextValues[] = []
+      const codes: Int32Array[] = []
       let [at, values] = [0, 0]
-      for (const page of pagesOf(bytes, chunk)) {
-        const isCoded = page.encoding === RLE_DICTIONARY || page.encoding === PLAIN_DICTIONARY
+      for (const page of pagesOf(this.bytesOf(chunk), chunk)) {
         if (page.isDictionary) {
           parts.push(dictionaryOf(page))
           values += page.rows
           continue
         }
-        if (at + page.rows > rows) refuse('more values than rows')
-        if (!isCoded) {
-          const read = textsOf(page, chunk)
-          for (let i = 0; i < page.rows; i++) codes[at + i] = read.codes[i]! < 0 ? -1 : read.codes[i]! + values
-          parts.push(read.values)
-          values += read.values.count
-        } else {
-          const { body, levels, from, present } = opened(page, chunk)
-          const ids = readHybrid(body, from + 1, body.length, body[from] ?? refuse('it ends too soon'), present)
-          // Checked here, so that nobody has to look again.
-          for (let i = 0; i < present; i++) if (ids[i]! >= values || ids[i]! < 0) refuse('a value of no dictionary')
-          if (!levels) codes.set(ids, at)
-          else for (let i = 0, k = 0; i < page.rows; i++) codes[at + i] = levels[i] === 1 ? ids[k++]! : -1
-        }
         at += page.rows
+        if (at > rows) refuse('more values than rows')
+        if (page.encoding === RLE_DICTIONARY || page.encoding === PLAIN_DICTIONARY) {
+          codes.push(codesOf(page, chunk, values))
+          continue
+        }
+        const read = textsOf(page, chunk)
+        if (values > 0) for (let i = 0; i < page.rows; i++) if (read.codes[i]! >= 0) read.codes[i]! += values
+        codes.push(read.codes)
+        parts.push(read.values)
+        values += read.values.count
       }
       if (at !== rows) refuse('fewer values than rows')
-      return { codes, values: parts.length === 1 ? parts[0]! : joined(parts) }
+      return { codes: codes.length === 1 ? codes[0]! : joinedCodes(codes, rows), values: joined(parts) }
     })
   }
 
@@ -368,7 +362,30 @@ function textsOf(page: Page, chunk: ChunkPlace): CodedTexts {
   return { values: { count: present, bytes: body, starts, ends }, codes }
 }
 
+/** Numbers of values of the dictionary, which has so many. */
+function codesOf(page: Page, chunk: ChunkPlace, values: number): Int32Array {
+  const { body, levels, from, present } = opened(page, chunk)
+  const ids = readHybrid(body, from + 1, body.length, body[from] ?? refuse('it ends too soon'), present)
+  // Checked here, so that nobody has to look again.
+  for (let i = 0; i < present; i++) if (ids[i]! >= values) refuse('a value of no dictionary')
+  if (!levels) return ids
+  const codes = new Int32Array(page.rows)
+  for (let i = 0, k = 0; i < page.rows; i++) codes[i] = levels[i] === 1 ? ids[k++]! : -1
+  return codes
+}
+
+function joinedCodes(parts: readonly Int32Array[], rows: number): Int32Array {
+  const whole = new Int32Array(rows)
+  let at = 0
+  for (const part of parts) {
+    whole.set(part, at)
+    at += part.length
+  }
+  return whole
+}
+
 function joined(parts: readonly TextValues[]): TextValues {
+  if (parts.length === 1) return parts[0]!
   const total = parts.reduce((sum, part) => sum + part.count, 0)
   const [starts, ends] = [new Int32Array(total), new Int32Array(total)]
   let [at, base] = [0, 0]
