@@ -185,7 +185,10 @@ export function tiers(config: Config, { catalog, requireData, log }: Parts): Tie
         if (clock) throw clock
         await remember(open, acceptSizes)
         const plan = planTiers(input)
-        return alone(plan.places, run, plan)
+        const summary = await alone(plan.places, run, plan)
+        // Workbenches whose time is over, and what others have left.
+        await open.sweep()
+        return summary
       })
     },
     async move({ to, collection, segments, from, until, databases, label, ...run }) {
