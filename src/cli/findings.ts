@@ -41,17 +41,25 @@ export const findingsCommand = defineCommand({
     const shown = columns ?? TABLE_COLUMNS
     const rows: unknown[][] = []
     for await (const { finding, event } of found.findings) {
-      if (options.ids) io.print(String(finding.event))
-      else if (io.json) {
+      if (options.ids) {
+        if (finding.event !== null) io.print(String(finding.event))
+      } else if (io.json) {
         const { time, sequence: _sequence, line: _line, event: id, ...facts } = finding
         const told = { ...facts, time: time === null ? null : isoTimeText(time), event_id: id }
         io.emit({ ...told, event: event && eventJson(event) })
       } else {
-        const { time, severity, title, label, event: id } = finding
+        const { time, severity, title, label, segment, event: id } = finding
         const values = shown.map((name) =>
           name === 'time' && event?.time ? timeText(Number(event.time)) : event?.[name],
         )
-        rows.push([time === null ? '' : timeText(time).slice(0, 19), severity, title, label, id, ...values])
+        rows.push([
+          time === null ? '' : timeText(time).slice(0, 19),
+          severity,
+          title,
+          label,
+          id ?? `segment ${segment}`,
+          ...values,
+        ])
       }
     }
     if (!options.ids && !io.json) {

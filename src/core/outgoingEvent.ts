@@ -19,9 +19,10 @@ export interface OutgoingFinding {
   readonly title: string
   /** Runs that made it, ascending. */
   readonly runs: readonly number[]
-  /** Local id and uid of the event. */
-  readonly event: number
-  readonly event_uid: string
+  /** Local id and uid of the event; null of a finding about a segment. */
+  readonly event: number | null
+  readonly event_uid: string | null
+  readonly segment?: number
 }
 
 /** Valid until the next one is asked for: encoders copy what they keep. */
@@ -36,7 +37,7 @@ export interface OutgoingEvent {
   /** The record's own text, UTF-8. */
   readonly data: Buffer
   readonly session: OutgoingSession
-  /** Present in feeds of findings: the event is then the one it is about. */
+  /** Present in feeds of findings: the event is then the one it is about, or stands for the segment that it is about. */
   readonly finding?: OutgoingFinding
   /** A column that the encoder declared; times in microseconds. */
   column(name: EventColumnName): string | number | null

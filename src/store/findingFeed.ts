@@ -1,7 +1,9 @@
 /**
  * What is new for a feed of findings, in the order in which they were committed: those that a commit said first, with
- * their events wherever these lie now. A finding's number is its place: link, then line.
+ * their events wherever these lie now. A finding's number is its place: link, then line. One about a segment has no event:
+ * it leaves where no expression, which is about events, is asked.
  */
+import canonicalize from 'canonicalize'
 import type { EventColumnName } from '../core/columns.ts'
 import { ColdtrailError } from '../core/errors.ts'
 import type { OutgoingEvent, OutgoingFinding, OutgoingSession } from '../core/outgoingEvent.ts'
@@ -67,7 +69,7 @@ export class FindingFeed {
       const { sequence, line } = placeOf(number)
       const bounds = { after: { sequence, line: line - 1 }, upTo: { sequence, line } }
       const [finding] = await this.catalog.findings({ collection, ...bounds, limit: 1 })
-      const [found] = finding ? await this.eventsById(question, [finding.event]) : []
+      const [found] = finding ? await this.about(question, [finding]) : []
       if (finding && found) yield new FindingEvent(found.event, finding)
     }
   }
@@ -102,17 +104,30 @@ export class FindingFeed {
     for (;;) {
       throwIfAborted(signal)
       const page = await this.catalog.findings({ collection, after, upTo, limit: PAGE })
-      const ids = [...new Set(page.map(({ event }) => event))]
-      const found = new Map((await this.eventsById(question, ids)).map((one) => [one.event.id, one]))
-      if (page.length > 0) yield page.map((finding) => ({ finding, found: found.get(finding.event) }))
+      const found = await this.about(question, page)
+      if (page.length > 0) yield page.map((finding, i) => ({ finding, found: found[i] }))
       if (page.length < PAGE) return
       after = page.at(-1)!
     }
   }
 
+  /** What each finding is about; undefined where its event is not here. */
+  private async about(
+    question: EventsQuestion,
+    findings: readonly Finding[],
+  ): Promise<readonly (FoundEvent | undefined)[]> {
+    const ids = new Set(findings.flatMap(({ event }) => event ?? []))
+    const found = new Map((await this.eventsById(question, [...ids])).map((one) => [one.event.id, one]))
+    return findings.map((finding) => {
+      if (finding.event !== null) return found.get(finding.event)
+      const event = new SegmentEvent(question.collection, finding)
+      return { event, isMatch: question.condition === undefined, isSuperseded: false }
+    })
+  }
+
   private async offlineError(collection: string, { event }: Finding): Promise<ColdtrailError> {
     const rows = await this.catalog.segments({ collection, state: 'live' })
-    const holding = rows.filter(({ id1, id2 }) => id1 !== null && id1 <= event && event <= id2!)
+    const holding = rows.filter(({ id1, id2 }) => event !== null && id1 !== null && id1 <= event && event <= id2!)
     const segments = holding.map(({ segment }) => segment).join(', ')
     return new ColdtrailError('E_FORWARD_OFFLINE', { segments: segments || `of event ${event}`, collection })
   }
@@ -134,6 +149,27 @@ function boundOf({ sequence, id }: Position): FindingPosition {
   return { sequence, line: Math.min(Math.max(0, id - sequence * LINES), LINES - 1) }
 }
 
+/** Stands for the segment that a finding is about: its record says which. */
+class SegmentEvent implements OutgoingEvent {
+  readonly id = 0
+  readonly uid: string
+  readonly time: number | null
+  readonly dataType = 'coldtrail:hunt:segment'
+  readonly data: Buffer
+  private readonly message: string
+  readonly session = { source: '', bucket: '', key: '', version: '', format: 'coldtrail', header: null }
+
+  constructor(collection: string, { uid, time, segment, title }: Finding) {
+    this.uid = uid
+    this.time = time
+    this.data = Buffer.from(canonicalize({ collection, segment, message: title })!)
+    this.message = title
+  }
+  column(name: EventColumnName): string | number | null {
+    return name === 'message' ? this.message : null
+  }
+}
+
 class FindingEvent implements OutgoingEvent {
   readonly id: number
   readonly uid: string
@@ -141,11 +177,22 @@ class FindingEvent implements OutgoingEvent {
   private readonly event: OutgoingEvent
 
   constructor(event: OutgoingEvent, finding: Finding) {
-    const { uid, kind, rule, label, plugin, severity, title, runs, event: local, event_uid } = finding
+    const { uid, kind, rule, label, plugin, severity, title, runs, event: local, event_uid, segment } = finding
     this.event = event
     this.id = findingNumber(finding)
     this.uid = uid
-    this.finding = { kind, rule, label, plugin, severity, title, runs, event: local, event_uid }
+    this.finding = {
+      kind,
+      rule,
+      label,
+      plugin,
+      severity,
+      title,
+      runs,
+      event: local,
+      event_uid,
+      ...(segment !== undefined && { segment }),
+    }
   }
   get time(): number | null {
     return this.event.time

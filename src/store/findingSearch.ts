@@ -46,15 +46,15 @@ export function searchFindings(
     while (told < limit) {
       question.signal?.throwIfAborted()
       const page = await catalog.findings({ collection: home, run, severity, time1, time2, after, limit: PAGE })
-      const ids = page.map(({ event }) => event)
+      const ids = page.flatMap(({ event }) => event ?? [])
       const every = await reader.eventsById(ids, { collection, columns, signal: asked.signal })
       const matches = condition ? await reader.eventsById(ids, { ...asked, columns: ['id'] }) : every
       for (const finding of page) {
-        const event = every.get(finding.event)
+        const event = finding.event === null ? undefined : every.get(finding.event)
         if (event?.isSuperseded && !allVersions) continue
         if (!isWhole && !event) continue
         if (condition && !event) undecided += 1
-        if (condition && !matches.has(finding.event)) continue
+        if (condition && !(finding.event !== null && matches.has(finding.event))) continue
         yield { finding, event: event?.row ?? null }
         told += 1
         if (told >= limit) return

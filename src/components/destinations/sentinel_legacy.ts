@@ -173,7 +173,7 @@ function rows({ data: sent, too_long }: LegacyConfig): (event: OutgoingEvent, ou
     if (finding) {
       for (const name of ['title', 'severity', 'label', 'rule', 'plugin'] as const)
         text(`finding_${name}`, finding[name])
-      text('event_uid', finding.event_uid)
+      if (finding.event_uid !== null) text('event_uid', finding.event_uid)
     }
     text('data_type', event.dataType)
     for (const name of ELEMENT_COLUMNS) {

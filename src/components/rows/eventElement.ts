@@ -87,7 +87,7 @@ function columnsText(event: OutgoingEvent, notes: string[]): string {
       rule: wellFormedText(rule, 'rule', notes),
       title: wellFormedText(title, 'title', notes),
     }
-    text += `,"event_uid":"${event_uid}","finding":${JSON.stringify(written)}`
+    text += `,"event_uid":${JSON.stringify(event_uid)},"finding":${JSON.stringify(written)}`
   }
   for (const { name, key, isTime } of MEMBERS) {
     const value = name === 'time' ? event.time : name === 'data_type' ? event.dataType : event.column(name)

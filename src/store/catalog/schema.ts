@@ -228,8 +228,10 @@ export interface Tables {
     /** Index in SEVERITIES. */
     severity: number
     title: string
+    /** Of a finding about a segment: empty, 0, and its number. */
     event_uid: string
     event: number
+    segment: number | null
     time: number | null
   }
   finding_runs: { run: number; collection: string; uid: string }
@@ -363,6 +365,7 @@ const ANALYSED = [
 ]
 
 const PLACED = [
+  `alter table findings add column segment INTEGER`,
   `alter table files add column tier text not null default 'hot'`,
   `alter table files add column directory text`,
   `alter table files add column label text`,
