@@ -1,10 +1,13 @@
-/** Every shipped rule: it matches what it must, by predicate and by SQL, and each thing that it asks for counts. */
+/** Every shipped rule: it matches what it must, by predicate, SQL and block, and each thing that it asks for counts. */
 import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { SHIPPED_RULES, shippedRules } from '../../../src/components/plugins/tagging.ts'
+import { BlockMatcher } from '../../../src/query/blockMatcher.ts'
+import { ALL } from '../../../src/query/rowSet.ts'
 import { accessOf, EventTable } from '../../support/eventTable.ts'
+import { plainBlock } from '../../support/plainBlock.ts'
 import { rowOf, ruleCases, spoilt } from '../../support/ruleCases.ts'
 
 const table = await EventTable.open()
@@ -32,6 +35,18 @@ for (const set of SHIPPED_RULES)
     await table.hold(rows)
     const bySql = new Map<string, boolean[]>()
     for (const { rule, compiled } of rules) bySql.set(rule, await table.matches(compiled))
+    // All rules on all events of the set: those of other rules come close too.
+    const byBlock = new Map<string, Set<number>>()
+    const asked = rules.map((_, number) => number)
+    new BlockMatcher(rules.map(({ compiled }) => compiled)).match(plainBlock(rows), ALL, asked, (number, found) =>
+      byBlock.set(rules[number]!.rule, new Set(found)),
+    )
+    for (const { rule, compiled } of rules)
+      assert.deepEqual(
+        [...(byBlock.get(rule) ?? [])],
+        rows.flatMap((row, i) => (compiled.predicate(accessOf(row)) ? [i] : [])),
+        rule,
+      )
     for (const [i, { rule, compiled, event, matches, why }] of expected.entries()) {
       const said = `${rule}: ${why}: ${JSON.stringify(event)}`
       assert.equal(compiled.predicate(accessOf(rows[i]!)), matches, said)
