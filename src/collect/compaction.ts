@@ -68,6 +68,8 @@ export class Compaction {
   private async choose(): Promise<SegmentRow[] | undefined> {
     const { catalog, collection, limits } = this.options
     const live = await catalog.segments({ collection, state: 'live' })
+    // A workbench's copies are of these files, and would be of nothing any more.
+    const copied = await catalog.segmentsInWorkbenches()
     const isHere = ({ files }: SegmentRow): boolean =>
       files.every(
         ({ kind, tier, deleted, directory, name }) =>
@@ -77,7 +79,7 @@ export class Compaction {
     const holds = await catalog.holds(collection)
     return chooseRun(live, limits, {
       classOf: (segment) => holdsOver(holds, heldTimes(segment)).join(),
-      mayTake: (segment) => !this.spoilt.has(segment.segment) && isHere(segment),
+      mayTake: (segment) => !this.spoilt.has(segment.segment) && !copied.has(segment.segment) && isHere(segment),
       sessionsOf: ({ segment }) => readSessionLedger(join(history, sessionLedgerName(segment))).length,
     })
   }

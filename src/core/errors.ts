@@ -546,7 +546,7 @@ export const ERRORS = {
   ),
   E_EVENT_OFFLINE: row(
     'Event {id} is in no segment that is here; {detail}.',
-    'Restore those segments, then ask again.',
+    'Restore them into a workbench with `coldtrail restore run`, then ask with --collection.',
     EXIT.incomplete,
   ),
   E_TIER_PLACES: row(
@@ -658,6 +658,11 @@ export const ERRORS = {
   E_MANIFEST_FORMAT: row(
     '{where} is no manifest: {reason}.',
     'Restore the file from its copy in the history; `coldtrail verify` names every damaged file.',
+    EXIT.store,
+  ),
+  E_MANIFEST_DIR: row(
+    'The manifest directory {path} cannot be used: {reason}.',
+    'Correct manifest_dir in the configuration, or make the directory writable for this user; nothing was done.',
     EXIT.store,
   ),
   E_MANIFEST_VERSION: row(
@@ -786,7 +791,7 @@ export const ERRORS = {
   ),
   E_FORWARD_OFFLINE: row(
     'Events to forward are offline: segments {segments} of collection {collection}.',
-    'Bring their files back, or pass over their events with --skip-offline; they are then counted.',
+    'Restore them with `coldtrail restore run {segments}`: copies in a workbench are read too. Or pass over their events with --skip-offline; they are then counted.',
     EXIT.store,
   ),
   E_RECEIPT_FORMAT: row(
@@ -822,7 +827,7 @@ export const ERRORS = {
   ),
   E_HUNT_HITS: row(
     'The hunt found more than {limit} pairs of indicator and segment.',
-    'Narrow it with --from and --to, or take indicators from the list that are in everybody\'s logs.',
+    "Narrow it with --from and --to, or take indicators from the list that are in everybody's logs.",
     EXIT.fault,
   ),
   E_KEYSET_MIXED: row(

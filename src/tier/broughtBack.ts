@@ -196,7 +196,8 @@ class FolderSearch {
       const { path, size } = entry
       const fault = this.others.has(entry) ? undefined : this.faultOf(entry)
       if (fault) damaged.push({ path, ...fault })
-      else if (this.others.has(entry) || isManifest(entry) || this.isKnownKeyset(entry)) others += 1
+      else if (this.isKnownKeyset(entry)) continue
+      else if (this.others.has(entry) || isManifest(entry)) others += 1
       else foreign.push({ path, size })
     }
     const bytes = entries.reduce((sum, { size }) => sum + size, 0)
@@ -231,7 +232,7 @@ class FolderSearch {
     return undefined
   }
 
-  /** A copy of what the history had anyway. */
+  /** A copy of what the history had anyway, and was used of it. */
   private isKnownKeyset(entry: Entry): boolean {
     const keysets = this.indexes.flatMap(({ keyset }) => (keyset?.size === entry.size ? [keyset] : []))
     if (keysets.length === 0) return false

@@ -2,7 +2,7 @@
  * Workbenches in the catalog: the commits that make, keep and remove them, their segments, and what is left of removed
  * ones. Every commit is a link of the home collection and names a line of its custody log, which is durable before it.
  */
-import { existsSync, rmdirSync, rmSync } from 'node:fs'
+import { existsSync, readFileSync, rmdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { sql } from 'kysely'
 import { ColdtrailError } from '../../core/errors.ts'
@@ -266,6 +266,7 @@ export async function sweepWorkbenches(context: CatalogContext, graceMs: number)
     }
   }
   await unlinkRemoved(context, graceMs)
+  await removeAbandoned(context)
   return removed
 }
 
@@ -403,6 +404,30 @@ async function unlinkRemoved(context: CatalogContext, graceMs: number): Promise<
     })
   }
 }
+
+/** Copies of restores that were cut off and never went on, in the data directory. */
+async function removeAbandoned(context: CatalogContext): Promise<void> {
+  const root = join(context.dataDir, 'workbenches')
+  const names = namesIfThere(root)
+  if (names.length === 0) return
+  const rows = await context.db.selectFrom('workbenches').select('directory').execute()
+  const known = new Set(rows.map(({ directory }) => context.resolvedDirectory(directory)))
+  for (const name of names) {
+    const directory = join(root, name)
+    // Written anew by each run that goes on.
+    const mark = statSync(join(directory, WORKBENCH_MARK), { throwIfNoEntry: false })
+    if (known.has(directory) || !mark?.isFile() || Date.now() - mark.mtimeMs < ABANDONED_MS) continue
+    const [, workbench] =
+      /"workbench":"([a-z0-9_-]{1,63})"/.exec(readFileSync(join(directory, WORKBENCH_MARK), 'utf8')) ?? []
+    const lock = workbench === undefined ? undefined : await context.locks.acquire(`hold-restore-${workbench}`)
+    if (!lock) continue
+    removeCopies(directory)
+    await lock.release()
+  }
+}
+
+/** So long a restore may wait to be gone on with. */
+const ABANDONED_MS = 7 * 86_400_000
 
 const COPY = /^(?:session|meta|reject|log|index|tag)-\d{9,}/
 
