@@ -1,0 +1,152 @@
+/** A workbench is asked by every question of the library as its home is, alone and together with it. */
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, suite, test } from 'node:test'
+import { type Coldtrail, open, parseConfig } from '../../src/index.ts'
+import { SampleStore } from '../support/sampleStore.ts'
+
+const T0 = Date.parse('2023-07-10T00:00:00Z') * 1_000
+const CASE = { collection: 'case1' }
+const BOTH = { collection: 'main,case1' }
+
+/** Two of three segments are offline, in a folder; their workbench is case1. */
+suite('workbench', () => {
+  const scratch = mkdtempSync(join(tmpdir(), 'coldtrail-workbench-'))
+  const backup = join(scratch, 'backup')
+  const rules = join(scratch, 'rules.yaml')
+  let store: SampleStore
+  let coldtrail: Coldtrail
+  let whole: Awaited<ReturnType<typeof asked>>
+
+  before(async () => {
+    store = await SampleStore.create()
+    for (const day of [0, 1, 2])
+      await store.seal([
+        {
+          key: `2023/07/1${day}/a.json`,
+          events: [0, 1].map((n) => ({
+            time: T0 + day * 86_400e6 + n * 1e6,
+            columns: { actor_user_name: `user${day}`, api_operation: n === 0 ? 'CreateUser' : 'ListUsers' },
+          })),
+          rejects: day === 1 ? [Buffer.from('{"cut')] : [],
+        },
+      ])
+    const where = join(scratch, 'out-*.ndjson')
+    writeFileSync(rules, 'made\n  api_operation == "CreateUser"\n')
+    const text = `data_dir: ${store.dataDir}\ndestinations:\n  - {name: out, type: file, path: "${where}"}\n`
+    coldtrail = await open(parseConfig(text, { file: join(scratch, 'coldtrail.yaml'), environment: {} }))
+    whole = await asked({})
+    mkdirSync(backup)
+    const home = store.catalog.collectionDirectory('main')
+    for (const { files, segment } of await store.catalog.segments())
+      if (segment < 3)
+        for (const { name, kind } of files) renameSync(join(home, name), join(backup, `${kind}-of-${segment}.bak`))
+    await coldtrail.workbenches.restore({ workbench: 'case1', folder: backup, segments: [1, 2] })
+  })
+  after(async () => {
+    await coldtrail.close()
+    await store.remove()
+    rmSync(scratch, { recursive: true, force: true })
+  })
+
+  const listed = async <T>(rows: AsyncIterable<T>): Promise<T[]> => Array.fromAsync(rows)
+  /** What the library answers to every question. */
+  async function asked(request: { readonly collection?: string }) {
+    const { count } = await coldtrail.count(request)
+    const found = await coldtrail.search({ ...request, columns: ['id', 'uid', 'time', 'actor_user_name'], order: 'id' })
+    const { values } = await coldtrail.values({ ...request, field: 'user' })
+    const { bins } = await coldtrail.timeline({ ...request, intervalSecs: 86_400 })
+    const { records } = await coldtrail.rejects(request)
+    return {
+      ...{ count, values, bins, rows: await listed(found.rows), complete: found.complete },
+      rejects: (await listed(records)).map(({ offset, data }) => [offset, Buffer.from(data).toString()]),
+    }
+  }
+
+  test('together with its home, the answer is that of before the files had gone', async () => {
+    assert.deepEqual(await asked(BOTH), whole)
+    assert.deepEqual(await asked({ collection: ' case1 , main,main' }), whole)
+    const alone = await asked(CASE)
+    assert.deepEqual([alone.count, alone.values.map(({ value }) => value)], [4, ['user0', 'user1']])
+    const gone = await coldtrail.search({})
+    assert.deepEqual([(await listed(gone.rows)).length, gone.why[0]?.reason], [2, 'offline'])
+    assert.match(gone.why[0]!.detail, /1-2; `coldtrail restore plan 1-2` says/)
+  })
+
+  test('one event is shown by id and by uid, from the workbench', async () => {
+    const { id, uid } = whole.rows[0]!
+    const byId = await coldtrail.show(String(id), CASE)
+    assert.equal(byId.event.uid, uid)
+    assert.deepEqual((await coldtrail.show(String(uid), BOTH)).event, byId.event)
+    assert.equal((await coldtrail.showRaw(String(uid), CASE)).toString(), byId.event.data)
+    await assert.rejects(coldtrail.show(String(id)), { code: 'E_EVENT_OFFLINE' })
+    await assert.rejects(coldtrail.search({ collection: 'main,case9' }), { code: 'E_COLLECTION_UNKNOWN' })
+    await assert.rejects(coldtrail.search({ collection: ',' }), { code: 'E_USAGE' })
+  })
+
+  test('what analyses find in it is of its home, and leaves with the events', async () => {
+    const summary = await coldtrail.analysis.run({
+      ...{ plugins: ['tagging'], options: { tagging: { file: rules } }, collection: 'case1', workers: 1 },
+    })
+    assert.equal((await coldtrail.analysis.runs())[0]?.collection, 'main')
+    assert.equal((await coldtrail.analysis.runs())[0]?.readFrom, 'case1')
+    assert.equal(summary.report.state, 'finished')
+    const tagged = await coldtrail.count({ ...BOTH, expression: "tag == 'made'" })
+    assert.equal(tagged.count, 2)
+    const [row] = await store.catalog.segments({ collection: 'main', state: 'live' })
+    assert.equal(row?.tags.length, 1)
+    assert.equal(row?.tags[0]?.directory, store.catalog.collectionDirectory('main'))
+    const shown = await coldtrail.show(String(whole.rows[0]!.id), CASE)
+    assert.deepEqual(
+      shown.tags.map(({ label }) => label),
+      ['made'],
+    )
+  })
+
+  test('it is forwarded as a feed of its own, and stands in for its home', async () => {
+    const seen = new Set<string>()
+    /** Since the last call. */
+    const sent = (): string[] => {
+      const files = readdirSync(scratch).filter((name) => name.startsWith('out-') && !seen.has(name))
+      for (const name of files) seen.add(name)
+      const lines = files.flatMap((name) => readFileSync(join(scratch, name), 'utf8').trim().split('\n'))
+      return lines.map((line) => (JSON.parse(line) as { uid: string }).uid)
+    }
+    const [own] = await coldtrail.forward(CASE)
+    assert.equal(own?.error, undefined)
+    const uids = whole.rows.map(({ uid }) => uid)
+    assert.deepEqual(sent(), uids.slice(0, 4))
+    // The copies stand in for what is offline; a workbench beside its home needs no feed.
+    const summaries = await coldtrail.forward(BOTH)
+    assert.deepEqual(
+      summaries.map(({ error }) => error),
+      [undefined],
+    )
+    assert.deepEqual(sent(), uids)
+    await coldtrail.forward(CASE)
+    assert.deepEqual(sent(), [])
+  })
+
+  test('verify reads its copies', async () => {
+    const faults: string[] = []
+    const onFault = ({ file }: { file: string }): unknown => faults.push(file)
+    const summary = await coldtrail.verify({ ...CASE, onFault })
+    assert.deepEqual([summary.segments, faults], [2, []])
+    const [bench] = await coldtrail.workbenches.list()
+    const path = join(bench!.directory, 'meta-000000002.parquet')
+    const bytes = readFileSync(path)
+    writeFileSync(path, Buffer.concat([bytes, Buffer.from('x')]))
+    await coldtrail.verify({ ...CASE, onFault })
+    assert.deepEqual(faults, [path])
+    writeFileSync(path, bytes)
+    const custody = join(store.dataDir, 'history/main/custody.ndjson')
+    const log = readFileSync(custody, 'utf8')
+    writeFileSync(custody, log.replace('case1', 'case2'))
+    faults.length = 0
+    await coldtrail.verify({ ...CASE, onFault })
+    assert.deepEqual(faults, [custody])
+    writeFileSync(custody, log)
+  })
+})
