@@ -1,7 +1,8 @@
 /**
  * `npm run bench -- analyze [--events N] [--full] [--indicators N]`: tagging with the shipped rules, and four plugins together,
  * over CloudTrail and flow logs; whole processes, start-up and commit included. The default has 1,000,000 events, --full
- * 10,000,000. The last line is one JSON object. What `scan` is: DuckDB over the same files and columns, one thread.
+ * 10,000,000. The last line is one JSON object. What `scan` is: DuckDB over the same files and columns, one thread. What the
+ * import of a plaso timeline is compared with: inflating and parsing its blobs alone (`npm run bench -- plaso`).
  */
 import { cpSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,6 +12,7 @@ import { Foreman } from '../src/engine/foreman.ts'
 import { analysisStore } from './support/analysisStore.ts'
 import { BENCH, COLDTRAIL, lastLine } from './support/input.ts'
 import { measure, median, round } from './support/measure.ts'
+import { plasoImport } from './support/plasoImport.ts'
 
 const { values } = parseArgs({
   options: {
@@ -50,6 +52,7 @@ console.log(
     events_per_cpu_s_four_plugins: rate(four, 'cpu'),
     scan_ratio_tagging: round(of(two, 'cpu') / scan),
     scaling_2: round(of(one, 'wall') / of(two, 'wall')),
+    plaso_import_cpu_ratio: (await plasoImport(Math.min(wanted, 1_000_000), REPEATS)).ratio,
     supervision_cpu_pct: await supervision(),
     peak_rss_mb: Math.round(Math.max(...[...one, ...two, ...four].map(({ peakRssMb }) => peakRssMb))),
   }),

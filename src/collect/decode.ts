@@ -40,6 +40,7 @@ export function codecOf(head: Uint8Array): Codec {
 
 /** The codec that a key's ending promises, undefined when it promises none. */
 export function promisedCodec(key: string): Codec | undefined {
+  if (/\.plaso$/i.test(key)) return 'plaso'
   if (/\.(?:gz|gzip|tgz)$/i.test(key)) return 'gzip'
   return /\.(?:zst|zstd)$/i.test(key) ? 'zstd' : undefined
 }

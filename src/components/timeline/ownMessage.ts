@@ -3,6 +3,7 @@
  * whose names begin with `_`, dates and other objects, empty values and those of `UNTOLD` are left out; values and the
  * whole are cut to a length for one line.
  */
+import { KeySet } from '../json/keySet.ts'
 import { visitMembers } from '../json/members.ts'
 import { UNTOLD } from './attributes.ts'
 
@@ -17,7 +18,7 @@ export function ownMessage(dataType: string, bytes: Buffer, start: number, end: 
   visitMembers(bytes, start, end, (keyStart, keyEnd, from, to) => {
     const first = bytes[from]!
     if (length > MESSAGE_BYTES - 8 || bytes[keyStart] === UNDERSCORE || first === OPEN_BRACE) return
-    if (keyEnd - keyStart > VALUE_BYTES || UNTOLD.has(bytes.toString('latin1', keyStart, keyEnd))) return
+    if (keyEnd - keyStart > VALUE_BYTES || UNTOLD_KEYS.has(bytes, keyStart, keyEnd)) return
     if (first === LETTER_N || (first === QUOTE && to - from === 2) || (first === OPEN_BRACKET && to - from === 2))
       return
     const room = MESSAGE_BYTES - length - (keyEnd - keyStart) - 3
@@ -25,7 +26,7 @@ export function ownMessage(dataType: string, bytes: Buffer, start: number, end: 
     if (isFirst) into[length++] = COLON
     isFirst = false
     into[length++] = SPACE
-    length += bytes.copy(into, length, keyStart, keyEnd)
+    length += copy(bytes, into, length, keyStart, keyEnd)
     into[length++] = EQUALS
     length += writeValue(bytes, from, to, into, length, Math.min(room, VALUE_BYTES))
   })
@@ -34,6 +35,7 @@ export function ownMessage(dataType: string, bytes: Buffer, start: number, end: 
 
 // --- internal ---
 
+const UNTOLD_KEYS = new KeySet(UNTOLD)
 const QUOTE = 0x22
 const COLON = 0x3a
 const SPACE = 0x20
@@ -49,11 +51,21 @@ function writeValue(bytes: Buffer, from: number, to: number, into: Buffer, at: n
   const start = isText ? from + 1 : from
   const end = isText ? to - 1 : to
   const cut = wholeCharacters(bytes, start, Math.min(end, start + room))
-  const backslash = bytes.indexOf(BACKSLASH, start)
-  if (!isText || backslash < 0 || backslash >= cut) return bytes.copy(into, at, start, cut)
+  if (!isText || !holds(bytes, BACKSLASH, start, cut)) return copy(bytes, into, at, start, cut)
   // An escape is longer than what it stands for, but for one that makes three bytes of six.
   const text = plainText(bytes.toString('utf8', start, Math.min(end, start + room * 6)))
   return into.write(text, at, room, 'utf8')
+}
+
+/** Values are short: a loop has done before a call of the runtime has begun. */
+function copy(from: Buffer, into: Buffer, at: number, start: number, end: number): number {
+  for (let i = 0; i < end - start; i++) into[at + i] = from[start + i]!
+  return end - start
+}
+
+function holds(bytes: Buffer, byte: number, start: number, end: number): boolean {
+  for (let p = start; p < end; p++) if (bytes[p] === byte) return true
+  return false
 }
 
 /** What a JSON string's content says, as far as it is whole, on one line. */

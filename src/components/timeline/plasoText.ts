@@ -4,9 +4,10 @@
  * byte; what cannot be read becomes a line that says so. Which tables and columns there are is asked of the file, so that
  * storage of every version since it is SQLite is read (2018). Memory: one line.
  */
-import { inflateSync } from 'node:zlib'
 import { ColdtrailError } from '../../core/errors.ts'
 import { type Cell, ForeignSqlite, ForeignSqliteFault, quoted } from '../../platform/database/foreignSqlite.ts'
+import { Inflater } from '../../platform/inflater.ts'
+import { KeySet } from '../json/keySet.ts'
 import { visitMembers } from '../json/members.ts'
 
 /** How the text begins. */
@@ -59,18 +60,11 @@ const OF_THE_EVENT: ReadonlySet<string> = new Set([
   ...['timestamp', 'timestamp_desc', 'date_time'],
 ])
 const TYPES: ReadonlySet<string> = new Set(['__type__', '__container_type__'])
-/** What names are looked at at all. */
-const WATCHED_LENGTHS: ReadonlySet<number> = new Set(
-  [...OF_THE_EVENT, ...STREAM_COLUMNS, '_event_data_stream_identifier', 'event_data_stream_row_identifier'].map(
-    ({ length }) => length,
-  ),
-)
 const DATA_REFERENCES = ['_event_data_identifier', '_event_data_row_identifier', 'event_data_row_identifier']
 const TAG_REFERENCES = ['_event_identifier', '_event_row_identifier', 'event_row_identifier']
-const STREAM_REFERENCES: ReadonlySet<string> = new Set([
-  '_event_data_stream_identifier',
-  '_event_data_stream_row_identifier',
-])
+const STREAM_REFERENCES = new KeySet(['_event_data_stream_identifier', '_event_data_stream_row_identifier'])
+const STREAM_KEYS = new KeySet(STREAM_COLUMNS)
+const EVENT_KEYS = new KeySet(OF_THE_EVENT)
 /** The first format whose storage is SQLite with JSON. */
 const OLDEST_FORMAT = 20170101
 const COMMA = 0x2c
@@ -82,6 +76,8 @@ type EventData = { readonly members: Buffer; readonly stream: string | undefined
 
 class PlasoText {
   private readonly file: ForeignSqlite
+  private readonly inflater = new Inflater(MAX_CONTAINER_BYTES)
+  private readonly streamInflater = new Inflater(MAX_CONTAINER_BYTES)
   private out = Buffer.allocUnsafe(PIECE_BYTES * 2)
   private length = 0
   /** Events share their data with those beside them. */
@@ -215,11 +211,11 @@ class PlasoText {
       return
     }
     let reference: string | undefined
-    const kept: [number, number][] = []
+    const kept: Buffer[] = []
     const isObject = visitMembers(own, 0, own.length, (keyStart, keyEnd, start, end) => {
       const key = own.toString('latin1', keyStart, keyEnd)
       if (DATA_REFERENCES.includes(key)) reference = own.toString('latin1', start, Math.min(end, start + 100))
-      else if (!TYPES.has(key)) kept.push([keyStart - 1, end])
+      else if (!TYPES.has(key)) kept.push(COMMA_BYTES, Buffer.from(own.subarray(keyStart - 1, end)))
     })
     const name = (reference ?? '').replaceAll('"', '')
     if (this.data?.reference !== name) this.data = { reference: name, found: lookUp(name) }
@@ -230,10 +226,7 @@ class PlasoText {
       return
     }
     this.text(`{"__container_type__":"event","_event_identifier":"event.${id}"`)
-    for (const [start, end] of kept) {
-      this.text(',')
-      this.bytes(own.subarray(start, end))
-    }
+    for (const part of kept) this.bytes(part)
     this.rest(found as Extract<EventData, { members: Buffer }>, labels)
   }
 
@@ -292,13 +285,9 @@ class PlasoText {
     const watched: string[] = []
     const places: number[] = []
     const isObject = visitMembers(text, 0, text.length, (keyStart, keyEnd, start, end) => {
-      if (WATCHED_LENGTHS.has(keyEnd - keyStart)) {
-        const key = text.toString('latin1', keyStart, keyEnd)
-        if (OF_THE_EVENT.has(key)) return
-        if (STREAM_REFERENCES.has(key))
-          stream = text.toString('latin1', start, Math.min(end, start + 100)).replaceAll('"', '')
-        else watched.push(key)
-      }
+      if (EVENT_KEYS.has(text, keyStart, keyEnd)) return
+      if (STREAM_REFERENCES.has(text, keyStart, keyEnd)) stream = unquoted(text, start, end)
+      else if (STREAM_KEYS.has(text, keyStart, keyEnd)) watched.push(text.toString('latin1', keyStart, keyEnd))
       // Members that follow one another are copied as one.
       const last = places.length - 1
       if (last > 0 && isSeparated(text, places[last]!, keyStart - 1)) places[last] = end
@@ -352,7 +341,8 @@ class PlasoText {
         `select octet_length(_data), case when octet_length(_data) <= ${MAX_CELL_BYTES} then _data end from event_data_stream where _identifier = ?`,
       )
       const row = this.streamRow(number)
-      const text = row ? this.container(row[0] as number | null, row[1]!) : undefined
+      // Data of an event are at hand meanwhile.
+      const text = row ? this.container(row[0] as number | null, row[1]!, this.streamInflater) : undefined
       if (!Buffer.isBuffer(text)) return none
       const parts: Buffer[] = []
       const isObject = visitMembers(text, 0, text.length, (keyStart, keyEnd, _start, end) => {
@@ -380,22 +370,22 @@ class PlasoText {
 
   private streamRow: ((...parameters: number[]) => Cell[] | undefined) | undefined
 
-  /** The text of a container's `_data`, or why there is none. */
-  private container(size: number | null, blob: Cell): Buffer | { readonly fault: string } {
+  /** The text of a container's `_data`, which holds until the next call, or why there is none. */
+  private container(
+    size: number | null,
+    blob: Cell,
+    inflater: Inflater = this.inflater,
+  ): Buffer | { readonly fault: string } {
     if (size !== null && size > MAX_CONTAINER_BYTES)
       return { fault: `its data have more than ${MAX_CONTAINER_BYTES} bytes` }
     if (typeof blob === 'string') return Buffer.from(blob)
     if (!(blob instanceof Uint8Array)) return { fault: 'it has no data' }
     // Uncompressed data are text, also where a program stored them as bytes.
     if (blob[0] === OPEN_BRACE) return Buffer.from(blob.buffer, blob.byteOffset, blob.length)
-    try {
-      return inflateSync(blob, INFLATE)
-    } catch (error) {
-      const isTooLong = (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE'
-      return {
-        fault: isTooLong ? `its data inflate to more than ${MAX_CONTAINER_BYTES} bytes` : 'its data do not inflate',
-      }
-    }
+    const inflated = inflater.inflate(blob)
+    if (inflated === 'damaged') return { fault: 'its data do not inflate' }
+    if (inflated === 'too long') return { fault: `its data inflate to more than ${MAX_CONTAINER_BYTES} bytes` }
+    return inflated
   }
 
   // --- tags ---
@@ -569,11 +559,10 @@ class PlasoText {
 }
 
 const OPEN_BRACE = 0x7b
+const QUOTE = 0x22
 const COMMA_BYTES = Buffer.from(',')
 const MISSING = 'its data are not there'
 const MAX_OLDER_TAGS = 2_000_000
-/** Event data are short: a first piece of this size mostly holds all of them. */
-const INFLATE = { chunkSize: 1024, maxOutputLength: MAX_CONTAINER_BYTES } as const
 
 /** A column, of whose value only the beginning is read when it is too long. */
 function capped(table: string, name: string): string {
@@ -586,6 +575,14 @@ function numberOf(reference: string): number {
   const number = Number(/^"?(?:[a-z_]+\.)?(\d{1,15})"?$/.exec(reference)?.[1] ?? 0)
   return Number.isSafeInteger(number) ? number : 0
 }
+
+/** A string of JSON, or anything else, as it is written; its beginning is enough. */
+const unquoted = (text: Buffer, start: number, end: number): string =>
+  text.toString(
+    'latin1',
+    text[start] === QUOTE ? start + 1 : start,
+    Math.min(text[start] === QUOTE ? end - 1 : end, start + 100),
+  )
 
 const numberText = (text: string): string =>
   /^-?(?:0|[1-9]\d{0,18})$/.test(text) ? text : JSON.stringify(text.toWellFormed())

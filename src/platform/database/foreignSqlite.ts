@@ -43,10 +43,11 @@ export class ForeignSqlite {
   /** Rows as arrays, one at a time. Names must come from `tables`. Throws ForeignSqliteFault. */
   *rows(sql: string, parameters: readonly SQLInputValue[] = [], bigints = false): Generator<Cell[]> {
     const rows = guarded(() => this.prepare(sql, bigints).iterate(...parameters)) as Iterator<unknown>
+    const next = (): IteratorResult<unknown> => rows.next()
     for (;;) {
-      const next = guarded(() => rows.next())
-      if (next.done) return
-      yield next.value as Cell[]
+      const row = guarded(next)
+      if (row.done) return
+      yield row.value as Cell[]
     }
   }
 
