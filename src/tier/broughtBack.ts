@@ -179,10 +179,14 @@ class FolderSearch {
       if (entries.length > FILES_OF_INDEX) continue
       for (const values of entries)
         for (const keyset of entries) {
-          if (values === keyset || !this.indexSizes.has(values.size + keyset.size)) continue
+          const size = values.size + keyset.size
+          const known = this.known.get(size)
+          if (values === keyset || !(known || this.indexSizes.has(size))) continue
           for (const entry of [values, keyset]) entry.sha256 ||= digestNow(entry.path)
-          const index = this.indexes.find((one) => isIndex(one, keyset, values))
+          const digest = indexDigest(keyset, values)
+          const index = this.indexes.find(({ sha256 }) => sha256 === digest)
           if (index) this.take(index.name, filesOf(values.path, keyset.path), [values, keyset])
+          else if (known?.has(digest)) for (const entry of [values, keyset]) this.others.add(entry)
         }
     }
   }
@@ -250,10 +254,13 @@ function add<K, V>(map: Map<K, V[]>, key: K, value: V): void {
 const filesOf = (values: string, keyset: string | undefined): Origin =>
   new Map([[VALUES_FILE, values], ...(keyset === undefined ? [] : [[KEYSET_FILE, keyset] as const])])
 
-function isIndex(index: Wanted, keyset: Digest | null | undefined, values: Digest): boolean {
+const isIndex = (index: Wanted, keyset: Digest | null | undefined, values: Digest): boolean =>
+  indexDigest(keyset, values) === index.sha256
+
+function indexDigest(keyset: Digest | null | undefined, values: Digest): string {
   const parts = [{ name: VALUES_FILE, size: values.size, sha256: values.sha256 }]
   if (keyset) parts.push({ name: KEYSET_FILE, size: keyset.size, sha256: keyset.sha256 })
-  return directoryDigest(parts).sha256 === index.sha256
+  return directoryDigest(parts).sha256
 }
 
 function isManifest({ path, size }: Entry): boolean {
