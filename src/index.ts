@@ -18,9 +18,10 @@ import { type Check, examine, type Probe } from './doctor.ts'
 import { type Evidence, evidence } from './evidence.ts'
 import type { ForwardSummary } from './forward/summary.ts'
 import type { FeedStatus, ForwardRequest, TableRequest } from './forwarding.ts'
-import { type Hunts, hunts } from './hunting.ts'
+import { type Hunts, hunts, withStandingHunt } from './hunting.ts'
 import { type KeyRing, keyRing } from './keys.ts'
 import type { Library } from './library/library.ts'
+import { type Manifests, manifests } from './manifests.ts'
 import { scratchFolder } from './platform/scratchFile.ts'
 import {
   columnNamed,
@@ -81,6 +82,8 @@ export type { Check } from './doctor.ts'
 export type {
   Anchor,
   AnchoredHead,
+  CaseRequest,
+  CaseSummary,
   ErasedSession,
   ErasureChoice,
   ErasurePlan,
@@ -101,6 +104,8 @@ export type {
   HuntVerdict,
   IndicatorVerdict,
   RestoreNeed,
+  StandingRequest,
+  StandingSummary,
   UnknownCause,
 } from './hunting.ts'
 export { writeInitialConfig } from './initialConfig.ts'
@@ -112,6 +117,14 @@ export type {
 export type { FormatName } from './library/formats/intake.ts'
 export type { HeldRow, QuarantineFilter } from './library/quarantine.ts'
 export type { LibraryObject, LibraryStats, ObjectDetails } from './library/read.ts'
+export type {
+  FoundManifest,
+  ManifestClosure,
+  ManifestFault,
+  ManifestRequest,
+  Manifests,
+  ManifestVerification,
+} from './manifests.ts'
 export { parseInterval, type QuestionRequest, type Rejects, type SearchChoices, type Timeline } from './questions.ts'
 export type { SourceRequest, SourceSettings } from './sources.ts'
 export type { FindingSearch, FoundFinding } from './store/findingSearch.ts'
@@ -260,6 +273,8 @@ export interface Coldtrail {
   readonly library: ThreatLibrary
   /** Bundles for other sites and from them. */
   readonly sync: Synchronization
+  /** Manifests of everything ever sealed, and of other stores: search, closure, checks, export. */
+  readonly manifests: Manifests
   /** Manifests of every segment ever sealed that overlap a range of POSIX seconds, wherever the data are. */
   manifestQuery(query?: ManifestQuery): readonly ManifestMatch<Manifest>[]
   /** Reads everything again that the chain vouches for; each fault is told to `onFault`, and none is thrown. */
@@ -314,7 +329,8 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     return parts
   }
 
-  const proof = evidence(config, { catalog, requireData })
+  const hunting = hunts(config, { catalog, library, requireData, requireCollections, log })
+  const proof = evidence(config, { catalog, requireData, reader })
 
   const search: Coldtrail['search'] = async ({ columns, order, limit, distinct, mode, ...request } = {}) => {
     const choices = {
@@ -335,7 +351,8 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
       const { collect } = await import('./collect/collect.ts')
       const open = await catalog()
       open.requireWritable()
-      return collect({
+      const run = () =>
+        collect({
         ...request,
         catalog: open,
         sources: declarations,
@@ -352,6 +369,9 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
         segmentLimits: segmentLimits(config),
         log,
       })
+      if (!config.hunt.standing || request.dryRun) return run()
+      const { follow = false, collection = MAIN_COLLECTION } = request
+      return withStandingHunt(hunting, run, { follow, collection, log })
     },
     listSource: (request, statistics) => listSource(config, log, request, statistics),
     catSource: (request) => catSource(config, log, request),
@@ -395,12 +415,13 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     forwardTable: async (request) => (await forwarding()).forwardTable({ config, log }, request),
     analysis: analysis(config, { catalog, library, requireData, log }),
     evidence: proof,
-    hunts: hunts(config, { catalog, library, requireData, requireCollections, log }),
+    hunts: hunting,
     tiers: tiers(config, { catalog, requireData, log }),
     keys: keyRing(dataDir, requireData),
     workbenches: workbenches(config, { catalog, requireData, log }),
     library: threatLibrary(library, requireData, log),
     sync: synchronization(config, library, requireData),
+    manifests: manifests(config, { catalog, requireData }),
     manifestQuery(query = {}) {
       if (!existsSync(historyDirectory)) requireData()
       requireCollection(query.collection, historyCollections(historyDirectory))

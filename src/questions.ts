@@ -4,6 +4,7 @@ import { createContext, Script } from 'node:vm'
 import type { Config } from './config.ts'
 import { COLUMN_BY_NAME, EVENT_COLUMNS } from './core/columns.ts'
 import { ColdtrailError } from './core/errors.ts'
+import type { Log } from './core/log.ts'
 import { nearest } from './core/nearest.ts'
 import type { Catalog } from './store/catalog.ts'
 import type { Answer, EventRow, Question, Search, SearchQuestion, StoreReader } from './store/search.ts'
@@ -32,11 +33,16 @@ export type Rejects = Awaited<ReturnType<StoreReader['rejects']>>
 export type { Answer }
 
 /** A question to the store; the expression is compiled first, so that a fault in it is told before anything is opened. */
-export async function questionOf({ expression = '', from, to, now, ...request }: QuestionRequest): Promise<Question> {
+export async function questionOf(
+  { expression = '', from, to, now, ...request }: QuestionRequest,
+  log?: Log,
+): Promise<Question> {
   const question = { ...request, time1: from, time2: to }
   if (expression.trim() === '') return question
-  const { compile } = await import('./query/expression.ts')
+  const { compile, emptiness } = await import('./query/expression.ts')
   const compiled = compile(expression, { now })
+  const reason = log && emptiness(compiled, from, to)
+  if (reason) log('warn', NOTHING_CAN_MATCH, { reason })
   const { text, named } = compiled.sql()!
   const { from: time1, to: time2 } = compiled.timeRange() ?? {}
   const pruning = { needles: compiled.needles(), needlesSuffice: compiled.needlesSuffice(), time1, time2 }
@@ -49,9 +55,12 @@ export async function plasoSearch(
   reader: StoreReader,
   { expression = '', from, to, ...request }: QuestionRequest,
   { columns, limit = Number.POSITIVE_INFINITY, ...choices }: SearchChoices,
+  log: Log,
 ): Promise<Search> {
-  const { compile } = await import('./query/expression.ts')
+  const { compile, emptiness } = await import('./query/expression.ts')
   const compiled = compile(expression, { mode: 'plaso' })
+  const reason = emptiness(compiled, from, to)
+  if (reason) log('warn', NOTHING_CAN_MATCH, { reason })
   const found = await reader.search({ ...request, ...choices, time1: from, time2: to, columns: PLASO_COLUMNS })
   const shown = columns ?? found.columns
   const test = (row: EventRow) =>
@@ -174,6 +183,9 @@ const watched: { action?: () => void } = createContext({})
 const ACT = new Script('action()')
 const EVENT_MS = 1_000
 const BATCH = 1_000
+
+/** Said of an expression that contradicts itself or the times asked for: an empty answer alone would look like a finding. */
+const NOTHING_CAN_MATCH = 'nothing can match this expression'
 
 const PLASO_COLUMNS = ['uid', 'tag', ...EVENT_COLUMNS.map(({ name }) => name)]
 

@@ -1,7 +1,7 @@
 /** What a run is about: segments with what workers must know of them, and the pieces of work. */
 import { COLUMN_BY_NAME } from '../core/columns.ts'
 import { ColdtrailError } from '../core/errors.ts'
-import { compile } from '../query/expression.ts'
+import { compile, emptiness } from '../query/expression.ts'
 import type { Catalog, SegmentRow } from '../store/catalog.ts'
 import { type DuckDb, parquetFiles, sqlName } from '../store/duckdb.ts'
 import { heldPath, isHeldHere } from '../store/heldFile.ts'
@@ -21,11 +21,7 @@ export interface Scope {
 /** E_EXPRESSION_EMPTY when nothing can match. */
 export function checkSelection({ expression, mode, now, time1, time2 }: Selection): void {
   if (expression.trim() === '') return
-  const compiled = compile(expression, { mode, now })
-  const range = compiled.timeRange()
-  const outside =
-    range && ((range.from ?? -Infinity) > (time2 ?? Infinity) || (range.to ?? Infinity) < (time1 ?? -Infinity))
-  const reason = compiled.contradiction() ?? (outside ? 'its times lie outside of --from and --to' : undefined)
+  const reason = emptiness(compile(expression, { mode, now }), time1 ?? undefined, time2 ?? undefined)
   if (reason !== undefined) throw new ColdtrailError('E_EXPRESSION_EMPTY', { expression, reason })
 }
 

@@ -140,7 +140,14 @@ export const EVENT_COLUMNS = [
     indexed('resource'),
   ),
   column(41, 'message', 'text', 'dictionary', 'One line for a person.'),
-  column(42, 'data', 'text', 'bytes', "The record's own text, verbatim.", required),
+  column(
+    42,
+    'data',
+    'text',
+    'bytes',
+    "The record's own text, verbatim; of timelines that are no JSON, their fields as JSON.",
+    required,
+  ),
   column(
     43,
     'segment_day',

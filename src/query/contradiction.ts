@@ -15,7 +15,7 @@ export function contradiction(condition: Condition): string | undefined {
         const reason = contradiction(term)
         if (reason !== undefined) return reason
       }
-      return clash(flattened(condition.terms))
+      return clashOfAll(flattened(condition.terms))
     case 'not':
       return condition.term.kind === 'always' ? 'it excludes everything' : undefined
     default:
@@ -34,6 +34,11 @@ interface Limits {
   /** Values that every condition on the column allows. */
   integers: Set<bigint> | undefined
   texts: Set<string> | undefined
+  /** Of numbers that are no integers: at or above, and at or below. */
+  above: number
+  below: number
+  /** Types that conditions want; a value has one. */
+  types: Set<'number' | 'boolean' | 'text'>
   exists: boolean
   isMissing: boolean
 }
@@ -41,18 +46,52 @@ interface Limits {
 const flattened = (terms: readonly Condition[]): Condition[] =>
   terms.flatMap((term) => (term.kind === 'and' ? flattened(term.terms) : [term]))
 
-/** A column of which an event has one value at most, and which two terms want to be different. */
+/** Ways to meet a condition that are looked at; one with more of them may be met. */
+const MAX_WAYS = 64
+
+/** Why no way through the alternatives among the terms is free of a clash. */
+function clashOfAll(terms: readonly Condition[]): string | undefined {
+  const plain = clash(terms)
+  if (plain !== undefined) return plain
+  const ways = waysOf({ kind: 'and', terms })
+  if (ways === undefined) return undefined
+  let first: string | undefined
+  for (const way of ways) {
+    const reason = clash(way)
+    if (reason === undefined) return undefined
+    first ??= reason
+  }
+  return first
+}
+
+/** Each way to meet a condition, as what must hold together; undefined when there are too many. */
+function waysOf(condition: Condition): (readonly Condition[])[] | undefined {
+  if (condition.kind !== 'and' && condition.kind !== 'or') return [[condition]]
+  let ways: (readonly Condition[])[] = condition.kind === 'and' ? [[]] : []
+  for (const term of condition.terms) {
+    const choices = waysOf(term)
+    if (choices === undefined) return undefined
+    ways =
+      condition.kind === 'or'
+        ? [...ways, ...choices]
+        : ways.flatMap((way) => choices.map((choice) => [...way, ...choice]))
+    if (ways.length > MAX_WAYS) return undefined
+  }
+  return ways
+}
+
+/** A column, or a key of the record, of which an event has one value at most, and which two terms want to be different. */
 function clash(terms: readonly Condition[]): string | undefined {
   const columns = new Map<string, Limits>()
   const limitsOf = (field: Field): Limits | undefined => {
     // A place in a record, and a column of several values, may satisfy both.
-    if (field.kind !== 'column' || MANY.has(field.column.name)) return undefined
-    const { name } = field.column
+    const name = singleName(field)
+    if (name === undefined) return undefined
     const found = columns.get(name)
     if (found) return found
     const limits: Limits = {
       ...{ low: undefined, high: undefined, integers: undefined, texts: undefined },
-      ...{ exists: false, isMissing: false },
+      ...{ above: -Infinity, below: Infinity, types: new Set(), exists: false, isMissing: false },
     }
     columns.set(name, limits)
     return limits
@@ -68,8 +107,15 @@ function clash(terms: readonly Condition[]): string | undefined {
   return undefined
 }
 
+const TYPES: Readonly<Partial<Record<Test['kind'], 'number' | 'boolean' | 'text'>>> = {
+  ...{ integers: 'number', integer: 'number', numbers: 'number', number: 'number' },
+  ...{ boolean: 'boolean', texts: 'text', text: 'text', search: 'text', regex: 'text' },
+}
+
 function narrow(limits: Limits, test: Test): void {
   limits.exists = true
+  const type = TYPES[test.kind]
+  if (type) limits.types.add(type)
   if (test.kind === 'integer') {
     const { order, value } = test
     if (order === '>' || order === '>=') {
@@ -79,6 +125,9 @@ function narrow(limits: Limits, test: Test): void {
       const high = order === '<' ? value - 1n : value
       if (limits.high === undefined || high < limits.high) limits.high = high
     }
+  } else if (test.kind === 'number') {
+    if (test.order === '>' || test.order === '>=') limits.above = Math.max(limits.above, test.value)
+    else limits.below = Math.min(limits.below, test.value)
   } else if (test.kind === 'integers') limits.integers = common(limits.integers, test.values)
   // Folded texts mean several spellings.
   else if (test.kind === 'texts' && !test.folded) limits.texts = common(limits.texts, test.values)
@@ -90,12 +139,18 @@ function exclude(limits: Limits | undefined, test: Test): void {
   if (test.kind === 'texts' && !test.folded) for (const value of test.values) limits.texts?.delete(value)
 }
 
+/** Its name where an event has one value of it at most. */
+function singleName(field: Field): string | undefined {
+  if (field.kind === 'column') return MANY.has(field.column.name) ? undefined : field.column.name
+  return field.kind === 'key' && !field.items ? `data.${field.name}` : undefined
+}
+
 const common = <T>(held: ReadonlySet<T> | undefined, values: readonly T[]): Set<T> =>
   new Set(values.filter((value) => held === undefined || held.has(value)))
 
-function isEmpty({ low, high, integers, texts, exists, isMissing }: Limits): boolean {
+function isEmpty({ low, high, integers, texts, above, below, types, exists, isMissing }: Limits): boolean {
   if (exists && isMissing) return true
-  if (texts?.size === 0) return true
+  if (texts?.size === 0 || above > below || types.size > 1) return true
   if (low !== undefined && high !== undefined && low > high) return true
   return (
     integers !== undefined &&

@@ -60,6 +60,13 @@ export interface Expression {
   contradiction(): string | undefined
 }
 
+/** Why no event of this range, microseconds, can match; undefined when some may. */
+export function emptiness(compiled: Expression, time1 = -Infinity, time2 = Infinity): string | undefined {
+  const { from = -Infinity, to = Infinity } = compiled.timeRange() ?? {}
+  const isOutside = from > time2 || to < time1
+  return compiled.contradiction() ?? (isOutside ? 'its times lie outside of --from and --to' : undefined)
+}
+
 /** E_EXPRESSION, _FIELD, _TYPE, _REGEX with the column and a caret; E_EXPRESSION_LIMIT. An empty text matches all. */
 export function compile(text: string, options: CompileOptions = {}): Expression {
   const { mode = 'strict', now = Date.now() * 1_000, vocabulary = EVENTS } = options

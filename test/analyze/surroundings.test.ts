@@ -49,7 +49,7 @@ test('a disk that is full when a task file is written: the run fails, names it, 
   mkdirSync(join(disk.path, 'analyze'))
   rmSync(join(dataDir, 'analyze'), { recursive: true, force: true })
   symlinkSync(join(disk.path, 'analyze'), join(dataDir, 'analyze'))
-  await assert.rejects(runAnalysis(dataDir, PLUGINS), code('E_DISK_FULL'))
+  await assert.rejects(runAnalysis(dataDir, PLUGINS), { code: 'E_DISK_FULL', message: /\/task-\d/ })
   assert.equal(await stateOf(dataDir, 1), 'failed')
   assert.deepEqual(await tagsOf(dataDir), [])
   disk.resize(16 * 2 ** 20)

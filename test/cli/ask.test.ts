@@ -149,6 +149,20 @@ test('outputs of psort: fields, events around matches, slices, and what does not
   }
 })
 
+test('an expression that contradicts itself or the times is said to, and not silently empty', async () => {
+  for (const question of [
+    ["user == 'bob' and user == 'alice'"],
+    ["time > '2027-01-01' and time < '2026-01-01'", '--mode', 'plaso'],
+    ["time > '2027-01-01'", '--to', '2026-12-31', '--output-format', 'json_line'],
+  ]) {
+    const { status, stdout, stderr } = await ask('search', ...question, '--json')
+    assert.deepEqual([status, stdout], [0, ''], stderr)
+    const [warning] = jsonLines(stderr)
+    assert.equal(warning?.message, 'nothing can match this expression')
+    assert.equal(typeof warning?.reason, 'string')
+  }
+})
+
 test('a Parquet file that others read', async () => {
   const { status, stderr } = await ask('search', "user == 'bob'", '--out', 'bob.parquet')
   assert.equal(status, 0, stderr)
