@@ -239,18 +239,6 @@ export function tiers(config: Config, { catalog, requireData, log }: Parts): Tie
   }
 }
 
-/** What reads `s3://…` as the section tiers says; for restores. */
-export function remoteReader(config: Config, log: Log) {
-  let storages: Promise<Storages> | undefined
-  return {
-    open: async (url: string, signal?: AbortSignal) => {
-      storages ??= storagesOf(config, log)
-      return (await storages).open(url, signal)
-    },
-    close: async () => (await storages)?.close(),
-  }
-}
-
 /** For `doctor`: a place that is missing, full or not writable, before a roll trips over it. */
 export function tierProbes(config: Config, catalog: () => Promise<Catalog>): [string, () => Promise<string>][] {
   return rulesOf(config)

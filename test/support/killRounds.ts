@@ -65,7 +65,7 @@ export const S3_KEYS = { AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE', AWS_SECRET_ACCESS_KEY
 
 const WORKER_POINTS: ReadonlySet<FaultPoint> = new Set<FaultPoint>(['segment.files-durable'])
 /** Passed by what forwards and by what imports, which have kills of their own. */
-const OTHER_POINTS = /^(anchor|erase|archive|custody|outbox|receipt|restore|staging|merge|run|workbench)\./
+const OTHER_POINTS = /^(anchor|erase|archive|custody|left|move|outbox|receipt|restore|staging|merge|run|workbench)\./
 /** Fault points as COLDTRAIL_FAULT names them, once for each kind of process that passes them. */
 export const KILL_POINTS: readonly string[] = FAULT_POINTS.filter((point) => !OTHER_POINTS.test(point)).flatMap(
   (point) =>
