@@ -22,6 +22,7 @@ import { libraryImportCommand } from './libraryImport.ts'
 import { LIBRARY_OBJECT_COMMANDS } from './libraryObjects.ts'
 import { libraryQuarantineCommand } from './libraryQuarantine.ts'
 import { libraryUndoCommand } from './libraryUndo.ts'
+import { MANIFEST_COMMANDS } from './manifestCommands.ts'
 import { manifestQueryCommand } from './manifestQuery.ts'
 import { rejectsCommand } from './rejects.ts'
 import { restorePlanCommand, restoreRunCommand } from './restore.ts'
@@ -79,6 +80,7 @@ export const COMMANDS: readonly Command[] = [
   sourceListCommand,
   sourceCatCommand,
   manifestQueryCommand,
+  ...MANIFEST_COMMANDS,
   ...TIER_COMMANDS,
   ...HOLD_COMMANDS,
   verifyCommand,

@@ -6,6 +6,7 @@ import { VERSION } from '../version.ts'
 import type { Command, GlobalOptions } from './command.ts'
 import { COMMANDS } from './commands.ts'
 import { createIo, errorText } from './io.ts'
+import { originalCommand } from './manifestWords.ts'
 import { type Chosen, createProgram } from './program.ts'
 
 /** Runs one command line, prints what it has to say, and answers its exit status. */
@@ -16,7 +17,7 @@ export async function runLine(line: readonly string[]): Promise<number> {
       status = await run(chosen)
     })
     if (line.length === 0) program.outputHelp()
-    else await program.parseAsync(line, { from: 'user' })
+    else await program.parseAsync(originalCommand(line), { from: 'user' })
   } catch (thrown) {
     if (thrown instanceof CommanderError && thrown.exitCode === 0) return EXIT.ok
     const error = thrown instanceof CommanderError ? usageError(thrown) : asColdtrailError(thrown)

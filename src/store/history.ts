@@ -19,8 +19,15 @@ import { makeDirectory, namesIfThere, readIfThere, syncDirectory, writeDurably }
 import { type ErasedByLinks, erasedBy, type LinkAction, replacedOf, segmentOf, sha256 } from './chain.ts'
 import { isImportable } from './importedManifests.ts'
 import { type Manifest, serializeManifest } from './manifest.ts'
-import { appendToLog, forgetManifests, LIVE_LOG, manifestSnapshot, rawLines } from './manifestGenerations.ts'
-import { intervalsOf, isByFileTime, type TimedManifest } from './manifestTimes.ts'
+import {
+  ARCHIVE_DIRECTORY,
+  appendToLog,
+  forgetManifests,
+  LIVE_LOG,
+  manifestSnapshot,
+  rawLines,
+} from './manifestGenerations.ts'
+import { type Interval, intervalsOf, isByFileTime, type TimedManifest } from './manifestTimes.ts'
 import { QUARANTINE_LOG } from './quarantine.ts'
 import { segmentNumber } from './segment.ts'
 import { sessionLedgerName } from './sessionLedger.ts'
@@ -192,6 +199,12 @@ export function* overlapping<M extends TimedManifest>(
   const { from, to } = boundsOf(range)
   for (const manifest of list)
     if (intervalsOf(manifest).some(([start, end]) => start <= to && end >= from)) yield matchOf(manifest)
+}
+
+/** Whether intervals overlap a range. E_TIME_ORDER when it is inverted. */
+export function intervalMatches(range: TimeRange): (interval: Interval) => boolean {
+  const { from, to } = boundsOf(range)
+  return ([start, end]) => start <= to && end >= from
 }
 
 /**

@@ -28,7 +28,7 @@ export interface ManifestFacts {
 
 export function printManifest(
   manifest: ManifestFacts,
-  options: { timeFormat: ManifestTimeFormat; by?: 'time' | 'fileTime' },
+  options: { timeFormat: ManifestTimeFormat; by?: 'time' | 'meta' | 'fileTime' | 'unknown' },
 ): string {
   const kind = manifest.kind ?? /^[a-z]+/.exec(manifest.filename)?.[0]
   const pairs: string[] = []
@@ -39,7 +39,7 @@ export function printManifest(
     else if (TIME_KEYS.has(key) && options.timeFormat === 'simple') pairs.push(`${key}="${simpleTime(value)}"`)
     else pairs.push(`${key}=${value}`)
   }
-  if (options.by === 'fileTime') pairs.push('by=fileTime')
+  if (options.by !== undefined && options.by !== 'time') pairs.push(`by=${options.by}`)
   return `[ ${pairs.join(' ')} ]`
 }
 

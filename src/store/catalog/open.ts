@@ -1,7 +1,9 @@
 /** Opens the database, the locks and the keys that a catalog works with. */
+import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { ColdtrailError } from '../../core/errors.ts'
 import { mayWrite, openDatabase } from '../../platform/database/database.ts'
+import { isWritable, nearestExisting } from '../../platform/fileSystem.ts'
 import type { CatalogOptions } from '../catalog.ts'
 import { linkNumbers } from '../chain.ts'
 import { historyCollections } from '../history.ts'
@@ -17,6 +19,7 @@ export async function openContext(options: CatalogOptions): Promise<CatalogConte
   const { dataDir, historyDir = defaultHistoryDir(dataDir) } = options
   const path = catalogPath(dataDir)
   const key = options.signingKey ?? (mayWrite(options, path) ? loadSigningKey(dataDir) : undefined)
+  if (key) prepareManifestDirectory(historyDir)
   const database = await openDatabase<Tables>(options, path)
   const { dialect, db, name } = database
   try {
@@ -33,4 +36,16 @@ export async function openContext(options: CatalogOptions): Promise<CatalogConte
     throw new ColdtrailError('E_CATALOG_OPEN', { path: name, cause }, { cause: error })
   }
   return new CatalogContext({ database, dataDir, historyDir, key, anchorPath: options.anchor })
+}
+
+// --- internal ---
+
+/** Before anything is collected that could not be put down there. A missing one is made when it is first written to. */
+function prepareManifestDirectory(path: string): void {
+  const refuse = (reason: string): never => {
+    throw new ColdtrailError('E_MANIFEST_DIR', { path, reason })
+  }
+  if (statSync(nearestExisting(path), { throwIfNoEntry: false })?.isDirectory() !== true)
+    refuse(existsSync(path) ? 'it is no directory' : `${nearestExisting(path)} is no directory`)
+  if (!isWritable(path)) refuse(existsSync(path) ? 'it is not writable' : 'it does not exist and cannot be made')
 }
