@@ -5,9 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { after, afterEach, before, test } from 'node:test'
+import type { AnalyzeStatus } from '../../src/analyze/status.ts'
 import { ColdtrailError } from '../../src/core/errors.ts'
 import { openCatalog } from '../../src/store/catalog.ts'
 import { EVENTS, runAnalysis, sampleStore, tagsOf } from '../support/analyses.ts'
+import { SampleStore } from '../support/sampleStore.ts'
 import { smallDisk } from '../support/smallDisk.ts'
 
 let pristine: string
@@ -88,4 +90,46 @@ test('a foreman over its memory limit ends its run, which goes on where it was',
   assert.equal(report.state, 'finished')
   assert.equal(report.events.analyzed, EVENTS)
   assert.deepEqual(readdirSync(join(dataDir, 'analyze')), [])
+})
+
+test('the counters of a run are those of a plain count: superseded events, those outside of the times, those filtered', async () => {
+  const store = await SampleStore.create()
+  undo.push(() => rmSync(store.dataDir, { recursive: true, force: true }))
+  const MINUTE = 60e6
+  const events = (count: number, of: string) =>
+    Array.from({ length: count }, (_, i) => ({
+      time: i * MINUTE,
+      columns: { data_type: 'test:entry', message: `${of} ${i % 3 === 0 ? 'odd' : 'even'}` },
+    }))
+  const untimed = { columns: { data_type: 'test:entry', message: 'untimed odd' } }
+  await store.seal([
+    { key: 'replaced', version: 'v1', lastModified: 1, events: events(30, 'old') },
+    { key: 'kept', events: [...events(20, 'kept'), untimed] },
+  ])
+  await store.seal([{ key: 'replaced', version: 'v2', lastModified: 2, events: events(40, 'new') }])
+  const live = store.events.filter(({ key, version }) => key !== 'replaced' || version === 'v2')
+  await store.catalog.close()
+  const [from, to] = [5 * MINUTE, 25 * MINUTE]
+  const inSlice = live.filter(({ time }) => time !== null && time >= from && time <= to)
+  const matches = inSlice.filter(({ columns }) => String(columns.message).endsWith('odd'))
+  const seen: AnalyzeStatus['events'][] = []
+  const options = { expression: "message endswith 'odd'", from, to }
+  const { report } = await runAnalysis(
+    store.dataDir,
+    { one_rule: { expression: 'id exists' } },
+    {
+      ...options,
+      taskRows: 7,
+      onStatus: ({ events }) => seen.push(events),
+    },
+  )
+  const expected = { total: 91, filtered: 61 - matches.length, in_time_slice: inSlice.length, duplicates: 30 }
+  const { total, filtered, in_time_slice, duplicates, analyzed } = report.events
+  assert.deepEqual({ total, filtered, in_time_slice, duplicates }, expected)
+  assert.equal(analyzed, matches.length)
+  assert.equal(report.plugins[0]!.labels.marked, matches.length)
+  const { filtered: shown, inTimeSlice, duplicates: repeats } = seen.at(-1)!
+  assert.deepEqual([shown, inTimeSlice, repeats], [expected.filtered, expected.in_time_slice, expected.duplicates])
+  for (const { total, filtered, duplicates, inTimeSlice } of seen)
+    assert.ok(filtered + duplicates <= total && inTimeSlice <= total)
 })
