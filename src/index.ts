@@ -20,7 +20,6 @@ import type { ForwardSummary } from './forward/summary.ts'
 import type { FeedStatus, ForwardRequest, TableRequest } from './forwarding.ts'
 import { type Hunts, hunts, withStandingHunt } from './hunting.ts'
 import { type KeyRing, keyRing } from './keys.ts'
-import { type Manifests, manifests } from './manifests.ts'
 import type { Library } from './library/library.ts'
 import { type Manifests, manifests } from './manifests.ts'
 import { scratchFolder } from './platform/scratchFile.ts'
@@ -352,24 +351,25 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
       const { collect } = await import('./collect/collect.ts')
       const open = await catalog()
       open.requireWritable()
+      const keyset = config.keyset ? await currentKey(dataDir) : null
       const run = () =>
         collect({
-        ...request,
-        catalog: open,
-        sources: declarations,
-        collection: request.collection ?? MAIN_COLLECTION,
-        maxWorkers: request.maxWorkers ?? config.collect.max_workers,
-        processes: config.collect.processes ?? availableParallelism(),
-        follow: request.follow ? { pollSeconds: config.collect.poll_secs } : undefined,
-        compact: config.segment.compact,
-        keepLog: config.keep_log,
-        keyset: config.keyset ? await currentKey(dataDir) : null,
-        scratch: join(dataDir, 'scratch'),
-        producer: `coldtrail/${VERSION}`,
-        decodeLimits: { maxBytes: config.collect.max_object_bytes, maxRatio: config.collect.max_ratio },
-        segmentLimits: segmentLimits(config),
-        log,
-      })
+          ...request,
+          catalog: open,
+          sources: declarations,
+          collection: request.collection ?? MAIN_COLLECTION,
+          maxWorkers: request.maxWorkers ?? config.collect.max_workers,
+          processes: config.collect.processes ?? availableParallelism(),
+          follow: request.follow ? { pollSeconds: config.collect.poll_secs } : undefined,
+          compact: config.segment.compact,
+          keepLog: config.keep_log,
+          keyset,
+          scratch: join(dataDir, 'scratch'),
+          producer: `coldtrail/${VERSION}`,
+          decodeLimits: { maxBytes: config.collect.max_object_bytes, maxRatio: config.collect.max_ratio },
+          segmentLimits: segmentLimits(config),
+          log,
+        })
       if (!config.hunt.standing || request.dryRun) return run()
       const { follow = false, collection = MAIN_COLLECTION } = request
       return withStandingHunt(hunting, run, { follow, collection, log })

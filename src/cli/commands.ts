@@ -9,12 +9,14 @@ import { demoCommand } from './demo.ts'
 import { doctorCommand } from './doctor.ts'
 import { eraseCommand } from './erase.ts'
 import { exportCommand } from './export.ts'
+import { exportCaseCommand } from './exportCase.ts'
 import { filesExportCommand } from './filesExport.ts'
 import { findingsCommand } from './findings.ts'
 import { forwardCommand } from './forward.ts'
 import { FORWARD_COMMANDS } from './forwardCommands.ts'
 import { HOLD_COMMANDS } from './hold.ts'
 import { huntCommand } from './hunt.ts'
+import { huntStandingCommand } from './huntStanding.ts'
 import { initCommand } from './init.ts'
 import { KEYS_COMMANDS } from './keys.ts'
 import { libraryExportCommand } from './libraryExport.ts'
@@ -56,7 +58,9 @@ export const COMMANDS: readonly Command[] = [
   ...ANALYZE_COMMANDS,
   findingsCommand,
   exportCommand,
+  exportCaseCommand,
   huntCommand,
+  huntStandingCommand,
   rejectsCommand,
   forwardCommand,
   ...FORWARD_COMMANDS,

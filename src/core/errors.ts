@@ -764,6 +764,16 @@ export const ERRORS = {
     'Run `coldtrail verify --anchor FILE`: links were cut off or written anew. Keep the anchor; it is not overwritten.',
     EXIT.store,
   ),
+  E_CASE_EXISTS: row(
+    '{path} is there already.',
+    'Name another place: a case is never written over another one.',
+    EXIT.usage,
+  ),
+  E_CASE_EMPTY: row(
+    'No event matches: there is nothing to make a case of.',
+    'Try the same expression with `coldtrail search`.',
+    EXIT.usage,
+  ),
   E_ERASE_NOTHING: row(
     'Collection {collection} has no object that is {what}.',
     '`coldtrail show ID` gives session and object key of an event; what was erased before is not found again.',
@@ -824,6 +834,12 @@ export const ERRORS = {
     'There is nothing to hunt for: no indicator was given, or the library has none that is active.',
     'Name indicators, a list with --indicators FILE, or import some: `coldtrail library import`.',
     EXIT.usage,
+  ),
+  E_HUNT_BUSY: row(
+    'Another process hunts the collection {collection} at this moment.',
+    'Wait for it: what one finds, the other need not look for again.',
+    EXIT.conflict,
+    'backoff',
   ),
   E_HUNT_HITS: row(
     'The hunt found more than {limit} pairs of indicator and segment.',

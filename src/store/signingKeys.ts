@@ -81,6 +81,13 @@ export function loadPublicKeys(dataDir: string): PublicKeys {
 export const usableKeys = (files: readonly PublicKeyFile[]): PublicKeys =>
   new Map(files.flatMap(({ id, key }) => (key ? [[id, key]] : [])))
 
+/** PEM of the public half of a key of a data directory. E_SIGNING_KEY. */
+export function publicKeyText(dataDir: string, id: string): string {
+  const key = loadPublicKeys(dataDir).get(id)
+  if (!key) throw new ColdtrailError('E_SIGNING_KEY', { id, reason: 'its public half is missing' })
+  return key.export({ type: 'spki', format: 'pem' }).toString()
+}
+
 /** Public keys from files that the caller trusts, whatever their names: E_FILE_READ, E_PUBLIC_KEY. */
 export function pinnedKeys(paths: readonly string[]): PublicKeys {
   return new Map(

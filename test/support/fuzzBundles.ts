@@ -5,10 +5,10 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ColdtrailError } from '../../src/core/errors.ts'
+import { tarHeader, tarPadding } from '../../src/core/tarHeader.ts'
 import { openBundle } from '../../src/sync/bundle/bundleReader.ts'
 import { canonicalBytes, MANIFEST_DOMAIN, serializeSignatures } from '../../src/sync/bundle/manifest.ts'
 import { storedMember } from '../../src/sync/bundle/members.ts'
-import { tarHeader, tarPadding } from '../../src/sync/bundle/tarHeader.ts'
 import { seededRandom } from './random.ts'
 import { CREATED, sampleBundle, sampleSite, scratchPlace } from './sampleBundle.ts'
 

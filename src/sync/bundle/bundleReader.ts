@@ -7,6 +7,7 @@ import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto
 import { availableParallelism } from 'node:os'
 import { csvRecords } from '../../core/csv.ts'
 import { ColdtrailError } from '../../core/errors.ts'
+import { TAR_BLOCK, TAR_END, tarHeader, tarLength, tarSize } from '../../core/tarHeader.ts'
 import { type ByteSource, sliceOf } from './byteSource.ts'
 import { decrypted, isEncrypted } from './encryption.ts'
 import {
@@ -32,7 +33,6 @@ import {
   storedMember,
 } from './members.ts'
 import { openParts, type PartsLabel } from './parts.ts'
-import { TAR_BLOCK, TAR_END, tarHeader, tarLength, tarSize } from './tarHeader.ts'
 
 export interface OpenBundleOptions {
   /** Files of age identities, tried in order. */

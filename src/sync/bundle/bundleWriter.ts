@@ -7,6 +7,7 @@ import { closeSync, openSync, rmSync, writeSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { ColdtrailError } from '../../core/errors.ts'
+import { TAR_END, tarHeader, tarPadding } from '../../core/tarHeader.ts'
 import type { Table } from '../../library/model.ts'
 import { attempt, createDurableFile, makeDirectory } from '../../platform/files.ts'
 import { type Bundle, openSource } from './bundleReader.ts'
@@ -26,7 +27,6 @@ import {
 } from './manifest.ts'
 import { deflatedMember, PIECE_BYTES, storedMember } from './members.ts'
 import { MIN_PART_BYTES, writeParts } from './parts.ts'
-import { TAR_END, tarHeader, tarPadding } from './tarHeader.ts'
 
 /** Who signs: a key of the site (siteKeys.ts), or one that was given. */
 export interface Signer {

@@ -9,6 +9,7 @@ import { test } from 'node:test'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { ColdtrailError } from '../../../src/core/errors.ts'
+import { TAR_END, tarHeader, tarPadding } from '../../../src/core/tarHeader.ts'
 import { openBundle } from '../../../src/sync/bundle/bundleReader.ts'
 import {
   type BundleEntry,
@@ -19,7 +20,6 @@ import {
   sha256Hex,
 } from '../../../src/sync/bundle/manifest.ts'
 import { deflatedMember, storedMember } from '../../../src/sync/bundle/members.ts'
-import { TAR_END, tarHeader, tarPadding } from '../../../src/sync/bundle/tarHeader.ts'
 import { fuzzBundles } from '../../support/fuzzBundles.ts'
 import { sampleBundle, sampleSite, scratchPlace } from '../../support/sampleBundle.ts'
 

@@ -1,8 +1,8 @@
 /**
- * The one form of ustar header that a bundle has (POSIX.1-1988): a regular file, mode 0644, owner 0, a 7-bit name of at most 100 bytes.
+ * The one form of ustar header that our archives have (POSIX.1-1988): a regular file, mode 0644, owner 0, a 7-bit name of at most 100 bytes.
  * A reader makes the header that it expects and compares bytes: no field of a stranger's header is ever obeyed (S1).
  */
-import { ColdtrailError } from '../../core/errors.ts'
+import { ColdtrailError } from './errors.ts'
 
 export const TAR_BLOCK = 512
 
@@ -36,7 +36,7 @@ export const tarPadding = (size: number): number => (TAR_BLOCK - (size % TAR_BLO
 /** Header, content and padding. */
 export const tarLength = (size: number): number => TAR_BLOCK + size + tarPadding(size)
 
-/** What a header says of its file's size; undefined when it is no header of a bundle. Bytes are compared afterwards. */
+/** What a header says of its file's size; undefined when it is no such header. Bytes are compared afterwards. */
 export function tarSize(header: Uint8Array): number | undefined {
   const digits = Buffer.from(header.subarray(124, 135)).toString('latin1')
   return /^[0-7]{11}$/.test(digits) ? Number.parseInt(digits, 8) : undefined
