@@ -156,6 +156,22 @@ test('a rebuilt catalog has the run; a second collect brings nothing', async () 
   assert.equal((await rowsOf(again, 'tag == "login"')).length, 1)
 })
 
+test('of a commit whose second link was never written a rebuild takes the segment', async () => {
+  const { files, coldtrail, root } = await site()
+  writePlasoStorage(join(files, 'a.plaso'), sampleStorage())
+  await coldtrail.collect({ sources: [files] })
+  await coldtrail.close()
+  const chain = join(root, 'data', 'history', 'main', 'chain')
+  rmSync(join(chain, readdirSync(chain).sort().at(-1)!))
+  rmSync(join(root, 'data', 'catalog.db'))
+  const again = await open(configOf({ data_dir: join(root, 'data'), collect: { processes: 1 } }))
+  undo.push(() => again.close())
+  await again.rebuildCatalog()
+  assert.equal((await rowsOf(again)).length, 5)
+  assert.deepEqual(await again.analysis.runs(), [])
+  assert.equal((await again.collect({ sources: [files] })).known, 1)
+})
+
 test('compressed, beside other files, without a pack; nothing is left in the scratch folder', async () => {
   const { root, files, coldtrail } = await site({ keep_log: false })
   const path = join(root, 'a.plaso')
