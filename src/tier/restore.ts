@@ -45,7 +45,8 @@ export interface FileFault {
   readonly label?: string
   /** Where it should be, or was looked at. */
   readonly path: string
-  readonly fault: 'missing' | 'damaged'
+  /** `unreadable`: there, and kept from us; nobody knows whether it is whole. */
+  readonly fault: 'missing' | 'damaged' | 'unreadable'
   readonly reason: string
 }
 
@@ -190,7 +191,7 @@ class Restore {
       const problem = await this.copy(file)
       if (problem !== undefined) {
         this.bad.add(file.name)
-        this.faults.push({ ...faultOf(file, 'damaged', problem), path: pathOf(file.origin!) })
+        this.faults.push({ ...faultOf(file, problem.fault, problem.reason), path: pathOf(file.origin!) })
       } else {
         this.copied += 1
         this.bytes += file.size
@@ -208,7 +209,12 @@ class Restore {
   }
 
   /** Undefined when the copy is durable and has the right bytes; else why there is none. */
-  private async copy({ name, size, sha256, origin }: PlannedFile): Promise<string | undefined> {
+  private async copy({
+    name,
+    size,
+    sha256,
+    origin,
+  }: PlannedFile): Promise<Pick<FileFault, 'fault' | 'reason'> | undefined> {
     const path = join(this.plan.directory, name)
     const isRight = (digest: Digest): boolean => digest.size === size && digest.sha256 === sha256
     try {
@@ -224,16 +230,17 @@ class Restore {
         const digest = directoryDigest(parts)
         if (isRight(digest)) return undefined
         rmSync(path, { recursive: true, force: true })
-        return differing(digest, size)
+        return { fault: 'damaged', reason: differing(digest, size) }
       }
       const digest = await this.copyBytes(pathOf(origin!), path, false, isRight)
-      return digest && !isRight(digest) ? differing(digest, size) : undefined
+      return digest && !isRight(digest) ? { fault: 'damaged', reason: differing(digest, size) } : undefined
     } catch (error) {
       const fault = asColdtrailError(error)
       // What is wrong with this side is wrong with the next file too.
-      if (/^E_(DISK_FULL|FILE_WRITE|INTERRUPTED)$/.test(fault.code)) throw fault
+      if (/^E_(DISK_FULL|FILE_WRITE|INTERRUPTED|S3_CREDENTIALS)$/.test(fault.code)) throw fault
+      if (fault.code === 'E_SEGMENT_GONE') return { fault: 'missing', reason: WHY.here }
       this.options.log?.('warn', 'a file cannot be read', { file: name, reason: fault.message })
-      return fault.message
+      return { fault: 'unreadable', reason: fault.message }
     }
   }
 
@@ -250,7 +257,7 @@ class Restore {
     else if (existsSync(from)) source = createReadStream(from, { highWaterMark: READ_BYTES })
     if (!source) {
       if (isOptional) return undefined
-      throw new ColdtrailError('E_SEGMENT_READ', { path: from, cause: 'it is not there' })
+      throw new ColdtrailError('E_SEGMENT_GONE', { path: from })
     }
     const file = new HashedFile(to)
     try {

@@ -13,6 +13,8 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, suite, test } from 'node:test'
+import { startS3Server } from '../../src/demo/s3Server.ts'
+import { open, parseConfig } from '../../src/index.ts'
 import { rebuildCatalog } from '../../src/store/catalog.ts'
 import { loadKeysetKey } from '../../src/store/keysetKeys.ts'
 import { StoreReader } from '../../src/store/search.ts'
@@ -226,5 +228,40 @@ suite('restore', () => {
     const done = await restore(options({ folder: backup, segments: [1] }))
     assert.deepEqual([done.faults, done.segments], [[], [1]])
     cpSync(join(done.directory, 'index-000000001'), join(backup, 'copy'), { recursive: true })
+  })
+
+  test('from a bucket of cold: what is damaged or gone there is named, and the bytes of the seal are all that counts', async () => {
+    const server = await startS3Server({ credentials: [{ accessKeyId: 'AK', secretAccessKey: 'SK' }] })
+    try {
+      const bucket = server.bucket('cold')
+      const access = `{endpoint: "${server.endpoint}", region: us-east-1, access_key_id: AK, secret_access_key: SK, max_attempts: 2}`
+      const text = `data_dir: ${store.dataDir}\ntiers: {cold: "s3://cold/site1", label: bucket 7, s3: ${access}}\n`
+      const coldtrail = await open(parseConfig(text, { file: join(store.dataDir, 'coldtrail.yaml'), environment: {} }))
+      try {
+        const moved = await coldtrail.tiers.move({ to: 'cold', segments: [1, 2, 3] })
+        assert.deepEqual(moved.faults, [])
+        await store.catalog.sweep({ graceMs: 0 })
+        const offline = await coldtrail.search({})
+        assert.match(offline.why[0]!.detail, /1-3 \(cold, bucket 7\); `coldtrail restore plan 1-3`/)
+        bucket.put('site1/main/session-000000002.parquet', 'something else')
+        bucket.delete('site1/main/log-000000003.pack')
+        const plan = await coldtrail.workbenches.plan({ workbench: 'case1' })
+        assert.deepEqual([...new Set(plan.files.map(({ state }) => state))], ['remote'])
+        const done = await coldtrail.workbenches.restore({ workbench: 'case1' })
+        assert.deepEqual([done.segments, done.unobtainable], [[1, 3], [2]])
+        assert.deepEqual(
+          done.faults.map(({ name, fault, label }) => [name, fault, label]),
+          [
+            ['session-000000002.parquet', 'damaged', 'bucket 7'],
+            ['log-000000003.pack', 'missing', 'bucket 7'],
+          ],
+        )
+        assert.deepEqual((await search('case1')).users, [...Array(3).fill('user0'), ...Array(3).fill('user2')])
+      } finally {
+        await coldtrail.close()
+      }
+    } finally {
+      await server.close()
+    }
   })
 })
