@@ -74,6 +74,23 @@ const forwardSchema = z
   .prefault({})
   .describe('How events are forwarded.')
 
+const SEVERITY = z.enum(['informational', 'low', 'medium', 'high', 'critical'])
+
+const huntSchema = z
+  .strictObject({
+    standing: z
+      .boolean()
+      .default(false)
+      .describe(
+        "After collecting, the library's new indicators and the new segments are hunted; hits become findings.",
+      ),
+    poll_secs: z.int().min(1).default(60).describe('Pause between two rounds of hunt standing --follow.'),
+    severity_confirmed: SEVERITY.default('high').describe('Of findings about events in which an indicator was found.'),
+    severity_possible: SEVERITY.default('medium').describe('Of findings about offline segments that may hold one.'),
+  })
+  .prefault({})
+  .describe('How indicators are hunted without being asked.')
+
 const PLACES = 'as path=size;path==size: = makes a missing directory, == refuses to start; sizes like 500g or 2t'
 const DAYS = z.number().positive().max(36_500)
 
@@ -262,6 +279,7 @@ export const configSchema = z.strictObject({
   forward: forwardSchema,
   sync: syncSchema,
   analysis: analysisSchema,
+  hunt: huntSchema,
   anchor: z
     .string()
     .min(1)

@@ -1,17 +1,21 @@
 /** Hunts as a person or a program uses them: indicators against everything that was ever sealed, online or not. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import type { Config } from './config.ts'
-import { ColdtrailError } from './core/errors.ts'
+import { asColdtrailError, ColdtrailError } from './core/errors.ts'
 import type { Log } from './core/log.ts'
 import type { CollectionHunt, HitSegment, IndicatorVerdict, RestoreNeed } from './hunt/collectionHunt.ts'
 import type { HuntProgress, HuntVerdict, UnknownCause } from './hunt/hunt.ts'
 import type { IndicatorSet } from './hunt/indicators.ts'
+import type { StandingSummary } from './hunt/standing.ts'
 import type { Library } from './library/library.ts'
 import type { Catalog } from './store/catalog.ts'
+import { VERSION } from './version.ts'
 
 export type { HitSegment, IndicatorVerdict, RestoreNeed } from './hunt/collectionHunt.ts'
 export type { HuntProgress, HuntVerdict, UnknownCause } from './hunt/hunt.ts'
+export type { StandingSummary } from './hunt/standing.ts'
 
 export interface HuntRequest {
   /** Texts as people write indicators, defanged or not. */
@@ -51,9 +55,24 @@ export interface HuntResult {
   verdicts(all?: boolean): Iterable<IndicatorVerdict>
 }
 
+export interface StandingRequest {
+  /** None: every collection. */
+  readonly collections?: readonly string[]
+  /** Goes on until it is interrupted. */
+  readonly follow?: boolean
+  readonly pollSeconds?: number
+  readonly signal?: AbortSignal
+  readonly onProgress?: (progress: HuntProgress) => void
+}
+
 export interface Hunts {
   /** E_HUNT_NOTHING without any indicator. */
   run(request: HuntRequest): Promise<HuntResult>
+  /**
+   * New segments against all indicators of the library, new indicators against all older segments; hits become findings.
+   * One summary a collection and round; without `follow` one round. E_HUNT_BUSY, E_CATALOG_READ_ONLY.
+   */
+  standing(request?: StandingRequest): AsyncIterable<StandingSummary>
 }
 
 export function hunts(
@@ -68,7 +87,49 @@ export function hunts(
 ): Hunts {
   const { catalog, requireData, requireCollections, log } = parts
   const { data_dir: dataDir } = config
+  const standingOnce = async function* (request: StandingRequest, open: Catalog): AsyncGenerator<StandingSummary> {
+    const [{ standingHunt }, { IndicatorSet }, { Engines }] = await Promise.all([
+      import('./hunt/standing.ts'),
+      import('./hunt/indicators.ts'),
+      import('./store/engines.ts'),
+    ])
+    const { signal, onProgress } = request
+    const owner = await open.owner('hunt')
+    const engines = new Engines({ dataDir })
+    try {
+      for (const collection of request.collections ?? (await open.collections()))
+        yield await standingHunt({
+          ...{ catalog: open, collection, owner, engines, log, keys: await usableKeys(dataDir, log) },
+          ...{ hashDirectory: join(dataDir, 'hunt'), producer: `coldtrail/${VERSION}` },
+          severity: { confirmed: config.hunt.severity_confirmed, possible: config.hunt.severity_possible },
+          libraryHead: async () => (hasLibrary(config) ? libraryHead(await parts.library()) : undefined),
+          async indicators(after) {
+            const set = new IndicatorSet()
+            await addLibrary(set, config, parts.library, { after, signal })
+            return set
+          },
+          ...(signal && { signal }),
+          ...(onProgress && { onProgress }),
+        })
+    } finally {
+      await engines.close()
+      await owner.release()
+    }
+  }
   return {
+    async *standing(request = {}) {
+      requireData()
+      const open = await catalog()
+      open.requireWritable()
+      if (request.collections) await requireCollections(request.collections.join(','), open)
+      const { signal, follow = false, pollSeconds = config.hunt.poll_secs } = request
+      for (;;) {
+        yield* standingOnce(request, open)
+        if (!follow || signal?.aborted) return
+        await setTimeout(pollSeconds * 1_000, undefined, { ...(signal && { signal }) }).catch(() => undefined)
+        if (signal?.aborted) return
+      }
+    },
     async run(request) {
       requireData()
       const [{ CollectionHunt }, { IndicatorSet, indicatorOf }, { listLines }, { Engines }] = await Promise.all([
@@ -99,7 +160,7 @@ export function hunts(
       }
       for (const value of request.values ?? []) take(value)
       for (const list of request.lists ?? []) for await (const line of listLines(list, signal)) take(line)
-      if (request.library) await addLibrary(set, config, parts.library, request.types, signal)
+      if (request.library) await addLibrary(set, config, parts.library, { types: request.types, signal })
       const notCovered = set.notCovered
       if (set.size + notCovered.size === 0) throw new ColdtrailError('E_HUNT_NOTHING', {})
       const engines = new Engines({ dataDir })
@@ -134,6 +195,32 @@ export function hunts(
   }
 }
 
+/** A collect run with a standing hunt at its end, or beside it while it follows. What hunts never fails what collects. */
+export async function withStandingHunt<T>(
+  { standing }: Hunts,
+  collect: () => Promise<T>,
+  { follow, collection, log }: { readonly follow: boolean; readonly collection: string; readonly log: Log },
+): Promise<T> {
+  const ended = new AbortController()
+  const hunt = async (request: StandingRequest): Promise<void> => {
+    try {
+      for await (const { run, newFindings } of standing({ ...request, collections: [collection] }))
+        if (newFindings > 0) log('info', 'the standing hunt found something', { run, new_findings: newFindings })
+    } catch (error) {
+      if (!ended.signal.aborted) log('warn', 'the standing hunt gave up', { reason: asColdtrailError(error).message })
+    }
+  }
+  const beside = follow ? hunt({ follow, signal: ended.signal }) : undefined
+  try {
+    const summary = await collect()
+    if (!follow) await hunt({})
+    return summary
+  } finally {
+    ended.abort()
+    await beside
+  }
+}
+
 // --- internal ---
 
 /** From the gravest on. */
@@ -157,17 +244,28 @@ async function usableKeys(dataDir: string, log: Log) {
   return listKeysetKeys(dataDir, (error) => log('warn', error.message))
 }
 
+/** Who has none need not get an empty one. */
+const hasLibrary = ({ catalog_url, data_dir }: Config): boolean =>
+  catalog_url !== undefined || existsSync(join(data_dir, 'library.db'))
+
+async function libraryHead({ database }: Library): Promise<number> {
+  const { headSequence } = await import('./library/changes.ts')
+  return headSequence(database.db)
+}
+
 async function addLibrary(
   set: IndicatorSet,
   config: Config,
   library: () => Promise<Library>,
-  types: readonly string[] | undefined,
-  signal: AbortSignal | undefined,
+  {
+    types,
+    after,
+    signal,
+  }: { readonly types?: readonly string[]; readonly after?: number; readonly signal?: AbortSignal },
 ): Promise<void> {
-  // Who has none need not get an empty one.
-  if (config.catalog_url === undefined && !existsSync(join(config.data_dir, 'library.db'))) return
+  if (!hasLibrary(config)) return
   const { liveIndicators } = await import('./library/liveIndicators.ts')
-  for await (const indicator of liveIndicators(await library())) {
+  for await (const indicator of liveIndicators(await library(), { after })) {
     signal?.throwIfAborted()
     if (types === undefined || types.includes(indicator.type)) set.add(indicator)
   }

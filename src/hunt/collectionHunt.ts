@@ -182,6 +182,15 @@ export class CollectionHunt {
       .map(([segment, indicators]) => hitSegment(this.hunted.get(segment)!.row, indicators))
   }
 
+  /** Pairs of indicator and segment in whose data it was found. */
+  get confirmations(): number {
+    return [...this.confirmed.values()].reduce((sum, { length }) => sum + length, 0)
+  }
+
+  has(segment: number): boolean {
+    return this.hunted.has(segment)
+  }
+
   segmentRow(segment: number): SegmentRow {
     return this.hunted.get(segment)!.row
   }

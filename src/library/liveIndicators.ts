@@ -13,12 +13,15 @@ export interface LiveIndicator {
   readonly uid: string
 }
 
-/** In the order of their ids, in pages. `now` in microseconds. */
+/**
+ * In the order of their ids, in pages. `now` in microseconds; `after`: only those that changed behind this number of the
+ * library's change sequence.
+ */
 export async function* liveIndicators(
   { database }: Library,
-  options: { readonly now?: number; readonly pageRows?: number } = {},
+  options: { readonly now?: number; readonly pageRows?: number; readonly after?: number } = {},
 ): AsyncGenerator<LiveIndicator> {
-  const { now = Date.now() * 1_000, pageRows = 20_000 } = options
+  const { now = Date.now() * 1_000, pageRows = 20_000, after: since } = options
   const table = TABLE_BY_NAME.get('indicators')!
   for (let after = 0; ; ) {
     const page = await database.read(async (tx) => {
@@ -27,6 +30,7 @@ export async function* liveIndicators(
         from ${sql.raw(from)} join indicator_types k on k.id = t.type_id left join indicator_statuses s on s.id = t.status_id
         where ${sql.raw(where)} and t.id > ${after} and (s.name is null or s.name = 'Active')
           and (t.expires_at is null or t.expires_at > ${now})
+          ${since === undefined ? sql`` : sql`and t."change" in (select id from changes where seq > ${since})`}
         order by t.id limit ${pageRows}`.execute(tx)
       return rows
     })

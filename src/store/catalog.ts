@@ -133,6 +133,14 @@ export interface Hold {
   release(): Promise<void>
 }
 
+/** Everything up to here met everything up to there. */
+export interface HuntPosition {
+  /** Of the collection's links. */
+  readonly sequence: number
+  /** Of the library's changes. */
+  readonly librarySequence: number
+}
+
 export interface Catalog {
   readonly dialect: 'sqlite' | 'postgres'
   /** Throws E_CATALOG_READ_ONLY for who may read the data directory and not write it; he can ask, and nothing else. */
@@ -275,6 +283,9 @@ export interface Catalog {
   removeWorkbench(owner: Owner, name: string, reason: string): Promise<Committed>
   /** What was done with copies of a collection's files, in order. */
   custody(collection: string): Promise<readonly CustodyEntry[]>
+  /** What the standing hunt of a collection has looked at; null before its first. */
+  huntPosition(collection: string): Promise<HuntPosition | null>
+  setHuntPosition(owner: Owner, collection: string, position: HuntPosition): Promise<void>
   /** A lock of which there is one holder (compaction of a collection, …); undefined while another has it. */
   hold(name: string): Promise<Hold | undefined>
   /**

@@ -13,8 +13,8 @@ export interface RunRequest {
   readonly collection: string
   /** Where its events were read, when not just there: collections and workbenches, by comma. */
   readonly readFrom?: string
-  /** `imported`: tags and reports that came with a timeline of somebody else's. */
-  readonly kind: 'analyze' | 'imported'
+  /** `imported`: tags and reports that came with a timeline of somebody else's. `hunt`: findings of a standing hunt. */
+  readonly kind: 'analyze' | 'imported' | 'hunt'
   readonly expression: string
   readonly mode: 'strict' | 'plaso'
   readonly time1: number | null

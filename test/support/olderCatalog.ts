@@ -13,6 +13,7 @@ const BROUGHT: readonly (readonly string[])[] = [
   [
     ...['left_files', 'holds', 'workbenches', 'workbench_files', 'hunts'].map((name) => `drop table ${name}`),
     ...['tier', 'directory', 'label', 'deleted'].map((column) => `alter table files drop column ${column}`),
+    'alter table findings drop column segment',
   ],
 ]
 

@@ -12,6 +12,7 @@ import type {
   FeedState,
   GiveBackOutcome,
   Hold,
+  HuntPosition,
   Outbox,
   Owner,
   PendingObject,
@@ -42,6 +43,7 @@ import { commitReplace, commitSeal } from './commit.ts'
 import { type CatalogContext, checkedCollection, now } from './context.ts'
 import { repairDerived, takeIntoHistory, takeRunsIntoHistory } from './derived.ts'
 import { commitErase, copiesIn, type Erasure, rewriteCatalog } from './erase.ts'
+import { huntPosition, setHuntPosition } from './hunts.ts'
 import { Ledger } from './ledger.ts'
 import { deadLetters, feeds, openOutbox } from './outbox.ts'
 import { createOwner } from './owners.ts'
@@ -399,6 +401,14 @@ export class SqlCatalog implements Catalog {
 
   custody(collection: string): Promise<CustodyEntry[]> {
     return benches.custodyLog(this.context, checkedCollection(collection))
+  }
+
+  huntPosition(collection: string): Promise<HuntPosition | null> {
+    return huntPosition(this.context, collection)
+  }
+
+  setHuntPosition(owner: Owner, collection: string, position: HuntPosition): Promise<void> {
+    return setHuntPosition(this.context, owner, collection, position)
   }
 
   hold(name: string): Promise<Hold | undefined> {
