@@ -13,6 +13,7 @@ import { analysisStore } from './support/analysisStore.ts'
 import { BENCH, COLDTRAIL, lastLine } from './support/input.ts'
 import { measure, median, round } from './support/measure.ts'
 import { plasoImport } from './support/plasoImport.ts'
+import { promptness } from './support/promptness.ts'
 
 const { values } = parseArgs({
   options: {
@@ -54,6 +55,7 @@ console.log(
     scaling_2: round(of(one, 'wall') / of(two, 'wall')),
     plaso_import_cpu_ratio: (await plasoImport(Math.min(wanted, 1_000_000), REPEATS)).ratio,
     supervision_cpu_pct: await supervision(),
+    ...(await promptness(data, FOUR, REPEATS)),
     peak_rss_mb: Math.round(Math.max(...[...one, ...two, ...four].map(({ peakRssMb }) => peakRssMb))),
   }),
 )
