@@ -286,7 +286,7 @@ class Verification {
         bodies.flatMap((body) => {
           if (body.action === 'remove-run') return body.files
           if (body.action === 'erase') return body.before.map(({ name }) => name)
-          return body.action === 'delete' ? body.files.map(({ name }) => name) : []
+          return body.action === 'delete' && body.workbench === undefined ? body.files.map(({ name }) => name) : []
         }),
       )
       for (const {
