@@ -106,6 +106,9 @@ const READ_BYTES = 2 ** 20
 /** Kept back of file lists: a link is one file. */
 const FILES_A_LINK = 50_000
 
+const OF_EVERY_FILE =
+  /^E_(DISK_FULL|FILE_WRITE|INTERRUPTED|S3_(CREDENTIALS|BAD_KEY_ID|CLOCK_SKEW|EXPIRED_TOKEN|SIGNATURE|NO_BUCKET|UNREACHABLE))$/
+
 const WHY: Readonly<Record<PlannedFile['state'], string>> = {
   here: 'it is gone',
   remote: 'it is gone',
@@ -236,8 +239,8 @@ class Restore {
       return digest && !isRight(digest) ? { fault: 'damaged', reason: differing(digest, size) } : undefined
     } catch (error) {
       const fault = asColdtrailError(error)
-      // What is wrong with this side is wrong with the next file too.
-      if (/^E_(DISK_FULL|FILE_WRITE|INTERRUPTED|S3_CREDENTIALS)$/.test(fault.code)) throw fault
+      // It would be wrong with the next file too.
+      if (OF_EVERY_FILE.test(fault.code)) throw fault
       if (fault.code === 'E_SEGMENT_GONE') return { fault: 'missing', reason: WHY.here }
       this.options.log?.('warn', 'a file cannot be read', { file: name, reason: fault.message })
       return { fault: 'unreadable', reason: fault.message }

@@ -51,7 +51,11 @@ suite('workbench', () => {
     rmSync(scratch, { recursive: true, force: true })
   })
 
-  const listed = async <T>(rows: AsyncIterable<T>): Promise<T[]> => Array.fromAsync(rows)
+  const listed = async <T>(rows: AsyncIterable<T>): Promise<T[]> => {
+    const list: T[] = []
+    for await (const row of rows) list.push(row)
+    return list
+  }
   /** What the library answers to every question. */
   async function asked(request: { readonly collection?: string }) {
     const { count } = await coldtrail.count(request)
