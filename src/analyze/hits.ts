@@ -57,20 +57,9 @@ export class HitList {
   }
 
   sorted(): SortedHits {
-    const order = this.kinds.map((_, code) => code).sort((a, b) => compareKinds(this.kinds[a]!, this.kinds[b]!))
-    const places = new Uint32Array(order.length)
-    order.forEach((code, place) => {
-      places[code] = place
-    })
     const ids = this.ids.slice(0, this.length)
     const kindOf = this.kindOf.slice(0, this.length)
-    for (let i = 0; i < kindOf.length; i++) kindOf[i] = places[kindOf[i]!]!
-    sortPairs(ids, kindOf, order.length)
-    return distinct(
-      order.map((code) => this.kinds[code]!),
-      ids,
-      kindOf,
-    )
+    return distinct(sortHits(this.kinds, ids, kindOf), ids, kindOf)
   }
 
   private grow(): void {
@@ -80,6 +69,18 @@ export class HitList {
     kindOf.set(this.kindOf)
     Object.assign(this, { ids, kindOf })
   }
+}
+
+/** Sorts hits by id, then kind, in place; answers the kinds in their order, which the hits then name. */
+export function sortHits(kinds: readonly HitKind[], ids: Float64Array, kindOf: Uint32Array): HitKind[] {
+  const order = kinds.map((_, code) => code).sort((a, b) => compareKinds(kinds[a]!, kinds[b]!))
+  const places = new Uint32Array(order.length)
+  order.forEach((code, place) => {
+    places[code] = place
+  })
+  for (let i = 0; i < kindOf.length; i++) kindOf[i] = places[kindOf[i]!]!
+  sortPairs(ids, kindOf, order.length)
+  return order.map((code) => kinds[code]!)
 }
 
 // --- internal ---

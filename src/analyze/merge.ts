@@ -4,7 +4,7 @@ import type { Plugin } from '../components/plugin.ts'
 import type { SegmentRow } from '../store/catalog.ts'
 import type { FindingHit } from '../store/findings.ts'
 import { type TagFile, TagFileWriter } from '../store/tags.ts'
-import type { HitKind } from './hits.ts'
+import { type HitKind, sortHits } from './hits.ts'
 import { readTaskFile, type TaskFile } from './taskFile.ts'
 import type { Piece } from './tasks.ts'
 
@@ -66,34 +66,37 @@ export function mergeSegment(
 ): MergedSegment {
   const { segment, run, producer, without } = options
   const files = pieces.flatMap(({ file }) => (file === null ? [] : [readTaskFile(join(directory, file))]))
-  const kinds: HitKind[] = []
+  const found: HitKind[] = []
   const places = new Map<string, number>()
   const size = files.reduce((sum, { hits }) => sum + hits.ids.length, 0)
-  const ids = new Float64Array(size)
-  const kindOf = new Uint32Array(size)
+  const allIds = new Float64Array(size)
+  const allKinds = new Uint32Array(size)
   let count = 0
   for (const { hits } of files) {
     const translated = hits.kinds.map((kind) => {
       if (without.has(kind.plugin)) return -1
       const key = JSON.stringify([kind.label, kind.plugin, kind.rule, kind.finding])
-      const place = places.get(key) ?? kinds.push(kind) - 1
+      const place = places.get(key) ?? found.push(kind) - 1
       places.set(key, place)
       return place
     })
     for (let i = 0; i < hits.ids.length; i++) {
       const kind = translated[hits.kindOf[i]!]!
       if (kind < 0) continue
-      ids[count] = hits.ids[i]!
-      kindOf[count] = kind
+      allIds[count] = hits.ids[i]!
+      allKinds[count] = kind
       count += 1
     }
   }
+  const [ids, kindOf] = [allIds.subarray(0, count), allKinds.subarray(0, count)]
+  // Both passes have the same events: one after the other they are in no order.
+  const kinds = sortHits(found, ids, kindOf)
   const writer = new TagFileWriter({ segment, run, producer })
   try {
-    writer.add(kinds, ids.subarray(0, count), kindOf.subarray(0, count))
+    writer.add(kinds, ids, kindOf)
     const tagFile = writer.seal()
     const labels = files.map(({ hits }) => hits.labels)
-    return { tagFile, labels, findings: findingsOf({ kinds, ids, kindOf }, count) }
+    return { tagFile, labels, findings: findingsOf({ kinds, ids, kindOf }) }
   } catch (error) {
     writer.discard()
     throw error
@@ -118,10 +121,9 @@ export function* findingHits(parts: readonly FindingPart[]): Generator<FindingHi
 
 // --- internal ---
 
-function findingsOf({ kinds, ids, kindOf }: FindingPart, count: number): FindingPart | undefined {
+function findingsOf({ kinds, ids, kindOf }: FindingPart): FindingPart | undefined {
   if (!kinds.some(({ finding }) => finding)) return undefined
   const chosen: number[] = []
-  for (let i = 0; i < count; i++) if (kinds[kindOf[i]!]!.finding) chosen.push(i)
-  chosen.sort((a, b) => ids[a]! - ids[b]! || kindOf[a]! - kindOf[b]!)
+  for (let i = 0; i < ids.length; i++) if (kinds[kindOf[i]!]!.finding) chosen.push(i)
   return { kinds, ids: Float64Array.from(chosen, (i) => ids[i]!), kindOf: Uint32Array.from(chosen, (i) => kindOf[i]!) }
 }

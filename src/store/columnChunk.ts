@@ -6,7 +6,7 @@
  * neighbours lie behind one another, and a run of them is copied by one call instead of one a string: that is the
  * greater part of the cost of reading records.
  */
-import { DuckDBBlobVector, type DuckDBDataChunk } from '@duckdb/node-api'
+import type { DuckDBBlobVector, DuckDBDataChunk } from '@duckdb/node-api'
 
 export class ColumnChunk {
   readonly rows: number
@@ -17,8 +17,11 @@ export class ColumnChunk {
     this.rows = chunk.rowCount
     names.forEach((name, index) => {
       const vector = chunk.getColumnVector(index)
-      const isText = vector instanceof DuckDBBlobVector
-      this.columns.set(name, isText ? new TextColumn(vector, this.rows) : numbersOf(vector as unknown as RawNumbers))
+      const isNumber = 'items' in vector
+      this.columns.set(
+        name,
+        isNumber ? numbersOf(vector as unknown as RawNumbers) : new TextColumn(vector as DuckDBBlobVector, this.rows),
+      )
     })
     chunk.reset()
   }

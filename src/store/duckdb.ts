@@ -6,7 +6,7 @@
  * they are. Files it reads are immutable, so their metadata are cached for the life of the instance.
  */
 import { existsSync } from 'node:fs'
-import { type DuckDBConnection, type DuckDBDataChunk, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api'
+import type { DuckDBConnection, DuckDBDataChunk, DuckDBInstance, DuckDBValue } from '@duckdb/node-api'
 import { ColdtrailError, printable } from '../core/errors.ts'
 import { isWritable } from '../platform/fileSystem.ts'
 import { makeDirectory } from '../platform/files.ts'
@@ -51,6 +51,8 @@ export class DuckDb {
     // Who may not write there has no place to spill to: what exceeds the memory is then an error.
     const maySpill = isWritable(tempDirectory)
     if (maySpill) makeDirectory(tempDirectory)
+    // Not before: a process that only writes its SQL, or none, is spared a library of a hundred megabytes.
+    const { DuckDBInstance } = await import('@duckdb/node-api')
     const instance = await DuckDBInstance.create(':memory:', {
       threads: String(threads),
       memory_limit: `${memoryLimit}B`,

@@ -79,7 +79,8 @@ export class TagFileWriter {
     const ranks = ranksOf(kinds)
     const order = orderOf(ids, kindOf, ranks)
     let before = -1
-    for (const i of order) {
+    for (let at = 0; at < ids.length; at++) {
+      const i = order ? order[at]! : at
       const id = ids[i]!
       if (before >= 0 && ids[before] === id && ranks[kindOf[before]!] === ranks[kindOf[i]!]) continue
       if (before < 0 && id <= this.last.id) throw new RangeError(`event ${id} comes behind ${this.last.id}`)
@@ -201,25 +202,32 @@ function ranksOf(kinds: readonly TagKind[]): Uint32Array {
   return ranks
 }
 
-/** Indexes of the tags in order; most come in order already. */
-function orderOf(ids: Float64Array, kindOf: Uint32Array, ranks: Uint32Array): Uint32Array {
-  const order = Uint32Array.from(ids, (_, i) => i)
+/** Indexes of the tags in order; undefined when they are, as most come. */
+function orderOf(ids: Float64Array, kindOf: Uint32Array, ranks: Uint32Array): Uint32Array | undefined {
   const compare = (a: number, b: number): number => ids[a]! - ids[b]! || ranks[kindOf[a]!]! - ranks[kindOf[b]!]!
-  for (let i = 1; i < order.length; i++) if (compare(i - 1, i) > 0) return order.sort(compare)
-  return order
+  for (let i = 1; i < ids.length; i++)
+    if (compare(i - 1, i) > 0) return Uint32Array.from(ids, (_, at) => at).sort(compare)
+  return undefined
 }
 
 class RowGroup {
   private readonly ids = new Float64Array(ROW_GROUP)
   private readonly columns = [textColumn(), textColumn(), textColumn()] as const
+  /** Of a kind, the numbers of its texts. */
+  private readonly known = new Map<TagKind, readonly [label: number, plugin: number, rule: number]>()
   rows = 0
 
-  add(id: number, { label, plugin, rule }: TagKind): void {
-    this.ids[this.rows] = id
+  add(id: number, kind: TagKind): void {
     const [labels, plugins, rules] = this.columns
-    labels.ids[this.rows] = labels.intern(label)
-    plugins.ids[this.rows] = plugins.intern(plugin)
-    rules.ids[this.rows] = rules.intern(rule)
+    let numbers = this.known.get(kind)
+    if (!numbers) {
+      numbers = [labels.intern(kind.label), plugins.intern(kind.plugin), rules.intern(kind.rule)]
+      this.known.set(kind, numbers)
+    }
+    this.ids[this.rows] = id
+    labels.ids[this.rows] = numbers[0]
+    plugins.ids[this.rows] = numbers[1]
+    rules.ids[this.rows] = numbers[2]
     this.rows += 1
   }
 
@@ -229,6 +237,7 @@ class RowGroup {
     parquet.ints(this.ids, rows)
     for (const column of this.columns) column.write(parquet, rows)
     parquet.endRowGroup(rows)
+    this.known.clear()
     this.rows = 0
   }
 }
