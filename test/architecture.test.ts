@@ -21,6 +21,7 @@ const FLOORS: readonly (readonly string[])[] = [
     'initialConfig.ts',
     'version.ts',
     'questions.ts',
+    'timelineOutput.ts',
     'keys.ts',
     'destinations.ts',
     'forwarding.ts',
@@ -60,7 +61,7 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
   pg: ['platform/database'],
   'node:sqlite': ['platform'],
   '@duckdb/': ['store'],
-  yaml: ['config.ts', 'initialConfig.ts', 'components/plugins/sigma'],
+  yaml: ['config.ts', 'initialConfig.ts', 'components/plugins/sigma', 'components/timeline'],
 }
 
 const IO =
