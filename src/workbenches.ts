@@ -1,7 +1,10 @@
 /** Restores and workbenches as a person or a program uses them: plan, restore, keep, hold, remove, and who did it. */
+import { realpathSync } from 'node:fs'
+import { isAbsolute, relative, resolve } from 'node:path'
 import type { Config } from './config.ts'
 import { ColdtrailError } from './core/errors.ts'
 import type { Log } from './core/log.ts'
+import { nearestExisting } from './platform/fileSystem.ts'
 import type { Catalog } from './store/catalog.ts'
 import type { CustodyEntry } from './store/custody.ts'
 import type { Workbench, WorkbenchFile } from './store/workbench.ts'
@@ -75,7 +78,16 @@ export function workbenches(
   }
   const planned = async (request: RestoreRequest) => {
     const catalog = await opened()
-    const { collection = 'main', workbench = 'workbench', hunt, segments = [], onLook, ...rest } = request
+    const {
+      collection = 'main',
+      workbench = 'workbench',
+      hunt,
+      segments = [],
+      directory,
+      folder,
+      onLook,
+      ...rest
+    } = request
     const known = await catalog.collections()
     if (collection !== 'main' && !known.includes(collection))
       throw new ColdtrailError('E_COLLECTION_UNKNOWN', { name: collection, known: known.join(', ') || 'none' })
@@ -86,7 +98,11 @@ export function workbenches(
         where: hunt.where,
         reason: 'it names no segment: nothing to restore',
       })
-    return { ...rest, catalog, collection, workbench, segments: [...segments, ...hunted], onProgress: onLook }
+    return {
+      ...{ ...rest, catalog, collection, workbench, segments: [...segments, ...hunted], onProgress: onLook },
+      ...(directory === undefined ? {} : { directory: outside(config, resolve(directory)) }),
+      ...(folder === undefined ? {} : { folder: resolve(folder) }),
+    }
   }
   const bench = async (name: string): Promise<Workbench> => {
     const [found] = await (await opened()).workbenches(name)
@@ -150,6 +166,14 @@ export function workbenches(
 }
 
 // --- internal ---
+
+/** Folders of the data directory have their own meanings. E_RESTORE_DIRECTORY. */
+function outside({ data_dir: dataDir }: Config, directory: string): string {
+  const inside = relative(realpathSync(dataDir), realpathSync(nearestExisting(directory)))
+  if (inside.startsWith('..') || isAbsolute(inside) || inside === 'workbenches') return directory
+  const reason = 'it lies in the data directory, where only its folder `workbenches` is for copies'
+  throw new ColdtrailError('E_RESTORE_DIRECTORY', { path: directory, reason })
+}
 
 const KEEP_SECS = 30 * 86_400
 

@@ -441,12 +441,14 @@ export class StoreReader {
   private async missing(question: Question): Promise<PendingObject[]> {
     const { catalog } = this.options
     const { allVersions } = question
+    const pending = await catalog.pending()
+    if (pending.length === 0) return []
     // Nothing is collected into a workbench.
     const benches = new Set((await catalog.workbenches()).map(({ name }) => name))
     const ranges = collectionNames(question.collection)
       .filter((name) => !benches.has(name))
       .map((collection) => ({ collection, allVersions, ...boundsOf(question) }))
-    return (await catalog.pending()).filter((object) => ranges.some((range) => mayBelong(object, range)))
+    return pending.filter((object) => ranges.some((range) => mayBelong(object, range)))
   }
 
   /** The catalog is asked again only after a commit: reading manifests takes longer than finding a needle. */

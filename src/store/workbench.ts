@@ -26,7 +26,7 @@ export interface Workbench {
 }
 
 /** `sequence`: of the `restore` link of the home collection that brought it. */
-export interface WorkbenchFile extends Pick<FileOfSegment, 'segment' | 'kind' | 'name'> {
+export interface WorkbenchFile extends Pick<FileOfSegment, 'segment' | 'kind' | 'name' | 'size'> {
   readonly sequence: number
 }
 

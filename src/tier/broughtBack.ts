@@ -145,6 +145,7 @@ class FolderSearch {
   private readonly found = new Map<string, Origin>()
   private readonly used = new Set<Entry>()
   private readonly others = new Set<Entry>()
+  private readonly unreadable = new Set<string>()
   private readonly byFolder = new Map<string, Entry[]>()
 
   constructor(wanted: readonly Wanted[], known: ReadonlyMap<number, ReadonlySet<string>>) {
@@ -166,6 +167,7 @@ class FolderSearch {
     const known = this.known.get(size)
     if (candidates.length + ofIndexes.length === 0 && !known) return
     entry.sha256 = await digestOf(path, signal)
+    if (entry.sha256 === '') this.unreadable.add(path)
     const same = candidates.filter(({ sha256 }) => sha256 === entry.sha256)
     for (const { name } of same) this.take(name, path, [entry])
     const indexes = ofIndexes.filter((one) => isIndex(one, one.keyset, entry))
@@ -220,14 +222,16 @@ class FolderSearch {
   }
 
   /** What a file seems to be that it is not. */
-  private faultOf({ name, size, folder }: Entry): { name: string; reason: string } | undefined {
+  private faultOf({ name, size, folder, path }: Entry): { name: string; reason: string } | undefined {
     const isMissing = (one: Wanted | undefined): one is Wanted => one !== undefined && !this.found.has(one.name)
     const named = this.byName.get(name)
+    const sized = this.bySize.get(size)?.find(isMissing)
+    if (this.unreadable.has(path) && (isMissing(named) || sized))
+      return { name: (isMissing(named) ? named : sized!).name, reason: 'it cannot be read' }
     if (isMissing(named) && named.kind !== 'index') {
       const reason = size === named.size ? 'its SHA-256 is another' : `it has ${size} bytes instead of ${named.size}`
       return { name, reason }
     }
-    const sized = this.bySize.get(size)?.find(isMissing)
     if (sized && size >= TELLING_SIZE)
       return { name: sized.name, reason: 'it has the size of that file and another SHA-256' }
     const index = this.byName.get(basename(folder))

@@ -300,7 +300,8 @@ class Rooms {
     this.rooms = this.places.map((place): Room => {
       const { bytes = 0, files = 0 } = used.get(place) ?? {}
       const state = stateOf(place, files > 0)
-      if (state === 'missing')
+      // Volumes of cold are taken away on purpose: that is told once something is to go there.
+      if (state === 'missing' && (place.tier !== 'cold' || place.mustExist))
         this.alarms.push({
           ...{ alarm: 'missing', tier: place.tier, place: place.directory },
           detail: files > 0 ? `it is not mounted: its mark ${PLACE_MARK} is not there` : 'there is no such directory',
@@ -334,7 +335,7 @@ class Rooms {
 
   /** A file had to stay where it is for want of room. */
   refuse(tier: Tier): void {
-    for (const room of this.rooms) if (room.place.tier === tier && room.state !== 'missing') room.refused += 1
+    for (const room of this.rooms) if (room.place.tier === tier) room.refused += 1
   }
 
   isOver(place: TierPlace): boolean {
@@ -362,11 +363,22 @@ class Rooms {
 
   /** Of places that are still too full, and of tiers that could not take what was due. */
   fullAlarms(): Alarm[] {
-    return this.rooms.flatMap(({ place, used, size, refused }): Alarm[] => {
+    return this.rooms.flatMap(({ place, state, used, size, refused }): Alarm[] => {
       const { tier, directory } = place
       if (used > size)
         return [{ alarm: 'full', tier, place: directory, detail: `${used} bytes lie there, and it may take ${size}` }]
       if (refused === 0) return []
+      if (state === 'missing') {
+        if (this.alarms.some((one) => one.alarm === 'missing' && one.place === directory)) return []
+        return [
+          {
+            alarm: 'missing',
+            tier,
+            place: directory,
+            detail: `it is not mounted, and ${refused} files are to go there`,
+          },
+        ]
+      }
       return [
         {
           alarm: 'full',

@@ -79,6 +79,8 @@ export interface RestoreSummary {
 export async function restore(options: RestoreOptions): Promise<RestoreSummary> {
   const { catalog, workbench } = options
   catalog.requireWritable()
+  // Also what the name may not be.
+  await catalog.workbenchDirectory(workbench)
   const lock = await catalog.hold(`restore-${workbench}`)
   if (!lock) throw new ColdtrailError('E_RESTORE_BUSY', { name: workbench })
   // Until it is released, files that are replaced or moved meanwhile stay.
@@ -123,6 +125,8 @@ class Restore {
   private readonly started = performance.now()
   private readonly faults: FileFault[] = []
   private readonly bad = new Set<string>()
+  /** Segments that cannot be asked with what there is so far. */
+  private readonly lost: Set<number>
   private copied = 0
   private bytes = 0
 
@@ -130,6 +134,7 @@ class Restore {
     this.options = options
     this.plan = plan
     this.catalog = options.catalog
+    this.lost = new Set([...lacking(plan.segments, plan.files, plan.gaps), ...plan.unobtainable])
   }
 
   async run(owner: Owner): Promise<RestoreSummary> {
@@ -143,7 +148,7 @@ class Restore {
     if (wanted.length > 0) syncDirectory(plan.directory)
     faultPoint('restore.files-durable')
     const links = await this.commit(owner, wanted)
-    const without = this.without()
+    const without = this.lost
     const [bench] = await this.catalog.workbenches(plan.workbench)
     return {
       ...{ collection: plan.collection, workbench: plan.workbench, directory: plan.directory, online: plan.online },
@@ -189,11 +194,11 @@ class Restore {
     for (const file of due) {
       throwIfAborted(this.options.signal)
       // What the others lost is not worth copying what remains of the segment.
-      const without = this.without()
-      if (file.neededBy.every((segment) => without.has(segment))) continue
+      if (file.neededBy.every((segment) => this.lost.has(segment))) continue
       const problem = await this.copy(file)
       if (problem !== undefined) {
         this.bad.add(file.name)
+        if (file.kind === 'session' || file.kind === 'meta') for (const one of file.neededBy) this.lost.add(one)
         this.faults.push({ ...faultOf(file, problem.fault, problem.reason), path: pathOf(file.origin!) })
       } else {
         this.copied += 1
@@ -202,13 +207,6 @@ class Restore {
       }
       tell()
     }
-  }
-
-  /** Segments that cannot be asked with what there is so far. */
-  private without(): Set<number> {
-    const { segments, files, gaps, unobtainable } = this.plan
-    const now = files.map((file) => (this.bad.has(file.name) ? { ...file, planned: 'missing' as const } : file))
-    return new Set([...lacking(segments, now, gaps), ...unobtainable])
   }
 
   /** Undefined when the copy is durable and has the right bytes; else why there is none. */
@@ -298,10 +296,9 @@ class Restore {
     const { catalog, plan, options } = this
     const held = plan.isNew ? [] : await catalog.workbenchFiles(plan.workbench)
     const known = new Set(held.map(({ name }) => name))
-    const without = this.without()
     const files = wanted.filter(
       ({ name, neededBy }) =>
-        !this.bad.has(name) && !known.has(name) && neededBy.some((segment) => !without.has(segment)),
+        !this.bad.has(name) && !known.has(name) && neededBy.some((segment) => !this.lost.has(segment)),
     )
     const links: number[] = []
     for (const group of apart(files, plan)) {

@@ -96,7 +96,7 @@ export interface Tables {
     retirement: number | null
   }
   /** Files that a workbench has copies of, by the home segment whose number they bear. `sequence`: of the `restore` link. */
-  workbench_files: { directory: string; segment: number; kind: string; name: string; sequence: number }
+  workbench_files: { directory: string; segment: number; kind: string; name: string; size: number; sequence: number }
   /** What standing hunts have looked at: commits of a collection, and the library's changes. */
   hunts: { collection: string; sequence: number; library_sequence: number }
   /** Objects of days that are not closed yet, one row each. */
@@ -379,7 +379,7 @@ const PLACED = [
      retirement INTEGER)`,
   `create unique index workbenches_live on workbenches (name) where state = 'live'`,
   `create table workbench_files (directory text not null, segment INTEGER not null, kind text not null,
-     name text not null, sequence INTEGER not null, primary key (directory, name))`,
+     name text not null, size INTEGER not null, sequence INTEGER not null, primary key (directory, name))`,
   `create index workbench_files_segment on workbench_files (segment)`,
   `create table hunts (collection text primary key, sequence INTEGER not null, library_sequence INTEGER not null)`,
 ]

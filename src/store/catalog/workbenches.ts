@@ -26,13 +26,11 @@ export async function workbenches(context: CatalogContext, name?: string): Promi
   const rows = await context.db
     .selectFrom('workbenches as w')
     .leftJoin('workbench_files as f', 'f.directory', 'w.directory')
-    .leftJoin('files', (join) => join.onRef('files.segment', '=', 'f.segment').onRef('files.name', '=', 'f.name'))
-    .leftJoin('tag_files', 'tag_files.name', 'f.name')
     .select(['w.name', 'w.home', 'w.directory', 'w.reason', 'w.created', 'w.expires', 'w.held'])
     .select([
       sql<number>`count(f.name)`.as('copies'),
       sql<number>`count(case when f.kind = 'meta' then 1 end)`.as('segments'),
-      sql<number>`coalesce(sum(coalesce(files.size, tag_files.size)), 0)`.as('bytes'),
+      sql<number>`coalesce(sum(f.size), 0)`.as('bytes'),
     ])
     .where('w.state', '=', 'live')
     .$if(name !== undefined, (query) => query.where('w.name', '=', name!))
@@ -51,7 +49,7 @@ export async function workbenchFiles(context: CatalogContext, name: string): Pro
   const { directory } = await storedWorkbench(context, name)
   return context.db
     .selectFrom('workbench_files')
-    .select(['segment', 'kind', 'name', 'sequence'])
+    .select(['segment', 'kind', 'name', 'size', 'sequence'])
     .where('directory', '=', directory)
     .orderBy('sequence')
     .orderBy('segment')
@@ -303,7 +301,7 @@ export async function insertRestore(
       .values({ ...row, retired_at: null, retirement: null })
       .execute()
   }
-  const rows = files.map(({ segment, kind, name }) => ({ directory, segment, kind, name, sequence }))
+  const rows = files.map(({ segment, kind, name, size }) => ({ directory, segment, kind, name, size, sequence }))
   for (const batch of batches(rows))
     await tx
       .insertInto('workbench_files')
