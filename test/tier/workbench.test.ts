@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
+import { Compaction } from '../../src/collect/compaction.ts'
 import { type Coldtrail, open, parseConfig } from '../../src/index.ts'
 import { SampleStore } from '../support/sampleStore.ts'
 
@@ -153,4 +154,36 @@ suite('workbench', () => {
     assert.deepEqual(faults, [custody])
     writeFileSync(custody, log)
   })
+})
+
+test('compaction leaves what a workbench has copies of, until it is removed', async () => {
+  const store = await SampleStore.create()
+  try {
+    const { catalog, owner } = store
+    for (const key of ['a', 'b', 'c', 'd', 'e']) await store.seal([{ key, events: [{ time: T0 }] }])
+    const { signal } = new AbortController()
+    const limits = { maxRows: 1_000, maxBytes: 2 ** 30, maxSessions: 1_000 }
+    const log = (): void => undefined
+    const compaction = new Compaction({
+      ...{ catalog, owner, collection: 'main', producer: 'test/1', limits, log, signal, memoryBytes: 0 },
+    })
+    const coldtrail = await open(
+      parseConfig(`data_dir: ${store.dataDir}\n`, { file: 'coldtrail.yaml', environment: {} }),
+    )
+    const { segments } = await coldtrail.workbenches.restore({ workbench: 'case1', segments: [2], all: true })
+    assert.deepEqual([segments, [...(await catalog.segmentsInWorkbenches())]], [[2], [2]])
+    assert.equal((await compaction.call()).replaced, 0)
+    const merged = await store.segment(3)
+    const sealed = { ...merged, sessions: [], segment: await catalog.draw(owner, 'segment', 1) }
+    await assert.rejects(catalog.commitReplace(owner, sealed, [2]), { code: 'E_CLAIM_LOST' })
+    await coldtrail.workbenches.remove('case1')
+    assert.equal((await compaction.call()).replaced, 5)
+    // The pack of a segment that is no more means the one that has its objects now.
+    const plan = await coldtrail.workbenches.plan({ segments: [2], all: true })
+    assert.deepEqual([plan.segments.length, plan.gaps], [1, []])
+    assert.equal(plan.files.filter(({ kind }) => kind === 'log').length, 5)
+    await coldtrail.close()
+  } finally {
+    await store.remove()
+  }
 })
