@@ -4,8 +4,12 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Compaction } from '../../src/collect/compaction.ts'
 import { type Coldtrail, open, parseConfig } from '../../src/index.ts'
+import { type Catalog, openCatalog, rebuildCatalog } from '../../src/store/catalog.ts'
+import { restore } from '../../src/tier/restore.ts'
+import { freshCatalog } from '../support/freshCatalog.ts'
 import { SampleStore } from '../support/sampleStore.ts'
 
 const T0 = Date.parse('2023-07-10T00:00:00Z') * 1_000
@@ -185,5 +189,39 @@ test('compaction leaves what a workbench has copies of, until it is removed', as
     await coldtrail.close()
   } finally {
     await store.remove()
+  }
+})
+
+test('on PostgreSQL too a workbench is made, kept, rebuilt and removed', async () => {
+  const directories: string[] = []
+  const options = await freshCatalog('postgres', directories)
+  const store = await SampleStore.create(options)
+  try {
+    for (const key of ['a', 'b']) await store.seal([{ key, events: [{ time: T0 }] }])
+    const restored = (catalog: Catalog, segment: number) =>
+      restore({
+        ...{ catalog, collection: 'main', workbench: 'case1', reason: '', expires: 1, all: true, segments: [segment] },
+      })
+    await restored(store.catalog, 1)
+    await store.catalog.changeWorkbench(store.owner, 'case1', { action: 'hold', reason: '' })
+    await restored(store.catalog, 2)
+    const facts = async (catalog: Catalog) =>
+      (await catalog.workbenches()).map(({ segments, copies, bytes, isHeld }) => [segments, copies, bytes > 0, isHeld])
+    assert.deepEqual(await facts(store.catalog), [[2, 8, true, true]])
+    await store.owner.release()
+    await store.catalog.close()
+    await sleep(200)
+    await rebuildCatalog(options)
+    const catalog = await openCatalog(options)
+    assert.deepEqual(await facts(catalog), [[2, 8, true, true]])
+    const owner = await catalog.owner('restore')
+    await catalog.changeWorkbench(owner, 'case1', { action: 'release', reason: '' })
+    await catalog.sweep({ graceMs: 0 })
+    assert.deepEqual(await catalog.workbenches(), [])
+    assert.deepEqual((await restored(catalog, 1)).segments, [1])
+    await owner.release()
+    await catalog.close()
+  } finally {
+    for (const directory of [...directories, store.dataDir]) rmSync(directory, { recursive: true, force: true })
   }
 })
