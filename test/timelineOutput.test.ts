@@ -224,6 +224,17 @@ test('hostile values: no field ends its line, begins another one or moves a curs
   assert.equal(JSON.parse(lines[0]!).message, evil)
 })
 
+test('names that every object has are names like others', async () => {
+  const more = JSON.parse('{"__proto__": {"a": 1}, "constructor": "c", "toString": "t"}')
+  const { lines } = await linesOver([sample(1, 'm', more)], {
+    format: 'dynamic',
+    fields: ['constructor', 'toString', 'valueOf'],
+  })
+  assert.deepEqual(lines, ['c,t,-'])
+  const [line] = (await linesOver([sample(1, 'm', more)], { format: 'json_line' })).lines
+  assert.match(line!, /"__proto__": \{"a": 1\}.*"constructor": "c".*"toString": "t"/)
+})
+
 test('a formula can be made text, and what stands for nothing is none', async () => {
   const seen: string[] = []
   const quote = (text: string) => {

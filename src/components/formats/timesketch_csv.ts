@@ -46,7 +46,8 @@ class TimelineRows implements CsvFormat {
 
   record(fields: readonly string[]) {
     const { names, isPsort } = this
-    const attributes: Record<string, string> = {}
+    // Without a prototype: names come from the file.
+    const attributes: Record<string, string> = Object.create(null)
     for (const [i, name] of names.entries()) {
       const value = fields[i]!
       if (value !== '' && name !== '' && !(isPsort && value === '-')) attributes[name] ??= value

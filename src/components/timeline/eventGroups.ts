@@ -17,8 +17,9 @@ export interface EventGroup {
   readonly isGroup: boolean
 }
 
-/** Events of one time that are held at most; with more the sorting begins anew, as in the original. */
+/** Events of one time that are held at most; with more the sorting begins anew, as in the original. And their records. */
 export const MAX_EVENTS = 100_000
+const MAX_CHARACTERS = 64 * 2 ** 20
 
 export const MACB: readonly (readonly [letter: string, description: string, short: string])[] = [
   ['M', 'Content Modification Time', 'mtime'],
@@ -34,12 +35,16 @@ export async function* eventGroups(
   keepDuplicates: boolean,
 ): AsyncGenerator<readonly EventGroup[]> {
   let held: OutputEvent[] = []
+  let characters = 0
   for await (const event of events) {
-    if (held.length > 0 && (held[0]!.time !== event.time || held.length > MAX_EVENTS)) {
+    const isFull = held.length > MAX_EVENTS || characters > MAX_CHARACTERS
+    if (held.length > 0 && (held[0]!.time !== event.time || isFull)) {
       yield grouped(held, counts, keepDuplicates)
       held = []
+      characters = 0
     }
     held.push(event)
+    characters += String(event.columns.data).length
   }
   if (held.length > 0) yield grouped(held, counts, keepDuplicates)
 }

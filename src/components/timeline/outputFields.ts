@@ -16,9 +16,9 @@ export interface Field {
 
 /** The field of this name; that of an attribute or a column where psort has none. */
 export function dynamicField(event: OutputEvent, name: string): Field {
-  const own = OWN[name]
+  const own = Object.hasOwn(OWN, name) ? OWN[name] : undefined
   if (own) return { text: own(event), isOwn: true }
-  const known = KNOWN[name]
+  const known = Object.hasOwn(KNOWN, name) ? KNOWN[name] : undefined
   return { text: (known ? known(event) : attribute(event, name)) || NOTHING, isOwn: false }
 }
 

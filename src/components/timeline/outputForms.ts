@@ -112,7 +112,9 @@ function sorted(lines: SortedLine[]): string[] {
 
 function jsonLine(event: OutputEvent): string {
   const { attributes, columns, time, labels } = event
-  const values: Record<string, unknown> = { __container_type__: 'event', __type__: 'AttributeContainer' }
+  // Without a prototype: names come from records.
+  const values: Record<string, unknown> = Object.create(null)
+  Object.assign(values, { __container_type__: 'event', __type__: 'AttributeContainer' })
   for (const [name, value] of Object.entries(attributes)) {
     // Dates of the event data are events of their own; private names stay inside, but for the digest.
     if (value === null || isDate(value) || (EVENT_ATTRIBUTES.has(name) && name.startsWith('_'))) continue
