@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { globSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
@@ -14,7 +15,7 @@ import { verifyOffline } from '../../src/store/verifyOffline.ts'
 import { freshCatalog } from '../support/freshCatalog.ts'
 import { duckdb } from '../support/readParquet.ts'
 import { type SampleEvent, SampleStore } from '../support/sampleStore.ts'
-import { analyse, hit, tag } from '../support/tagging.ts'
+import { analyse, hit, runRequest, tag, writeTags } from '../support/tagging.ts'
 
 const folders: string[] = []
 after(() => {
@@ -187,4 +188,102 @@ for (const dialect of ['sqlite', 'postgres'] as const)
       assert.deepEqual(await leaks(dataDir), [])
       assert.deepEqual(await faultsOf(options), { faults: [], orphans: [] })
     })
+
+    test('killed at every step, an erasure is not begun or done in the end; a rebuilt catalog agrees', async () => {
+      const options = await freshCatalog(dialect, folders)
+      const { store, kept, secret } = await filled(options)
+      const seen = kept.filter(({ key }) => key !== 'logs/two')
+      await store.catalog.close()
+      const { dataDir, url = '', schema = '' } = options
+      const script = join(import.meta.dirname, '../support/eraseRun.ts')
+      const run = (fault: string) =>
+        spawnSync(process.execPath, [script, dataDir, `logs/${SECRET}`, url, schema], {
+          env: { ...process.env, COLDTRAIL_FAULT: fault },
+          encoding: 'utf8',
+        })
+      const ids = kept.map(({ id }) => id)
+      for (const fault of POINTS[dialect]) {
+        const { signal, stderr } = run(fault)
+        assert.equal(signal, 'SIGKILL', `${fault} was not passed: ${stderr}`)
+        const found = await answers(options)
+        // What is committed is committed: its events are gone, whatever else waits.
+        const isDone = found.ids.length === ids.length
+        const ofRun = isDone ? seen : [...seen, ...secret]
+        assert.deepEqual(
+          found.ids.filter((id) => ids.includes(id)),
+          ids,
+          fault,
+        )
+        assert.equal(found.findings.length, ofRun.length, fault)
+      }
+      const { status, stderr } = run('none')
+      assert.equal(status, 0, stderr)
+      assert.deepEqual((await answers(options)).ids, ids)
+      assert.deepEqual(await leaks(dataDir), [])
+      assert.deepEqual(await faultsOf(options), { faults: [], orphans: [] })
+      await rebuildCatalog(options)
+      assert.deepEqual((await answers(options)).ids, ids)
+      assert.deepEqual(await faultsOf(options), { faults: [], orphans: [] })
+    })
+
+    test('a hold forbids it, unless it is overruled; what another process does meanwhile is refused', async () => {
+      const options = await freshCatalog(dialect, folders)
+      const { store, secret } = await filled(options)
+      const { catalog, owner, dataDir } = store
+      const eraser = { catalog, dataDir, producer: 'coldtrail/test' }
+      const choice = { collection: 'main', sessions: [secret[0]!.session], reason: 'x' }
+      const hold = { name: 'case7', reason: 'court', isOn: true, time1: DAY / 1e6, time2: DAY / 1e6 + 1 }
+      await catalog.commitHold(owner, 'main', hold)
+      await assert.rejects(eraseSessions(eraser, choice), { code: 'E_HELD' })
+      const lock = await catalog.hold('compact-main')
+      await assert.rejects(eraseSessions(eraser, { ...choice, despiteHold: true }), { code: 'E_CATALOG_BUSY' })
+      await lock!.release()
+
+      // A run that read the events before does not bring them back.
+      const live = await catalog.segments({ state: 'live' })
+      const run = await catalog.beginRun(owner, runRequest(live))
+      const tagFiles = writeTags(run, live, [tag(secret[0]!.id, 'late')])
+      const { segments } = await eraseSessions(eraser, { ...choice, despiteHold: true })
+      assert.equal(segments.length, 1)
+      const outcome = { run, state: 'finished', tagFiles, findings: null, report: {}, counters: {} } as const
+      await assert.rejects(catalog.commitRun(owner, outcome), { code: 'E_CLAIM_LOST' })
+      const again = await eraseSessions(eraser, choice)
+      assert.deepEqual([again.segments, again.unknown], [[], [`session ${secret[0]!.session}`]])
+      await catalog.close()
+    })
+
+    test('several packs become one; a second erasure takes from the first one what it kept', async () => {
+      const options = await freshCatalog(dialect, folders)
+      const { store, kept } = await filled(options)
+      const { catalog, dataDir } = store
+      const eraser = { catalog, dataDir, producer: 'coldtrail/test' }
+      // Of both packs of the merged segment.
+      const first = await eraseSessions(eraser, {
+        collection: 'main',
+        objects: [`logs/${SECRET}`, 'logs/two'],
+        reason: 'x',
+      })
+      assert.equal(first.sessions.length, 2)
+      const [row] = (await catalog.segments({ state: 'live' })).slice(-1)
+      assert.deepEqual(row!.packs, [row!.segment])
+      const second = await eraseSessions(eraser, { collection: 'main', objects: ['logs/kept'], reason: 'y' })
+      assert.equal(second.sessions.length, 1)
+      await catalog.close()
+      const rest = kept.filter(({ key }) => key === 'logs/last').map(({ id }) => id)
+      assert.deepEqual((await answers(options)).ids, rest)
+      assert.deepEqual(await leaks(dataDir), [])
+      assert.deepEqual(await faultsOf(options), { faults: [], orphans: [] })
+      await rebuildCatalog(options)
+      const { ids, verdicts } = await answers(options)
+      assert.deepEqual([ids, verdicts], [rest, ['known', 'known']])
+    })
   })
+
+/** Each is passed by an erasure, in this order; a server costs more than a file, and what follows a commit is the same. */
+const POINTS = {
+  sqlite: [
+    ...['segment.files-durable', 'erase.files-durable', 'commit.link-written', 'commit.done', 'archive.rotated'],
+    ...['archive.cut', 'erase.history-cut', 'left.unlinked'],
+  ],
+  postgres: ['erase.files-durable', 'commit.link-written', 'history.appended'],
+} as const

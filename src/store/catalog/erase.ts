@@ -25,6 +25,7 @@ import { ERASED_LINE, findingsName, readFindingLines } from '../findings.ts'
 import { forgetHistory } from '../history.ts'
 import { holdsOver } from '../holds.ts'
 import { serializeManifest } from '../manifest.ts'
+import { forgetRollups } from '../rollups.ts'
 import type { SealedSegment } from '../segment.ts'
 import type { TagFile } from '../tags.ts'
 import { type Committer, commitLinks, prepareReplacement, replaceSegments, retirement } from './commit.ts'
@@ -188,6 +189,7 @@ export async function cutHistory(context: CatalogContext, collection: string): P
   if (erased.links.length === 0) return
   const directory = context.manifestDirectory(collection)
   forgetHistory(directory, erased)
+  forgetRollups(directory, { segments: [...erased.segments] })
   for (const [run, { name }] of erased.findings) {
     const older = [
       findingsName(run),
