@@ -41,6 +41,11 @@ const collectSchema = z
       .default(16 * 1024 * MIB)
       .describe('Decoded size from which an object is quarantined.'),
     max_ratio: z.int().min(2).default(200).describe('Ratio of decoded to received bytes from which it is quarantined.'),
+    plaso_formatters: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('Folder of formatters of a plaso (plaso/data/formatters): messages of .plaso timelines.'),
   })
   .prefault({})
   .describe('How objects are collected.')
@@ -103,9 +108,9 @@ const AGE_FIELDS = {
 const agesSchema = {
   ...AGE_FIELDS,
   databases: z
-    .partialRecord(z.enum(['session', 'meta', 'log', 'index', 'reject']), z.strictObject(AGE_FIELDS))
+    .partialRecord(z.enum(['meta', 'log', 'index', 'reject']), z.strictObject(AGE_FIELDS))
     .optional()
-    .describe('Ages of one database, for example log before meta.'),
+    .describe('Ages of one database, for example log before meta; sessions go with the events (meta).'),
 }
 
 const tiersSchema = z
@@ -328,6 +333,7 @@ export function loadConfig({ file, dataDir, environment = {} }: ConfigPlace = {}
     ...(parsed.manifest_dir === undefined ? {} : { manifest_dir: resolve(base, parsed.manifest_dir) }),
     ...(parsed.anchor === undefined ? {} : { anchor: resolve(base, parsed.anchor) }),
     analysis: atBase(parsed.analysis, base, 'plugins_dir'),
+    collect: atBase(parsed.collect, base, 'plaso_formatters'),
     sync: {
       ...parsed.sync,
       ...(parsed.sync.transfer_dir !== undefined && { transfer_dir: resolve(base, parsed.sync.transfer_dir) }),

@@ -250,6 +250,8 @@ export function tierProbes(config: Config, catalog: () => Promise<Catalog>): [st
         const own = files.filter(({ deleted, directory }) => !deleted && placeAt([place], directory))
         const state = stateOf(place, own.length > 0)
         const used = own.reduce((sum, { size }) => sum + size, 0)
+        if (state === 'missing' && place.tier === 'cold' && !place.mustExist)
+          return `it is away: ${own.length} files are offline`
         if (state === 'missing')
           throw new ColdtrailError('E_TIER_MISSING', { path: place.directory, tier: place.tier, reason: 'not mounted' })
         if (place.size !== undefined && used > place.size) throw new ColdtrailError('E_TIER_FULL', { tier: place.tier })

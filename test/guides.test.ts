@@ -221,3 +221,37 @@ test('move from ThreatQ: pages, contents, STIX and CSV; what is refused is named
     ],
   )
 })
+
+test('tiers and restore: moved by age, carried away, brought back, held, deleted', async () => {
+  const DAY = 86_400_000
+  const line = (time: number, user: string): string =>
+    `${JSON.stringify({ time: new Date(time).toISOString(), userName: user })}\n`
+  await runGuide(
+    'docs/how-to/tiers-and-restore.md',
+    ({ at }) => {
+      mkdirSync(join(at(''), 'logs'))
+      writeFileSync(join(at(''), 'logs/old.ndjson'), line(Date.UTC(2026, 0, 1, 12), 'alice'))
+      writeFileSync(join(at(''), 'logs/new.ndjson'), line(Date.now() - DAY, 'bob'))
+    },
+    [
+      { line: /tier status/, proves: ({ stdout }) => assert.match(stdout, /^warm .*\/nas +new/m) },
+      { line: /tier plan/, proves: ({ stdout }) => assert.match(stdout, /^move +1 file of meta, .* to cold /m) },
+      { line: /tier roll/, proves: ({ stdout }) => assert.match(stdout, /^Moved 4 files/m) },
+      { line: /tier status/, proves: ({ stdout }) => assert.match(stdout, /^cold +meta +1 /m) },
+      { line: /tier move/, proves: ({ stdout }) => assert.match(stdout, /Labelled 4 files/) },
+      { line: /verify$/, proves: ({ stdout }) => assert.match(stdout, /no fault/) },
+      { line: /search --count$/, proves: ({ stdout }) => assert.match(stdout, /^1\b/) },
+      { line: /restore plan/, proves: ({ stdout }) => assert.match(stdout, /tape 7, safe 2|restore/) },
+      { line: /collection case77$/, proves: ({ stdout }) => assert.match(stdout, /^1\b/) },
+      { line: /main,case77 --require-complete/, proves: ({ stdout }) => assert.match(stdout, /^2\b/) },
+      { line: /hold list/, proves: ({ stdout }) => assert.match(stdout, /case-77 .*court order 2026-17/) },
+      {
+        line: /tier plan/,
+        proves: ({ stdout }) => assert.match(stdout, /^keep +4 files due for deletion, held by case-77/m),
+      },
+      { line: /tier roll/, proves: ({ stdout }) => assert.doesNotMatch(stdout, /Deleted/) },
+      { line: /tier roll/, proves: ({ stdout }) => assert.match(stdout, /^Deleted 4 files/m) },
+      { line: /manifest query/, proves: ({ stdout }) => assert.match(stdout, /filename=meta-/) },
+    ],
+  )
+})

@@ -417,7 +417,8 @@ export class StoreReader {
       const offline: SegmentRow[] = []
       for (const segment of kind === 'meta' ? pruned.segments : pruned.inTime) {
         const needed = kind === 'meta' || segment.rejects > 0
-        ;(!needed || isHeldHere(segment, kind) ? here : offline).push(segment)
+        const isHere = isHeldHere(segment, kind) && isHeldHere(segment, 'session')
+        ;(!needed || isHere ? here : offline).push(segment)
       }
       const why = [
         ...offlineReason(offline, kind),

@@ -69,8 +69,10 @@ export function tierRules(
     places,
     ages: (collection, kind) => {
       const own = settings.collections?.[collection] ?? {}
+      // Without its sessions no event can be named.
+      const database = kind === 'session' ? 'meta' : kind
       const days = (name: keyof Omit<AgeSettings, 'databases'>): number | undefined =>
-        own.databases?.[kind]?.[name] ?? own[name] ?? settings.databases?.[kind]?.[name] ?? settings[name]
+        own.databases?.[database]?.[name] ?? own[name] ?? settings.databases?.[database]?.[name] ?? settings[name]
       const ages: { warm?: number; cold?: number; delete?: number } = {}
       for (const [step, name] of STEPS) {
         const value = days(name)

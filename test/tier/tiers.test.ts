@@ -15,12 +15,24 @@ import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import type { Config } from '../../src/config.ts'
 import { parseConfig } from '../../src/config.ts'
+import { ColdtrailError } from '../../src/core/errors.ts'
 import { startS3Server } from '../../src/demo/s3Server.ts'
-import { type Catalog, type CatalogOptions, openCatalog, rebuildCatalog } from '../../src/store/catalog.ts'
+import {
+  type Catalog,
+  type CatalogOptions,
+  openCatalog,
+  rebuildCatalog,
+  type SegmentRow,
+} from '../../src/store/catalog.ts'
+import { chooseRun } from '../../src/store/compactionPlan.ts'
 import { PLACE_MARK } from '../../src/store/heldFile.ts'
+import { heldTimes, holdsOver } from '../../src/store/holds.ts'
 import { loadKeysetKey } from '../../src/store/keysetKeys.ts'
 import { StoreReader } from '../../src/store/search.ts'
 import { verifyStore } from '../../src/store/verify.ts'
+import { tierRules } from '../../src/tier/places.ts'
+import { roll } from '../../src/tier/roll.ts'
+import { type Storage, Storages } from '../../src/tier/storage.ts'
 import { type Tiers, tiers } from '../../src/tiers.ts'
 import { freshCatalog } from '../support/freshCatalog.ts'
 import { SampleStore } from '../support/sampleStore.ts'
@@ -79,7 +91,7 @@ const seal = (store: SampleStore, i: number, age: number, options: Parameters<Sa
   )
 
 function tiersOf(store: SampleStore, yaml: string): Tiers {
-  const config = parseConfig(`tiers:\n${yaml}`, { file: 'test', environment: {} })
+  const config = parseConfig(yaml === '' ? '' : `tiers:\n${yaml}`, { file: 'test', environment: {} })
   const whole = { ...config, data_dir: store.dataDir, file: join(store.dataDir, 'coldtrail.yaml') } as Config
   return tiers(whole, { catalog: async () => store.catalog, requireData: () => undefined, log: () => undefined })
 }
@@ -420,4 +432,111 @@ suite('retention', () => {
       await store.remove()
     }
   })
+})
+
+suite('while files are copied', () => {
+  /** Storages whose n-th copy does something first. */
+  class Disturbed extends Storages {
+    private readonly disturb: (name: string, directory: string) => void
+    constructor(disturb: (name: string, directory: string) => void) {
+      super({ access: {}, context: { environment: {}, pause: async () => undefined, warn: () => undefined } })
+      this.disturb = disturb
+    }
+    override async of(directory: string): Promise<Storage> {
+      const storage = await super.of(directory)
+      const put: Storage['put'] = async (name, source, digest) => {
+        this.disturb(name, directory)
+        await storage.put(name, source, digest)
+      }
+      return { ...storage, put }
+    }
+  }
+  const rolled = async (store: SampleStore, yaml: string, disturb: (name: string, directory: string) => void) => {
+    const plan = await tiersOf(store, yaml).plan()
+    const { tiers: settings } = parseConfig(`tiers:\n${yaml}`, { file: 'test', environment: {} })
+    const { places } = tierRules(settings, { base: store.dataDir, dataDir: store.dataDir })
+    const [catalog, owner] = [store.catalog, await store.catalog.owner('tier')]
+    const storages = new Disturbed(disturb)
+    return roll(plan, { catalog, owner, storages, places, log: () => undefined })
+  }
+
+  test('a volume that is unmounted in the middle commits nothing there; the next roll goes on', async () => {
+    const store = await storeOf([40, 41])
+    try {
+      const root = fresh()
+      const yaml = `  warm: ${root}/warm\n  warm_after_days: 30\n`
+      let copies = 0
+      const summary = await rolled(store, yaml, () => {
+        copies += 1
+        if (copies !== 4) return
+        renameSync(join(root, 'warm'), join(root, 'away'))
+        mkdirSync(join(root, 'warm', 'main'), { recursive: true })
+      })
+      assert.equal(summary.moved.files, 0)
+      assert.deepEqual(
+        summary.alarms.map(({ alarm }) => alarm),
+        ['missing'],
+      )
+      assert.deepEqual([await placesOf(store, 1), await placesOf(store, 2)], [at('hot'), at('hot')])
+      assert.deepEqual(await ask(store), { count: 4, complete: true })
+      rmSync(join(root, 'warm'), { recursive: true })
+      renameSync(join(root, 'away'), join(root, 'warm'))
+      const next = await tiersOf(store, yaml).roll()
+      assert.deepEqual([next.moved.files, next.faults, next.alarms], [8, [], []])
+      assert.deepEqual(await faultsOf(store), [])
+    } finally {
+      await store.remove()
+    }
+  })
+
+  test('a place that fills up gives way to the next of its tier; without one the file stays, and the rest goes on', async () => {
+    const store = await storeOf([40, 41])
+    try {
+      const root = fresh()
+      const yaml = `  warm: ${root}/a;${root}/b\n  warm_after_days: 30\n`
+      const summary = await rolled(store, yaml, (name, directory) => {
+        const isSecond = /-000000002/.test(name) || directory.startsWith(join(root, 'b'))
+        if (isSecond && directory.startsWith(join(root, 'a'))) throw new ColdtrailError('E_DISK_FULL', { path: name })
+      })
+      assert.deepEqual([summary.moved.files, summary.faults], [8, []])
+      assert.deepEqual(
+        summary.alarms.map(({ alarm, place }) => [alarm, place]),
+        [['full', join(root, 'a')]],
+      )
+      assert.deepEqual(await ask(store), { count: 4, complete: true })
+      await seal(store, 7, 50)
+      const stuck = await rolled(store, yaml, (name) => {
+        if (/^meta/.test(name)) throw new ColdtrailError('E_DISK_FULL', { path: name })
+      })
+      assert.deepEqual(
+        stuck.alarms.map(({ alarm }) => alarm),
+        ['full', 'full'],
+      )
+      assert.ok(stuck.faults.some(({ name }) => name === 'meta-000000003.parquet'))
+      assert.match(await placesOf(store, 3), /meta@hot/)
+      assert.deepEqual(await faultsOf(store), [])
+    } finally {
+      await store.remove()
+    }
+  })
+})
+
+test('nothing that a hold covers is merged with what it does not', async () => {
+  const store = await storeOf([1, 2, 3, 4, 100, 101, 102, 103])
+  try {
+    await tiersOf(store, '').addHold({ name: 'h', reason: 'x', time1: NOW - 200 * DAY, time2: NOW - 50 * DAY })
+    const holds = await store.catalog.holds('main')
+    const live = await store.catalog.segments({ state: 'live' })
+    const limits = { maxRows: 1e6, maxBytes: 2 ** 29, maxSessions: 1e5 }
+    const given = { mayTake: () => true, sessionsOf: () => 1 }
+    assert.equal(chooseRun(live, limits, given)!.length, 8)
+    const classOf = (segment: SegmentRow): string => holdsOver(holds, heldTimes(segment)).join()
+    const run = chooseRun(live, limits, { ...given, classOf })
+    assert.deepEqual(
+      run!.map(({ segment }) => segment),
+      [1, 2, 3, 4],
+    )
+  } finally {
+    await store.remove()
+  }
 })
