@@ -77,8 +77,17 @@ export interface Manifests {
   export(path: string, request?: ManifestRequest): Promise<number>
 }
 
+/** `query` alone: it needs nothing but the directories, and loads nothing else. */
+export function manifestSearch(config: Pick<Config, 'data_dir' | 'manifest_dir'>): Pick<Manifests, 'query'> {
+  const requireData = (): void => {
+    if (!statSync(config.data_dir, { throwIfNoEntry: false })?.isDirectory())
+      throw new ColdtrailError('E_DATA_MISSING', { path: config.data_dir })
+  }
+  return manifests(config, { requireData, catalog: () => Promise.reject(new Error('it has no catalog')) })
+}
+
 export function manifests(
-  config: Config,
+  config: Pick<Config, 'data_dir' | 'manifest_dir'>,
   { catalog, requireData }: { readonly catalog: () => Promise<Catalog>; readonly requireData: () => void },
 ): Manifests {
   const history = config.manifest_dir ?? join(config.data_dir, 'history')

@@ -29,6 +29,7 @@ const FLOORS: readonly (readonly string[])[] = [
     'tiers.ts',
     'hunting.ts',
     'evidence.ts',
+    'manifests.ts',
     'threatLibrary.ts',
     'synchronization.ts',
     'workbenches.ts',

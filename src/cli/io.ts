@@ -25,6 +25,8 @@ export interface Io {
   style(style: 'bold' | 'dim' | 'green' | 'red' | 'yellow', text: string): string
   /** The library over the data directory, opened at the first call and closed after the command. */
   open(): Promise<Coldtrail>
+  /** Its search of manifests. Where no configuration has a say, nothing else of the library is loaded for it. */
+  openManifests(): Promise<Pick<Coldtrail['manifests'], 'query'>>
   flush(): void
 }
 
@@ -33,7 +35,11 @@ const PIECE = 65_536
 /** Width of what is no terminal: nothing is cut for who reads it by program. */
 const UNCUT = 10_000
 
-export function createIo(options: GlobalOptions, signal: AbortSignal, open: () => Promise<Coldtrail>): Io {
+export function createIo(
+  options: GlobalOptions,
+  signal: AbortSignal,
+  { open, openManifests }: Pick<Io, 'open' | 'openManifests'>,
+): Io {
   const terminal = process.stdout.isTTY === true
   const colored = terminal && options.color && !process.env.NO_COLOR && process.env.TERM !== 'dumb'
   let waiting = ''
@@ -68,6 +74,7 @@ export function createIo(options: GlobalOptions, signal: AbortSignal, open: () =
     note,
     style: (style, text) => (colored ? `\u001b[${STYLES[style]}m${text}\u001b[0m` : text),
     open,
+    openManifests,
     flush,
   }
 }

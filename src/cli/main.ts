@@ -1,6 +1,14 @@
 /** The process of ./coldtrail. */
-import { endOnClosedOutput } from './io.ts'
-import { runLine } from './runLine.ts'
+import { existsSync } from 'node:fs'
+import { enableCompileCache } from 'node:module'
+import { join } from 'node:path'
+
+// Before anything else is loaded: reading and compiling the sources costs more than most commands. Beside the packages,
+// where only who installed them may write.
+const packages = join(import.meta.dirname, '../../node_modules')
+if (existsSync(packages)) enableCompileCache(join(packages, '.cache/coldtrail'))
+const { endOnClosedOutput } = await import('./io.ts')
+const { runLine } = await import('./runLine.ts')
 
 endOnClosedOutput(process.argv.includes('--json'))
 process.exitCode = await runLine(process.argv.slice(2))

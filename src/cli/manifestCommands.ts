@@ -11,12 +11,9 @@ const compressCommand = defineCommand({
   summary: 'Pack the manifests of the history into one searchable archive',
   details:
     'The history does this by itself whenever a thousand manifests have come together. Searches and commits go on ' +
-    'meanwhile; running it again changes nothing.',
+    'meanwhile; running it again changes nothing. `/database manifest op=compress` does the same.',
   options: { collection: text('NAME', 'Only this collection.') },
-  examples: [
-    { line: 'manifest compress', note: 'One archive a collection' },
-    { line: '/database manifest op=compress', note: 'The same as NetWitness takes it' },
-  ],
+  examples: [{ line: 'manifest compress', note: 'One archive a collection' }],
   exits: ['store'],
   async run(_args, { collection }, io) {
     const coldtrail = await io.open()

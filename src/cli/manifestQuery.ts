@@ -35,7 +35,7 @@ export const manifestQueryCommand = defineCommand({
   arguments: [WORDS_ARGUMENT],
   options: {
     ...MANIFEST_OPTIONS,
-    timeFormat: choice(['posix', 'simple'], 'Times of the answer: seconds (default), or "2023-Jul-10 11:00:00".'),
+    timeFormat: choice(['posix', 'simple'], 'Times of the answer: seconds, and with simple "2023-Jul-10 11:00:00".'),
     separator: choiceOr(['newline', 'space'], 'newline', 'Between records; space gives the one line of NetWitness.'),
   },
   examples: [
@@ -44,8 +44,8 @@ export const manifestQueryCommand = defineCommand({
       note: 'Which files hold events of these two hours',
     },
     {
-      line: '/database manifest op=query time1="2014-04-20 11:00:00" time2="2014-04-20 11:20:00" timeFormat=simple',
-      note: 'The same question as NetWitness takes it',
+      line: 'manifest query time1="2014-04-20 11:00:00" time2="2014-04-20 11:20:00" timeFormat=simple',
+      note: 'In the words of NetWitness; /database manifest op=query … is taken too',
     },
     {
       line: 'manifest query --time1 -30d --where "kind == \'log\'" --json',
@@ -55,8 +55,8 @@ export const manifestQueryCommand = defineCommand({
   exits: ['store', 'partial'],
   async run(words, { timeFormat, separator, ...options }, io) {
     const given = wordsByKey(words, KEYS)
-    const coldtrail = await io.open()
-    const { printManifest } = await import('../index.ts')
+    const { printManifest } = await import('../store/manifestText.ts')
+    const manifests = await io.openManifests()
     const format = oneFormat(timeFormat ?? given.timeFormat)
     let problems = 0
     const request = {
@@ -67,7 +67,7 @@ export const manifestQueryCommand = defineCommand({
       },
     }
     let isFirst = true
-    for await (const { manifest, by } of coldtrail.manifests.query(request)) {
+    for await (const { manifest, by } of manifests.query(request)) {
       io.signal.throwIfAborted()
       if (io.json) io.emit({ ...manifest, by })
       else if (separator === 'newline') io.print(printManifest(manifest, { timeFormat: format, by }))

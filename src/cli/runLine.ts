@@ -1,10 +1,11 @@
 /** One command line from words to exit status: parses it, runs the command, turns what was thrown into a message. */
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { CommanderError } from 'commander'
 import { asColdtrailError, ColdtrailError, EXIT } from '../core/errors.ts'
 import type { Coldtrail } from '../index.ts'
 import { VERSION } from '../version.ts'
-import type { Command, GlobalOptions } from './command.ts'
-import { COMMANDS } from './commands.ts'
+import { type Command, flagName, GLOBAL_OPTIONS, type GlobalOptions } from './command.ts'
 import { createIo, errorText } from './io.ts'
 import { originalCommand } from './manifestWords.ts'
 import { type Chosen, createProgram } from './program.ts'
@@ -13,11 +14,12 @@ import { type Chosen, createProgram } from './program.ts'
 export async function runLine(line: readonly string[]): Promise<number> {
   let status: number = EXIT.ok
   try {
-    const program = createProgram(VERSION, COMMANDS, async (chosen) => {
+    const words = originalCommand(line)
+    const program = createProgram(VERSION, await commandsOf(words), async (chosen) => {
       status = await run(chosen)
     })
     if (line.length === 0) program.outputHelp()
-    else await program.parseAsync(originalCommand(line), { from: 'user' })
+    else await program.parseAsync(words, { from: 'user' })
   } catch (thrown) {
     if (thrown instanceof CommanderError && thrown.exitCode === 0) return EXIT.ok
     const error = thrown instanceof CommanderError ? usageError(thrown) : asColdtrailError(thrown)
@@ -29,15 +31,39 @@ export async function runLine(line: readonly string[]): Promise<number> {
 
 // --- internal ---
 
+/** As config.ts has it, which is not loaded for a name. */
+const CONFIG_FILE = 'coldtrail.yaml'
+
+/** A search of manifests is answered sooner than the other commands are loaded. */
+async function commandsOf(line: readonly string[]): Promise<readonly Command[]> {
+  const words = line.filter((word, i) => !word.startsWith('-') && !VALUED.has(line[i - 1] ?? ''))
+  if (words[0] === 'manifest' && words[1] === 'query')
+    return [(await import('./manifestQuery.ts')).manifestQueryCommand]
+  return (await import('./commands.ts')).COMMANDS
+}
+
+const VALUED: ReadonlySet<string> = new Set(
+  Object.entries(GLOBAL_OPTIONS).flatMap(([key, option]) => ('value' in option ? [flagName(key, option)] : [])),
+)
+
 /** Commander shows help where a command is missing; ours is an error that names the way to it. */
 const HELP_INSTEAD = new Set(['commander.help', 'commander.helpDisplayed'])
 
 async function run({ command, args, options, globals }: Chosen): Promise<number> {
   const { signal: interruption, release } = interruptible()
   let opened: Promise<Coldtrail> | undefined
-  const io = createIo(globals, interruption, () => {
+  const open = (): Promise<Coldtrail> => {
     opened ??= openLibrary(globals, io.log)
     return opened
+  }
+  const io = createIo(globals, interruption, {
+    open,
+    async openManifests() {
+      const { dataDir, config } = globals
+      if (dataDir === undefined || config !== undefined || existsSync(CONFIG_FILE)) return (await open()).manifests
+      const { manifestSearch } = await import('../manifests.ts')
+      return manifestSearch({ data_dir: resolve(dataDir) })
+    },
   })
   try {
     const status = await command.run(args, options as Parameters<Command['run']>[1], io)

@@ -17,7 +17,6 @@ import canonicalize from 'canonicalize'
 import { ColdtrailError } from '../core/errors.ts'
 import { makeDirectory, namesIfThere, readIfThere, syncDirectory, writeDurably } from '../platform/files.ts'
 import { type ErasedByLinks, erasedBy, type LinkAction, replacedOf, segmentOf, sha256 } from './chain.ts'
-import { isImportable } from './importedManifests.ts'
 import { type Manifest, serializeManifest } from './manifest.ts'
 import {
   ARCHIVE_DIRECTORY,
@@ -115,6 +114,9 @@ export function historyCollections(historyDirectory: string): string[] {
     .filter((name) => isDirectory(join(historyDirectory, name)) && isHistory(join(historyDirectory, name)))
     .sort()
 }
+
+/** Whether the name of a file is one that may hold manifests of other stores (importedManifests.ts). */
+export const isImportable = (name: string): boolean => /\.(manifest|tar|tgz|gz|zip)$/i.test(name)
 
 /** What lies in a history beside the collections: manifests of other stores, loose, packed or in folders. */
 export function foreignManifests(historyDirectory: string): string[] {

@@ -8,6 +8,7 @@ import { open } from 'node:fs/promises'
 import { basename, join, relative } from 'node:path'
 import { createGunzip } from 'node:zlib'
 import { sha256 } from './chain.ts'
+import { isImportable } from './history.ts'
 import { type ManifestFacts, parseManifestText } from './manifestText.ts'
 import type { Interval } from './manifestTimes.ts'
 import { zipEntries } from './zipEntries.ts'
@@ -34,9 +35,6 @@ export interface ImportProblem {
   readonly where: string
   readonly reason: string
 }
-
-/** Whether a name is one that is looked into. */
-export const isImportable = (name: string): boolean => /\.(manifest|tar|tgz|gz|zip)$/i.test(name)
 
 /**
  * Every manifest in files and below folders, each once however often it was copied, by service and name. `onProblem` is
