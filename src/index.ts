@@ -365,6 +365,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
           keepLog: config.keep_log,
           keyset,
           scratch: join(dataDir, 'scratch'),
+          formattersDirectory: config.collect.plaso_formatters,
           producer: `coldtrail/${VERSION}`,
           decodeLimits: { maxBytes: config.collect.max_object_bytes, maxRatio: config.collect.max_ratio },
           segmentLimits: segmentLimits(config),

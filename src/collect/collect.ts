@@ -5,6 +5,8 @@
  */
 import { availableParallelism } from 'node:os'
 import type { Source } from '../components/source.ts'
+import type { Formatters } from '../components/timeline/formatters.ts'
+import { readFormatters } from '../components/timeline/readFormatters.ts'
 import { asColdtrailError, ColdtrailError, type ErrorCode } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import type { SourceObject } from '../core/sourceObject.ts'
@@ -55,6 +57,8 @@ export interface CollectOptions {
   readonly keepLog?: boolean
   /** Folder for scratch files, made when one is needed; default: the system's. */
   readonly scratch?: string
+  /** Folder of formatters of the user's own plaso: messages of timelines. */
+  readonly formattersDirectory?: string
   readonly keyset?: KeysetKey | null
   readonly producer: string
   readonly decodeLimits?: Partial<DecodeLimits>
@@ -185,6 +189,7 @@ class CollectRun {
   /** Objects in whose presence a worker died: each is tried once more, alone. */
   private suspects: Item[] = []
   private readonly holdings: Holding[]
+  private readonly formatters: Formatters | undefined
   private readonly processes: number
   private readonly downloads: number
   private readonly sources: (Source | undefined)[]
@@ -219,6 +224,8 @@ class CollectRun {
     this.catalog = options.catalog
     this.owner = owner
     this.log = options.log ?? (() => undefined)
+    const { formattersDirectory } = options
+    this.formatters = formattersDirectory === undefined ? undefined : readFormatters(formattersDirectory)
     this.processes = options.processes ?? availableParallelism()
     this.downloads = Math.max(1, Math.ceil((options.maxWorkers ?? 16) / this.processes))
     this.holdings = Array.from({ length: this.processes }, newHolding)
@@ -414,6 +421,7 @@ class CollectRun {
       },
       decodeLimits: { ...DECODE_LIMITS, ...options.decodeLimits },
       downloads: this.downloads,
+      formatters: this.formatters,
     }
   }
 

@@ -43,6 +43,7 @@ class CollectWorker implements Service<CollectTask> {
       segments: this.segments,
       limits: init.decodeLimits,
       scratch: init.place.scratch,
+      formatters: init.formatters,
       observe: init.place.keyset !== null,
       isSame: async ({ number }, sha256) => (await link.ask({ kind: 'same', number, sha256 })) === true,
       alive() {

@@ -1,6 +1,7 @@
 /** One object's way in a worker: fetch, decode, detect, parse, into a segment. */
 import { createHash, hash } from 'node:crypto'
 import type { Source } from '../components/source.ts'
+import type { Formatters } from '../components/timeline/formatters.ts'
 import { ColdtrailError } from '../core/errors.ts'
 import type { SourceObject } from '../core/sourceObject.ts'
 import type { SessionRow } from '../store/segment.ts'
@@ -17,6 +18,8 @@ export interface IntakeOptions {
   readonly limits: DecodeLimits
   /** Folder for scratch files. */
   readonly scratch?: string
+  /** Of the user's own plaso. */
+  readonly formatters?: Formatters
   /** Report every string of a record, for the keyset. */
   readonly observe: boolean
   /** Whether this local file's bytes were collected before. */
@@ -72,7 +75,7 @@ export class ObjectIntake {
 
   private async takeWhole(item: Item, received: Buffer, counts: TaskCounts): Promise<Passed> {
     const { object, number } = item
-    const { segments, limits, observe } = this.options
+    const { segments, limits, observe, formatters } = this.options
     const arrived = Date.now() * 1000
     let started = performance.now()
     const { codec, decoded } = decodeWhole(received, limits)
@@ -90,7 +93,7 @@ export class ObjectIntake {
       started = performance.now()
       writer.beginSession(object, { received: arrived, codec })
       writer.appendReceived(received)
-      const parser = format.open(writer.sink, { observe, lastModified: object.lastModified })
+      const parser = format.open(writer.sink, { observe, formatters, lastModified: object.lastModified })
       parser.push(decoded)
       const { records, header } = parser.end()
       const session = writer.endSession({
@@ -110,7 +113,7 @@ export class ObjectIntake {
   /** An object of any size in bounded memory, into a segment of its own, which is dropped whole when the object fails. */
   private async takeStream(item: Item, bytes: AsyncIterable<Uint8Array>, counts: TaskCounts): Promise<Passed> {
     const { object, number } = item
-    const { segments, limits, scratch, observe } = this.options
+    const { segments, limits, scratch, observe, formatters } = this.options
     const arrived = Date.now() * 1000
     const started = performance.now()
     const receivedHash = createHash('sha256')
@@ -141,7 +144,7 @@ export class ObjectIntake {
       append = (chunk) => segment.attempt(() => writer.appendReceived(chunk))
       for (const chunk of early) append(chunk)
       early = []
-      const parser = format.open(writer.sink, { observe, lastModified: object.lastModified })
+      const parser = format.open(writer.sink, { observe, formatters, lastModified: object.lastModified })
       for await (const chunk of rest) {
         decodedHash.update(chunk)
         decodedSize += chunk.length

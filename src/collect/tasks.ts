@@ -1,4 +1,5 @@
 /** What the collector's foreman and its workers tell each other. Plain data. */
+import type { Formatters } from '../components/timeline/formatters.ts'
 import type { ErrorValues } from '../core/errors.ts'
 import type { SourceObject } from '../core/sourceObject.ts'
 import type { KeysetKey } from '../store/keysetKeys.ts'
@@ -34,6 +35,7 @@ export interface WorkerInit {
   readonly place: SegmentPlace
   readonly segmentLimits: SegmentLimits
   readonly decodeLimits: DecodeLimits
+  readonly formatters?: Formatters
   /** Objects that one worker fetches at a time. */
   readonly downloads: number
 }

@@ -7,6 +7,7 @@ import type { z } from 'zod'
 import type { EventSink } from '../core/eventSink.ts'
 import type { Destination } from './destination.ts'
 import type { Source } from './source.ts'
+import type { Formatters } from './timeline/formatters.ts'
 
 /** Characters of a header that are kept. */
 export const MAX_HEADER = 8192
@@ -27,6 +28,8 @@ export interface ParseOptions {
   readonly observe: boolean
   /** When the object was written, microseconds UTC: completes times that have no year. */
   readonly lastModified: number
+  /** Of messages that timelines lack; without them they have messages of our own. */
+  readonly formatters?: Formatters
 }
 
 export interface Format {

@@ -431,6 +431,11 @@ export const ERRORS = {
     'plaso storage files (.plaso) from 2018 on are read; it stays quarantined, and nothing of it was collected.',
     EXIT.partial,
   ),
+  E_FORMATTER_FILE: row(
+    '{path} cannot be used as formatters of plaso: {reason}.',
+    'collect.plaso_formatters names the folder of .yaml files of a plaso: plaso/data/formatters.',
+    EXIT.usage,
+  ),
   E_TIMELINE_UNKNOWN: row(
     'Collection {collection} has no events of {path}: no timeline with its bytes was collected.',
     'Collect that file first, or name the one that was collected.',

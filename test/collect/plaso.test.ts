@@ -215,6 +215,21 @@ test('a small text that inflates to very much ends in quarantine, not in memory'
   assert.deepEqual(errors, { E_OBJECT_RATIO: 1 })
 })
 
+test("messages by the formatters of the user's own plaso", async () => {
+  const formatters = mkdtempSync(join(tmpdir(), 'coldtrail-formatters-'))
+  undo.push(() => rmSync(formatters, { recursive: true, force: true }))
+  writeFileSync(
+    join(formatters, 'linux.yaml'),
+    "type: conditional\ndata_type: 'syslog:line'\nmessage:\n- '[{reporter}]'\n- '{message_body}'\n",
+  )
+  const { files, coldtrail } = await site({ collect: { processes: 1, plaso_formatters: formatters } })
+  writePlasoStorage(join(files, 'a.plaso'), sampleStorage())
+  await coldtrail.collect({ sources: [files] })
+  const [first, second] = await rowsOf(coldtrail)
+  assert.equal(first!.message, 'one')
+  assert.match(second!.message as string, /^fs:stat: /)
+})
+
 test('records that are refused are rejects of their object', async () => {
   const { files, coldtrail } = await site()
   const sample = sampleStorage()

@@ -3,7 +3,7 @@
  * streams, labels that they bear, and sessions, accounts, reports and warnings as facts.
  */
 import type { EventSink } from '../../core/eventSink.ts'
-import type { Format } from '../component.ts'
+import type { Format, ParseOptions } from '../component.ts'
 import { JsonObjectParser } from '../json/jsonObjectParser.ts'
 import { type CompiledTable, type JsonRecord, NO_RECORD } from '../json/jsonTable.ts'
 import { PLASO_HEAD } from '../timeline/plasoText.ts'
@@ -34,9 +34,13 @@ const CONTAINER = table.record.slot('container')
 const REASON = table.record.slot('reason')
 const TAG = table.record.slot('tag')
 
-function finish(record: JsonRecord, sink: EventSink): string | undefined | typeof NO_RECORD {
+function finish(
+  record: JsonRecord,
+  sink: EventSink,
+  options?: Pick<ParseOptions, 'formatters'>,
+): string | undefined | typeof NO_RECORD {
   if (!record.equals(CONTAINER, EVENT)) return other(record, sink)
-  const refused = events.declaration.finish(record, sink)
+  const refused = events.declaration.finish(record, sink, options)
   if (refused !== undefined) return refused
   if (record.has(TAG)) for (const label of labelsOf(record)) sink.label(label)
   return undefined

@@ -7,7 +7,7 @@ import { isUtf8 } from 'node:buffer'
 import type { EventSink } from '../../core/eventSink.ts'
 import { isIpText } from '../../core/ipText.ts'
 import { parseEpoch, parseEpochSeconds, parseIsoTime } from '../../core/isoTime.ts'
-import type { ObjectParser } from '../component.ts'
+import type { ObjectParser, ParseOptions } from '../component.ts'
 import { INCOMPLETE, JsonScanner, plainInteger, REFUSED, TOO_DEEP, unescapeString } from './jsonScanner.ts'
 import { type CompiledTable, KIND, NO_RECORD, type Transform } from './jsonTable.ts'
 import { RecordEnd } from './recordEnd.ts'
@@ -19,6 +19,7 @@ export class JsonObjectParser implements ObjectParser {
   private readonly table: CompiledTable
   private readonly sink: EventSink
   private readonly scanner: JsonScanner
+  private readonly options: Pick<ParseOptions, 'formatters'>
   /** values: a sequence of top-level values; array: inside an array of records; tail: after the records of a wrapper. */
   private mode: 'values' | 'array' | 'tail' = 'values'
   private wrapped = false
@@ -40,7 +41,8 @@ export class JsonObjectParser implements ObjectParser {
   /** Records that took the slow way, for the metrics. */
   slowRecords = 0
 
-  constructor(table: CompiledTable, sink: EventSink, options: { readonly observe: boolean }) {
+  constructor(table: CompiledTable, sink: EventSink, options: Pick<ParseOptions, 'observe' | 'formatters'>) {
+    this.options = options
     this.table = table
     this.sink = sink
     this.scanner = new JsonScanner(table, options.observe ? sink.observables : undefined)
@@ -202,7 +204,7 @@ export class JsonObjectParser implements ObjectParser {
     this.records++
     sink.begin(bytes, at, end, this.base + at)
     table.record.isAt(bytes, at, end)
-    const refused = putColumns(table, sink, bytes)
+    const refused = putColumns(table, sink, bytes, this.options)
     if (refused === undefined) sink.commit()
     else if (refused === NO_RECORD) {
       sink.cancel()
@@ -300,7 +302,12 @@ export function fillSlots({ record, paths }: CompiledTable, value: Readonly<Reco
  * Gives the columns of the record in the slots to the sink, between `begin` and `commit`; `bytes` are those that the slots
  * were scanned from. The reason to refuse the record, or undefined.
  */
-export function putColumns({ record, program, paths, declaration }: CompiledTable, sink: EventSink, bytes: Buffer) {
+export function putColumns(
+  { record, program, paths, declaration }: CompiledTable,
+  sink: EventSink,
+  bytes: Buffer,
+  options?: Pick<ParseOptions, 'formatters'>,
+) {
   const { kinds, buffers, starts, ends, ids } = record
   for (let slot = 0; slot < paths.length; slot++) {
     if (kinds[slot] === KIND.escaped) record.put(slot, KIND.string, unescapeString(bytes, starts[slot]!, ends[slot]!))
@@ -316,7 +323,7 @@ export function putColumns({ record, program, paths, declaration }: CompiledTabl
       if (put(sink, column, as, buffers[slot]!, starts[slot]!, ends[slot]!, id)) break
     }
   }
-  return declaration.finish(record, sink)
+  return declaration.finish(record, sink, options)
 }
 
 // --- internal ---

@@ -6,6 +6,7 @@ import type { ByteModule } from '../../core/byteModule.ts'
 import { COLUMN_INDEX, type EventColumnName } from '../../core/columns.ts'
 import type { EventSink } from '../../core/eventSink.ts'
 import { isUserKey } from '../../core/observables.ts'
+import type { ParseOptions } from '../component.ts'
 
 /** How a slot's text becomes a column value. A value that does not fit leaves the column absent. */
 export type Transform = 'text' | 'ip' | 'time' | 'int' | 'port'
@@ -25,7 +26,11 @@ export interface JsonTableDeclaration {
    * What the table cannot say: constants and values computed from slots. Returns the reason to refuse the record, or
    * NO_RECORD.
    */
-  finish(record: JsonRecord, sink: EventSink): string | undefined | typeof NO_RECORD
+  finish(
+    record: JsonRecord,
+    sink: EventSink,
+    options?: Pick<ParseOptions, 'formatters'>,
+  ): string | undefined | typeof NO_RECORD
 }
 
 /** An object that stands between the records and is none: it says something of all of them. */

@@ -2,10 +2,13 @@
 import { COLUMN_INDEX } from '../../core/columns.ts'
 import type { EventSink } from '../../core/eventSink.ts'
 import { parseIsoTime } from '../../core/isoTime.ts'
+import type { ParseOptions } from '../component.ts'
 import { fillSlots, putColumns } from '../json/jsonObjectParser.ts'
 import { type CompiledTable, compileTable, type JsonRecord } from '../json/jsonTable.ts'
 import { ATTRIBUTE_COLUMNS, NO_DATE } from './attributes.ts'
+import { formattedMessage } from './formatters.ts'
 import { MESSAGE_BYTES, ownMessage } from './ownMessage.ts'
+import { parseExactly } from './pythonText.ts'
 import { plasoTimestamp } from './timelineTime.ts'
 
 /** An event's attributes; the names of plaso where it has one. */
@@ -25,7 +28,11 @@ export interface TimelineTableOptions {
 export function timelineTable({ dataType, time, required, slots: more }: TimelineTableOptions): CompiledTable {
   const defaultType = Buffer.from(dataType)
   const own = Buffer.alloc(MESSAGE_BYTES)
-  const finish = (record: JsonRecord, sink: EventSink): string | undefined => {
+  const finish = (
+    record: JsonRecord,
+    sink: EventSink,
+    options?: Pick<ParseOptions, 'formatters'>,
+  ): string | undefined => {
     const given = record.text(slots.data_type)
     if (!given) sink.constant(DATA_TYPE, defaultType)
     const found = timeOf(record)
@@ -40,7 +47,10 @@ export function timelineTable({ dataType, time, required, slots: more }: Timelin
           : isAbsent[name],
     )
     if (missing) return missing === 'time' ? 'no timestamp and no datetime' : `no ${missing}`
-    if (isAbsent.message) {
+    const formatter = isAbsent.message ? options?.formatters?.[given || dataType] : undefined
+    const message = formatter && formattedMessage(formatter, attributesOf(record))
+    if (message !== undefined) sink.text(MESSAGE, message)
+    else if (isAbsent.message) {
       const length = ownMessage(given || dataType, record.whole, record.from, record.to, own)
       sink.slice(MESSAGE, own, 0, length)
     }
@@ -104,6 +114,9 @@ const SLOTS: Readonly<Record<string, string>> = {
   ),
   dateClass: 'date_time.__class_name__',
 }
+
+const attributesOf = ({ whole, from, to }: JsonRecord): Readonly<Record<string, unknown>> =>
+  parseExactly(whole.toString('utf8', from, to)) as Readonly<Record<string, unknown>>
 
 /** psort writes zeros where there is no time. */
 function isoTime(text: string): number | string | undefined {
