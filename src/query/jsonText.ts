@@ -14,6 +14,16 @@ export function parseJson(text: string): Json | undefined {
 }
 
 /**
+ * `valuesAt` of a record's text, which is read to its end and built only where the path leads; undefined when it is no
+ * JSON.
+ */
+export function valuesIn(text: string, segments: readonly string[]): readonly Json[] | undefined {
+  if (text === lastText) return lastValue === undefined ? undefined : valuesAt(lastValue, segments)
+  const json = new JsonReader(text, { path: segments }).whole()
+  return json === undefined ? undefined : valuesAt(json, segments)
+}
+
+/**
  * Every value at a path: an array stands for its elements (one level), except before a numeric segment, which is an
  * index of an array or a key of an object. JSON nulls are left out.
  */
@@ -33,9 +43,9 @@ export function valuesAt(json: Json, segments: readonly string[]): readonly Json
 
 /** What stands at a place, an index meaning an item of a list: texts as they are, numbers as written, others as JSON. */
 export function textAt(text: string, path: readonly string[]): string | undefined {
-  const found = at(new JsonReader(text, false).whole(), path)
+  const found = at(new JsonReader(text, { path, asNumbers: false }).whole(), path)
   if (found === undefined || found === null) return undefined
-  return typeof found === 'object' ? written(at(parseJson(text), path)!) : String(found)
+  return typeof found === 'object' ? written(at(new JsonReader(text, { path }).whole(), path)!) : String(found)
 }
 
 export function isIndex(segment: string): boolean {
@@ -84,78 +94,101 @@ const WORDS = [
 const NO_JSON = Symbol('no JSON')
 const OPENED = Symbol('opened')
 
+/** What is kept of a value: everything, nothing, or what the rest of the path from a segment on leads to. */
+const WHOLE = -1
+const NOTHING = -2
+
 interface Open {
-  /** Of a list; undefined: an object. */
+  readonly isList: boolean
+  /** Undefined: nothing of it is kept. */
   readonly list: Json[] | undefined
   readonly map: Map<string, Json> | undefined
-  /** Of the value that comes next. */
+  readonly kept: number
+  /** Of the value that comes next, where it is kept. */
   key: string
+  /** What is kept of that value. */
+  next: number
 }
 
 class JsonReader {
   private readonly text: string
   /** Else numbers are their texts. */
   private readonly asNumbers: boolean
+  private readonly path: readonly string[]
   private readonly open: Open[] = []
   private at = 0
 
-  constructor(text: string, asNumbers = true) {
+  /** With a path, what it does not lead to is read over and not there. */
+  constructor(
+    text: string,
+    { path = [], asNumbers = true }: { readonly path?: readonly string[]; readonly asNumbers?: boolean } = {},
+  ) {
     this.text = text
+    this.path = path
     this.asNumbers = asNumbers
   }
 
   whole(): Json | undefined {
     const { open } = this
     for (;;) {
-      const found = this.value()
+      const found = this.value(open.length === 0 ? this.from(0) : open[open.length - 1]!.next)
       if (found === NO_JSON) return undefined
       if (found === OPENED) continue
       let value: Json = found
       for (;;) {
-        const parent = open.at(-1)
+        const parent = open[open.length - 1]
         if (parent === undefined) return Number.isNaN(this.blank()) ? value : undefined
-        const { list, map } = parent
-        if (list) list.push(value)
-        else if (!map!.has(parent.key)) map!.set(parent.key, value)
+        if (parent.next !== NOTHING) {
+          if (parent.list) parent.list.push(value)
+          else if (!parent.map!.has(parent.key)) parent.map!.set(parent.key, value)
+        }
         const c = this.blank()
         this.at++
-        const close = list ? CLOSE_BRACKET : CLOSE_BRACE
+        const close = parent.isList ? CLOSE_BRACKET : CLOSE_BRACE
         if (c === COMMA) {
           if (this.blank() !== close) {
-            if (!list && !this.key(parent)) return undefined
+            if (!parent.isList && !this.key(parent)) return undefined
             break
           }
           this.at++
         } else if (c !== close) return undefined
-        value = list ?? map!
+        value = parent.list ?? parent.map ?? null
         open.pop()
       }
     }
   }
 
+  /** What is kept of a value that the path has reached by its first segments. */
+  private from(segment: number): number {
+    return segment === this.path.length ? WHOLE : segment
+  }
+
   /** A value that is complete; OPENED when a container was opened whose first value comes next. */
-  private value(): Json | typeof NO_JSON | typeof OPENED {
+  private value(kept: number): Json | typeof NO_JSON | typeof OPENED {
     const c = this.blank()
-    if (c === QUOTE) return this.string() ?? NO_JSON
+    if (c === QUOTE) return this.string(kept !== NOTHING) ?? NO_JSON
     if (c === OPEN_BRACE) {
       this.at++
-      const map = new Map<string, Json>()
+      const map = kept === NOTHING ? undefined : new Map<string, Json>()
       if (this.blank() === CLOSE_BRACE) {
         this.at++
-        return map
+        return map ?? null
       }
-      const parent: Open = { list: undefined, map, key: '' }
+      const parent: Open = { isList: false, list: undefined, map, kept, key: '', next: NOTHING }
       if (!this.key(parent)) return NO_JSON
       this.open.push(parent)
       return OPENED
     }
     if (c === OPEN_BRACKET) {
       this.at++
+      const list = kept === NOTHING ? undefined : []
       if (this.blank() === CLOSE_BRACKET) {
         this.at++
-        return []
+        return list ?? null
       }
-      this.open.push({ list: [], map: undefined, key: '' })
+      // An array stands for its items; an index means one of them.
+      const next = kept >= 0 && isIndex(this.path[kept]!) ? WHOLE : kept
+      this.open.push({ isList: true, list, map: undefined, kept, key: '', next })
       return OPENED
     }
     return this.scalar(c)
@@ -163,14 +196,17 @@ class JsonReader {
 
   private key(parent: Open): boolean {
     if (this.blank() !== QUOTE) return false
-    const key = this.string()
+    const { kept } = parent
+    const key = this.string(kept !== NOTHING)
     if (key === undefined || this.blank() !== COLON) return false
     parent.key = key
+    parent.next = kept < 0 ? kept : key === this.path[kept] ? this.from(kept + 1) : NOTHING
     this.at++
     return true
   }
 
-  private string(): string | undefined {
+  /** Not `kept`: whether it is one, and no more. */
+  private string(kept: boolean): string | undefined {
     const { text } = this
     const start = this.at
     let escaped = false
@@ -182,7 +218,8 @@ class JsonReader {
         i++
       } else if (c === QUOTE) {
         this.at = i + 1
-        return escaped ? unescaped(text.slice(start, this.at)) : text.slice(start + 1, i)
+        if (escaped) return unescaped(text.slice(start, this.at))
+        return kept ? text.slice(start + 1, i) : ''
       }
     }
     return undefined

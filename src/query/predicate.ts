@@ -2,7 +2,7 @@
 import { ipKey } from '../core/ipAddress.ts'
 import { fold } from './caseFolding.ts'
 import type { Condition, Field, Order, Test } from './condition.ts'
-import { type Json, parseJson, valuesAt } from './jsonText.ts'
+import { type Json, parseJson, valuesIn } from './jsonText.ts'
 import { matchesRegex } from './regex.ts'
 import type { QueryColumn } from './vocabulary.ts'
 
@@ -106,8 +106,8 @@ function fieldTest(field: Field, test: Test): Predicate {
   if (field.kind === 'json') {
     const passes = jsonTest(test)
     return (event) => {
-      const json = parseJson(event.data())
-      return json !== undefined && valuesAt(json, field.segments).some(passes)
+      const values = valuesIn(event.data(), field.segments)
+      return values?.some(passes) ?? false
     }
   }
   const { name, type } = field.column
@@ -150,10 +150,7 @@ function textsOf(field: Field): (event: EventAccess) => readonly string[] {
     }
   }
   const segments = field.kind === 'json' ? field.segments : [field.name]
-  return (event) => {
-    const json = parseJson(event.data())
-    return json === undefined ? [] : texts(valuesAt(json, segments))
-  }
+  return (event) => texts(valuesIn(event.data(), segments) ?? [])
 }
 
 function keyOf(event: EventAccess, name: string): string | undefined {
