@@ -255,3 +255,33 @@ test('tiers and restore: moved by age, carried away, brought back, held, deleted
     ],
   )
 })
+
+test('evidence and custody: anchored, checked from outside, given away, erased', async () => {
+  const prepare = (place: Place): void => {
+    const logs = join(place.at(''), 'logs/2023/07/10')
+    mkdirSync(logs, { recursive: true })
+    mkdirSync(join(place.at(''), 'safe'))
+    writeFileSync(join(logs, 'a.ndjson'), '{"user":"alice"}\n')
+    writeFileSync(join(logs, 'b.ndjson'), '{"user":"mallory"}\n{"user":"mallory"}\n')
+  }
+  const says = (line: RegExp, text: RegExp) => ({
+    line,
+    proves: ({ stdout }: ShellOutcome) => assert.match(stdout, text),
+  })
+  await runGuide('docs/how-to/evidence-and-custody.md', prepare, [
+    says(/^\.\/coldtrail anchor$/, /^main {2}link \d+ {2}[0-9a-f]{64} /),
+    says(/verify$/, /^no fault in 1 segment/),
+    says(/verify --public-key .* --anchor/, /^no fault in \d link.* 0 files offline/),
+    says(/--history-only/, /no fault in \d link/),
+    says(/export case/, /Wrote case-77\.tar\.gz: 2 events, 1 object/),
+    says(/node verify\.mjs/, /0 faults; 2 of 2 records proven/),
+    says(/--dry-run/, /would erase session \d+ .*b\.ndjson {2}2 events, 0 rejects/),
+    says(/--reason/, /erased session/),
+    {
+      line: /verify$/,
+      async proves(_outcome, place) {
+        assert.deepEqual(await place.json('', 'search --columns data'), [{ data: '{"user":"alice"}' }])
+      },
+    },
+  ])
+})
