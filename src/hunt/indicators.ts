@@ -47,14 +47,16 @@ export function indicatorOf(text: string): GivenIndicator | undefined {
   const given = text.trim()
   const named = /^([a-z_0-9]+):(?!\/\/)(.+)$/s.exec(given)
   const type = NAMED_TYPES.get(named?.[1] ?? '')
-  if (type !== undefined) {
-    const value = normalize(type, named![2]!)
-    return value === undefined ? undefined : { type, value }
-  }
+  const value = type && normalize(type, named![2]!)
+  if (type !== undefined && value !== undefined) return { type, value }
   const block = blockText(given)
   if (block !== undefined) return { type: 'cidr', value: block }
-  const found = classify(given.replace(/^\*\./, ''))
-  return found && { type: found.type, value: found.value }
+  const plain = given.replace(/^\*\./, '')
+  const found = classify(plain)
+  if (found) return { type: found.type, value: found.value }
+  // Of a last label that no list knows: keysets say whether they passed over such names.
+  const domain = normalize('domain', plain)
+  return domain === undefined ? undefined : { type: 'domain', value: domain }
 }
 
 /** undefined: no keyset covers its type, or the value has not its form. */
