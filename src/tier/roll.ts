@@ -133,29 +133,40 @@ class Roll {
     const there = done.filter((move) => isRelabel(move) || this.isThere(move.to))
     if (there.length === 0) return
     faultPoint('move.files-durable')
-    const label = ({ label }: PlannedMove) => (label === undefined ? {} : { label })
-    try {
+    await this.commit(there, async (moves) => {
       await catalog.commitMove(
         owner,
         collection,
-        there.map((move) => ({
-          ...{ segment: move.segment, kind: move.file.kind, from: { directory: move.file.directory } },
-          to: { tier: move.to.tier, directory: directoryIn(move.to, collection), ...label(move) },
+        moves.map(({ segment, file, to, label }) => ({
+          ...{ segment, kind: file.kind, from: { directory: file.directory } },
+          to: { tier: to.tier, directory: directoryIn(to, collection), ...(label === undefined ? {} : { label }) },
         })),
       )
+      for (const move of moves)
+        if (isRelabel(move)) this.summary.relabelled += 1
+        else {
+          this.summary.moved.files += 1
+          this.summary.moved.bytes += move.file.size
+        }
+    })
+  }
+
+  /**
+   * All at once or, where a compaction, an erasure or a hold came in between for one of the segments, each segment by itself:
+   * what cannot be done is planned anew by the next run.
+   */
+  private async commit<T extends PlannedMove | PlannedDeletion>(
+    list: readonly T[],
+    action: (list: readonly T[]) => Promise<void>,
+  ): Promise<void> {
+    try {
+      await action(list)
     } catch (thrown) {
       const error = asColdtrailError(thrown)
-      // Compaction or an erasure took a segment meanwhile: the next run plans anew.
-      if (error.code !== 'E_CLAIM_LOST') throw error
-      for (const move of there) this.fault(move, error)
-      return
-    }
-    for (const move of there) {
-      if (isRelabel(move)) this.summary.relabelled += 1
-      else {
-        this.summary.moved.files += 1
-        this.summary.moved.bytes += move.file.size
-      }
+      if (error.code !== 'E_HELD' && error.code !== 'E_CLAIM_LOST') throw error
+      const bySegment = [...Map.groupBy(list, ({ segment }) => segment).values()]
+      if (bySegment.length > 1) for (const own of bySegment) await this.commit(own, action)
+      else for (const one of list) this.fault(one, error)
     }
   }
 
@@ -247,17 +258,12 @@ class Roll {
     const totals = { files: 0, bytes: 0, totalFiles: deletions.length, totalBytes: sum(deletions) }
     for (const batch of batchesOf(deletions)) {
       throwIfAborted(this.options.signal)
-      const files = batch.map(({ segment, file }) => ({ segment, kind: file.kind }))
-      try {
+      await this.commit(batch, async (list) => {
+        const files = list.map(({ segment, file }) => ({ segment, kind: file.kind }))
         await catalog.commitDelete(owner, batch[0]!.collection, files, 'retention')
-        this.summary.deleted.files += batch.length
-        this.summary.deleted.bytes += sum(batch)
-      } catch (thrown) {
-        const error = asColdtrailError(thrown)
-        // A hold was put on, or a compaction committed, since it was planned: the next run plans anew.
-        if (error.code !== 'E_HELD' && error.code !== 'E_CLAIM_LOST') throw error
-        for (const one of batch) this.fault(one, error)
-      }
+        this.summary.deleted.files += list.length
+        this.summary.deleted.bytes += sum(list)
+      })
       totals.files += batch.length
       totals.bytes += sum(batch)
       onProgress?.({ step: 'deleting', ...totals })

@@ -47,16 +47,23 @@ const step = fc.oneof(
       what: fc.constantFrom(undefined, ['meta'], ['log', 'session']),
     }),
   },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('compact' as const) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('compact' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('rebuild' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('unmount' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('hold' as const), age: fc.constantFrom(100, 400) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('release' as const) }) },
 )
 
+/** Enough to be merged. */
+const begin = fc.array(fc.record({ do: fc.constant('seal' as const), age: fc.constantFrom(1, 40, 400) }), {
+  minLength: 2,
+  maxLength: 5,
+})
+
 test('counts equal those of a plain model, and complete is honest', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 14 }), async (steps) => {
+    fc.asyncProperty(begin, fc.array(step, { minLength: 2, maxLength: 10 }), async (first, then) => {
+      const steps = [...first, ...then]
       const root = mkdtempSync(join(tmpdir(), 'coldtrail-tier-'))
       directories.push(root)
       mkdirSync(join(root, 'warm'))
@@ -158,7 +165,9 @@ async function compact({ catalog, owner }: SampleStore): Promise<void> {
   const compaction = new Compaction({
     ...{ catalog, owner, collection: 'main', producer: 'test/1', signal: stop.signal, memoryBytes: 0 },
     limits: { maxRows: 1_000_000, maxBytes: 2 ** 29, maxSessions: 100_000 },
-    log: (level, message, values) => assert.fail(`${level} ${message} ${JSON.stringify(values)}`),
+    log: (level, message, values) => {
+      if (level !== 'debug') assert.fail(`${level} ${message} ${JSON.stringify(values)}`)
+    },
   })
   await compaction.call()
 }

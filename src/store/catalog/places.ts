@@ -343,13 +343,25 @@ async function filesOf(context: CatalogContext, collection: string, ids: readonl
     const rows = await context.db
       .selectFrom('files')
       .innerJoin('segments', 'segments.segment', 'files.segment')
-      .select(['files.segment', 'kind', 'name', 'size', 'sha256', 'tier', 'label', 'files.directory', 'deleted'])
+      .select([
+        'files.segment',
+        'kind',
+        'name',
+        'size',
+        'sha256',
+        'tier',
+        'label',
+        'files.directory',
+        'deleted',
+        'in_history',
+      ])
       .select('segments.directory as home')
       .where('files.segment', 'in', batch)
       .where('collection', '=', collection)
       .execute()
-    for (const { segment, kind, name, size, sha256, tier, label, directory, deleted, home } of rows)
-      if (deleted === 0)
+    // The history is made from the files: until it has them they stay.
+    for (const { segment, kind, name, size, sha256, tier, label, directory, deleted, home, in_history } of rows)
+      if (deleted === 0 && in_history === 1)
         found.set(fileKey(segment, kind), {
           file: { segment, kind, name, size, sha256 },
           ...{ home, current: directory ?? home, tier, label },
@@ -357,7 +369,10 @@ async function filesOf(context: CatalogContext, collection: string, ids: readonl
   }
   return ids.map(({ segment, kind }) => {
     const one = found.get(fileKey(segment, kind))
-    if (!one) throw new ColdtrailError('E_CLAIM_LOST', { reason: `${kind} of segment ${segment} is no more` })
+    if (!one)
+      throw new ColdtrailError('E_CLAIM_LOST', {
+        reason: `${kind} of segment ${segment} is no more, or not in the history yet`,
+      })
     return one
   })
 }
