@@ -478,7 +478,6 @@ function requireCollection(name = MAIN_COLLECTION, known: readonly string[]): vo
 async function requireCollections(given: string | undefined, catalog: Catalog): Promise<void> {
   const { collectionNames } = await import('./store/workbench.ts')
   const names = collectionNames(given)
-  if (names.length === 0) throw new ColdtrailError('E_USAGE', { message: '--collection: it names none.' })
   if (names.every((name) => name === MAIN_COLLECTION)) return
   const known = [...(await collectionsOf(catalog)), ...(await catalog.workbenches()).map(({ name }) => name)]
   for (const name of names) requireCollection(name, known)

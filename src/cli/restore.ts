@@ -69,7 +69,10 @@ export const restoreRunCommand: Command = defineCommand({
       line: 'restore run --hunt answer.json --from-folder /mnt/tape7 --reason "case 4711"',
       note: 'What a hunt named, from a tape',
     },
-    { line: 'search --collection main,workbench "user == \'alice\'"', note: 'Then ask both as one' },
+    {
+      line: 'restore run 12 20-31 --keep 90d --without-log',
+      note: 'Some segments, for three months, without their objects',
+    },
   ],
   exits: ['partial', 'conflict', 'store'],
   async run(what, { keep, reason, ...options }, io) {

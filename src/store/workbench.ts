@@ -52,15 +52,12 @@ export interface WorkbenchChange {
 /** Marks a directory as one of copies, and whose: nothing else is ever written into or removed from. */
 export const WORKBENCH_MARK = 'workbench.json'
 
-/** The names in what a person gave as one: `main,case1`. Default `main`. */
-export const collectionNames = (given = 'main'): readonly string[] => [
-  ...new Set(
-    given
-      .split(',')
-      .map((name) => name.trim())
-      .filter((name) => name !== ''),
-  ),
-]
+/** The names in what a person gave as one: `main,case1`; a text without any is no name of a collection either. Default `main`. */
+export function collectionNames(given = 'main'): readonly string[] {
+  const names = given.split(',').map((name) => name.trim())
+  const unique = new Set(names.filter((name) => name !== ''))
+  return unique.size === 0 ? [given] : [...unique]
+}
 
 /** Collections that have commits, and workbenches. */
 export async function knownCollections(catalog: Pick<Catalog, 'collections' | 'workbenches'>): Promise<string[]> {

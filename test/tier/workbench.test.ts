@@ -92,7 +92,7 @@ suite('workbench', () => {
     assert.equal((await coldtrail.showRaw(String(uid), CASE)).toString(), byId.event.data)
     await assert.rejects(coldtrail.show(String(id)), { code: 'E_EVENT_OFFLINE' })
     await assert.rejects(coldtrail.search({ collection: 'main,case9' }), { code: 'E_COLLECTION_UNKNOWN' })
-    await assert.rejects(coldtrail.search({ collection: ',' }), { code: 'E_USAGE' })
+    await assert.rejects(coldtrail.search({ collection: ',' }), { code: 'E_COLLECTION_UNKNOWN' })
   })
 
   test('what analyses find in it is of its home, and leaves with the events', async () => {
