@@ -43,7 +43,8 @@ export async function scopeOf(
   }
   const { segments } = await prune(live, bounds, { duckdb: parts.duckdb, filters: keysetFilters(parts) })
   const wanted = segments.filter(({ rows, id1 }) => rows > 0 && (lastId === null || (id1 ?? 0) <= lastId))
-  const offline = wanted.filter((segment) => !isHeldHere(segment, 'meta'))
+  // A finding names its event by the session.
+  const offline = wanted.filter((segment) => !isHeldHere(segment, 'meta') || !isHeldHere(segment, 'session'))
   const all = live.reduce((sum, { rows }) => sum + rows, 0)
   return {
     segments: wanted.filter((segment) => !offline.includes(segment)),
