@@ -285,3 +285,24 @@ test('evidence and custody: anchored, checked from outside, given away, erased',
     },
   ])
 })
+
+test('read a hunt', async () => {
+  const prepare = (place: Place): void => {
+    const logs = join(place.at(''), 'logs')
+    mkdirSync(logs, { recursive: true })
+    writeFileSync(join(logs, 'a.ndjson'), '{"from":"203.0.113.9","host":"cdn.evil.example.com"}\n')
+    writeFileSync(join(place.at(''), 'list.txt'), '# of today\n203.0.113.9\n192.0.2.77\n')
+  }
+  const says = (line: RegExp, text: RegExp) => ({
+    line,
+    proves: ({ stdout }: ShellOutcome) => assert.match(stdout, text),
+  })
+  await runGuide('docs/how-to/read-a-hunt.md', prepare, [
+    says(/hunt 203/, /^3 indicators over 1 segment: 2 possible, 1 absent\.$/m),
+    says(/--from -1000d/, /1 possible, 1 absent/),
+    says(/--library --json/, /"segments":\[1\]/),
+    says(/restore plan/, /segment/),
+    says(/hunt standing/, /1 confirmed, 0 possible offline, 1 new finding/),
+    says(/findings/, /IP Address 203\.0\.113\.9 was in an event/),
+  ])
+})

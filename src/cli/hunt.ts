@@ -30,7 +30,7 @@ export const huntCommand = defineCommand({
   },
   examples: [
     { line: 'hunt 203.0.113.9 evil[.]example.com', note: 'Two indicators, one of them defanged' },
-    { line: 'hunt --library --from -3y --json', note: 'The whole library over three years, for programs' },
+    { line: 'hunt --library --from -1000d --json', note: 'the whole library over three years, for programs' },
     { line: 'hunt 198.51.100.0/22 --confirm', note: 'A block of addresses, and a search of what is online' },
     { line: 'hunt --indicators list.txt --json', note: 'A list; `restore plan --hunt -` reads the answer' },
   ],

@@ -55,7 +55,8 @@ export function createProgram(
     for (const [key, option] of Object.entries(command.options)) parser.addOption(parserOption(key, option))
     parser.addHelpText('after', afterHelp(command))
     parser.action(async () => {
-      const most = command.arguments?.length ?? 0
+      const { arguments: named = [] } = command
+      const most = named.some(({ name }) => name.includes('…')) ? Number.POSITIVE_INFINITY : named.length
       if (parser.commands.length > 0 && parser.args.length > most) unknownCommand(parser)
       const globals = program.opts<GlobalOptions>()
       const options = parent === program ? parser.opts() : optionsBelow(parent, parser)
