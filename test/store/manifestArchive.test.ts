@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import fc from 'fast-check'
+import { openCatalog, rebuildCatalog } from '../../src/store/catalog.ts'
 import { appendHistory, appendRun, manifestQuery, manifests, verifyHistory } from '../../src/store/history.ts'
 import { type Manifest, serializeManifest } from '../../src/store/manifest.ts'
 import { Generation } from '../../src/store/manifestArchive.ts'
@@ -15,6 +16,7 @@ import {
   manifestSnapshot,
 } from '../../src/store/manifestGenerations.ts'
 import { intervalsOf } from '../../src/store/manifestTimes.ts'
+import { SampleStore } from '../support/sampleStore.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'coldtrail-archive-'))
 after(() => rmSync(root, { recursive: true, force: true }))
@@ -306,4 +308,33 @@ test('the check of the history reads through the archive, and names what is dama
     [...verifyHistory(history, 'main', [])],
     [{ collection: 'main', file: join('archive', name!), fault: 'damaged' }],
   )
+})
+
+test('a commit archives a long log by itself; check and rebuild of the catalog read through the archive', async () => {
+  const store = await SampleStore.create()
+  try {
+    const { catalog, dataDir } = store
+    for (let i = 0; i < 3; i++) {
+      const some = Array.from({ length: LOOSE_MANIFESTS }, (_, n) =>
+        entry(manifest(9_000_000 + i * LOOSE_MANIFESTS + n, 1, 2)),
+      )
+      if (i > 0) appendHistory(catalog.manifestDirectory('main'), some)
+      await store.seal([{ key: `o${i}`, events: [{ time: 1e15 + i * 1e6, columns: { api_operation: 'A' } }] }])
+    }
+    assert.deepEqual(names(catalog.manifestDirectory('main')), ['000000001-000000001.ctm', '000000002-000000002.ctm'])
+    assert.deepEqual(await catalog.verifyHistory(), [])
+    const before = (await catalog.segments()).map(({ files }) => files)
+    await catalog.close()
+    await rebuildCatalog({ dataDir })
+    const rebuilt = await openCatalog({ dataDir })
+    assert.deepEqual(
+      (await rebuilt.segments()).map(({ files }) => files),
+      before,
+    )
+    assert.deepEqual(await rebuilt.verifyHistory(), [])
+    assert.equal(segments(rebuilt.manifestQuery({ time1: 1e9, time2: 1e9 + 2 })).length, 12)
+    await rebuilt.close()
+  } finally {
+    rmSync(store.dataDir, { recursive: true, force: true })
+  }
 })
