@@ -38,6 +38,8 @@ export interface Format {
   /** Raised when the same bytes give other events; part of the session row. */
   readonly version: number
   readonly summary: string
+  /** Its records are events of timelines: JSON objects whose attributes have plaso's names, put out again as psort does. */
+  readonly isTimeline?: boolean
   /** 0 = not mine, 1 = certain. Sees the key and at most the first 4,096 decoded bytes. Must not throw. */
   detect(head: Buffer, key: string): number
   /** An object of this family that holds no events (a digest): the reason to pass over it, else undefined. */

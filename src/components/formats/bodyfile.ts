@@ -11,6 +11,7 @@ export const bodyfile: Format = {
   name: 'bodyfile',
   version: 1,
   summary: 'Body files of The Sleuth Kit 3.x, as mactime reads them',
+  isTimeline: true,
   detect(head) {
     const [first = ''] = head
       .toString('latin1')

@@ -12,6 +12,7 @@ export const l2tcsv: Format = {
   name: 'l2tcsv',
   version: 1,
   summary: 'Timelines as CSV of log2timeline (l2tcsv), 17 fields',
+  isTimeline: true,
   detect(head) {
     return head
       .toString('latin1')

@@ -22,6 +22,7 @@ export const plaso: Format = {
   name: 'plaso',
   version: 1,
   summary: 'plaso storage files (.plaso) since 2018, with labels, sessions, accounts, reports and warnings',
+  isTimeline: true,
   detect: (head) => (head.subarray(0, HEAD.length).equals(HEAD) ? 1 : 0),
   open: (sink, options) => new JsonObjectParser(table, sink, options),
 }

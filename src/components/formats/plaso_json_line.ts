@@ -14,6 +14,7 @@ export const plaso_json_line: Format = {
   name: 'plaso_json_line',
   version: 1,
   summary: 'Timelines that psort wrote as json_line',
+  isTimeline: true,
   detect(head) {
     const text = head.toString('latin1')
     return /^(\xef\xbb\xbf)?\s*\{/.test(text) && /"__container_type__"\s*:\s*"event"/.test(text) ? 0.98 : 0

@@ -18,6 +18,7 @@ export const timesketch_csv: Format = {
   name: 'timesketch_csv',
   version: 1,
   summary: 'Timelines as CSV: of Timesketch, and what psort writes as dynamic',
+  isTimeline: true,
   detect(head) {
     const [first = ''] = head
       .toString('utf8')

@@ -15,6 +15,7 @@ export const timesketch_jsonl: Format = {
   name: 'timesketch_jsonl',
   version: 1,
   summary: 'Timelines as Timesketch reads them: JSON lines with message, datetime and timestamp_desc',
+  isTimeline: true,
   detect(head) {
     const [first = ''] = head.toString('latin1').split('\n', 1)
     const has = (name: string) => first.includes(`"${name}"`)

@@ -1,5 +1,7 @@
 /** An event as psort would see it: attributes, time, hash of its values, labels. */
 import { hash } from 'node:crypto'
+import type { Format } from '../component.ts'
+import { FORMATS } from '../formats/all.ts'
 import { compareTexts, parseExactly, pythonText } from './pythonText.ts'
 
 /** A row of a search over OUTPUT_COLUMNS. */
@@ -48,9 +50,9 @@ export function isDate(value: unknown): boolean {
 
 // --- internal ---
 
-const TIMELINES: ReadonlySet<string> = new Set([
-  ...['plaso', 'plaso_json_line', 'timesketch_csv', 'timesketch_jsonl', 'l2tcsv', 'bodyfile'],
-])
+const TIMELINES: ReadonlySet<string> = new Set(
+  (FORMATS as readonly Format[]).filter(({ isTimeline }) => isTimeline).map(({ name }) => name),
+)
 
 /** Columns that serve the store, or stand in fields of their own. */
 const NO_ATTRIBUTES: ReadonlySet<string> = new Set([

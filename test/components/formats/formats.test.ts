@@ -46,6 +46,14 @@ for (const format of formats) {
       assert.ok(parsable.some(({ bytes }) => parseWhole(format, bytes).items.some(({ kind }) => kind === 'reject')))
     })
 
+    test('says whether its records are events of timelines, whose attributes psort puts out', () => {
+      const events = parsable.flatMap(({ bytes }) => parseWhole(format, bytes).items)
+      const speaks = events.some(
+        (item) => item.kind === 'event' && /"timestamp_desc"\s*:/.test(item.text ?? item.data.toString('latin1')),
+      )
+      assert.equal(format.isTimeline === true, speaks)
+    })
+
     for (const fixture of fixtures) {
       test(`${fixture.key} gives the expected events and rejects`, () => {
         assert.ok(existsSync(fixture.expectedPath), `run: npm run accept ${format.name}`)
