@@ -118,7 +118,7 @@ export class Generation {
   /** Whether it has a record of exactly these bytes. */
   has(line: string): boolean {
     const digests = floats(this.section('digests'))
-    const places = new Uint32Array(aligned(this.section('places')))
+    const places = integers(this.section('places'))
     const wanted = shortDigest(line)
     for (let at = lowerBound(digests, wanted); digests[at] === wanted; at++)
       if (this.block(places[2 * at]!).lines[places[2 * at + 1]!] === line) return true
@@ -150,7 +150,7 @@ export class Generation {
       page: (page) => this.page(page, false),
       table: this.section('table'),
       digests: floats(this.section('digests')),
-      places: new Uint32Array(aligned(this.section('places'))),
+      places: integers(this.section('places')),
       replaced: floats(this.section('replaced')),
       removed: floats(this.section('removed')),
       packed: (block) => this.packed(block).bytes,
@@ -177,8 +177,10 @@ export class Generation {
     const [offset, length, crc] = this.footer.sections[name]
     const bytes = this.read(offset, length)
     if (crc32(bytes) !== crc) this.bad(`its section ${name} is damaged`)
-    this.kept.set(name, bytes)
-    return bytes
+    // Typed arrays are laid over it at each question: a copy then would cost as much as all of it.
+    const kept = bytes.byteOffset % 8 === 0 ? bytes : Buffer.from(aligned(bytes))
+    this.kept.set(name, kept)
+    return kept
   }
 
   private page(number: number, keep = true): Page {
@@ -308,9 +310,10 @@ const shortDigest = (line: string): number => Number.parseInt(sha256(`${line}\n`
 const aligned = (bytes: Buffer): ArrayBuffer => Uint8Array.from(bytes).buffer
 
 const floats = (bytes: Buffer): Float64Array =>
-  bytes.byteOffset % 8 === 0
-    ? new Float64Array(bytes.buffer, bytes.byteOffset, bytes.length / 8)
-    : new Float64Array(aligned(bytes))
+  new Float64Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.length / 8)
+
+const integers = (bytes: Buffer): Uint32Array =>
+  new Uint32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.length / 4)
 
 function pageOf(memory: ArrayBuffer): Page {
   const [n, at] = [PAGE_ENTRIES, PAGE_ENTRIES * 16]
