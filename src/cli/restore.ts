@@ -1,10 +1,11 @@
 /** `restore plan` and `restore run`. */
-import { readFileSync } from 'node:fs'
+import { closeSync, openSync } from 'node:fs'
 import { ColdtrailError, EXIT, printable } from '../core/errors.ts'
 import { parseGivenRange } from '../core/givenTime.ts'
 import { bytesText, textTable, timeText } from '../core/terminalText.ts'
 import type { FileFault, PlannedFile, RestorePlan, RestoreRequest, RestoreSummary } from '../index.ts'
 import { parseInterval } from '../index.ts'
+import { readToEnd } from '../platform/files.ts'
 import { type Command, defineCommand, flag, type OptionValues, text, textOr } from './command.ts'
 import type { Io } from './io.ts'
 import { openBar } from './progress.ts'
@@ -121,12 +122,24 @@ function request(what: readonly string[], options: OptionValues<typeof OPTIONS>,
 
 const MAX_RANGE = 1_000_000
 
+/** Longer ones do not fit into a text. */
+const MAX_ANSWER_BYTES = 2 ** 29 - 64
+
 function readText(path: string): string {
+  const refuse = (reason: string, cause?: unknown) =>
+    new ColdtrailError('E_RESTORE_REQUEST', { where: path, reason }, { cause })
+  let handle: number | undefined
+  let bytes: Buffer | undefined
   try {
-    return readFileSync(path === '-' ? 0 : path, 'utf8')
+    handle = path === '-' ? 0 : openSync(path, 'r')
+    bytes = readToEnd(handle, MAX_ANSWER_BYTES)
   } catch (error) {
-    throw new ColdtrailError('E_RESTORE_REQUEST', { where: path, reason: (error as Error).message }, { cause: error })
+    throw refuse((error as Error).message, error)
+  } finally {
+    if (handle) closeSync(handle)
   }
+  if (!bytes) throw refuse(`it has more than ${bytesText(MAX_ANSWER_BYTES)}`)
+  return bytes.toString()
 }
 
 function emitPlan({ rows: _, files, ...plan }: RestorePlan, io: Io): void {

@@ -119,6 +119,19 @@ export function readIfThere(path: string): Buffer | undefined {
   return ifThere(path, () => readFileSync(path))
 }
 
+/** All that a pipe or a file of unknown size has; undefined when that is more than `most` bytes. Waits for who writes. */
+export function readToEnd(descriptor: number, most: number): Buffer | undefined {
+  const chunks: Buffer[] = []
+  for (let size = 0; ; ) {
+    const chunk = Buffer.allocUnsafe(2 ** 20)
+    const length = readWaiting(descriptor, chunk)
+    if (length === 0) return Buffer.concat(chunks, size)
+    size += length
+    if (size > most) return undefined
+    chunks.push(chunk.subarray(0, length))
+  }
+}
+
 /** Names in a directory of the store, none where there is none. What is there and is no such directory is E_SEGMENT_READ. */
 export function namesIfThere(directory: string): string[] {
   return ifThere(directory, () => readdirSync(directory)) ?? []
@@ -189,5 +202,19 @@ export function attempt<T>(path: string, action: () => T): T {
     if (code === 'ENOSPC' || code === 'EDQUOT') throw new ColdtrailError('E_DISK_FULL', { path }, { cause: error })
     const cause = error instanceof Error ? error.message : String(error)
     throw new ColdtrailError('E_FILE_WRITE', { path, cause }, { cause: error })
+  }
+}
+
+const RETRY_MS = 5
+
+/** Another process that has the pipe may have made it one that does not wait: then there is EAGAIN while it is empty. */
+function readWaiting(descriptor: number, into: Buffer): number {
+  for (;;) {
+    try {
+      return readSync(descriptor, into)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_MS)
+    }
   }
 }

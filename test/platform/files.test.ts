@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { execFile, execFileSync, spawn } from 'node:child_process'
+import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
-import { appendDurably, createDurableFile, makeDirectory, writeDurably } from '../../src/platform/files.ts'
+import { appendDurably, createDurableFile, makeDirectory, readToEnd, writeDurably } from '../../src/platform/files.ts'
 import { inTemporary } from '../cli/runColdtrail.ts'
 
 test('a directory is made with those above it, again without harm, and never over a file', () =>
@@ -69,4 +69,22 @@ test('a line that was cut off cannot swallow the next one, and goes where one pr
     writeFileSync(path, 'one\ntw')
     appendDurably(path, Buffer.from('three\n'), 'remove')
     assert.equal(readFileSync(path, 'utf8'), 'one\nthree\n')
+  }))
+
+test('a pipe that does not wait is read to its end, up to a bound', () =>
+  inTemporary(async (root) => {
+    const path = join(root, 'pipe')
+    execFileSync('mkfifo', [path])
+    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    const writer = openSync(path, 'w')
+    const child = spawn('sh', ['-c', 'sleep 0.1; printf one; sleep 0.1; printf two'], {
+      stdio: ['ignore', writer, 'inherit'],
+    })
+    closeSync(writer)
+    assert.equal(readToEnd(reader, 6)?.toString(), 'onetwo')
+    closeSync(reader)
+    await new Promise((settle) => child.on('close', settle))
+    const short = openSync(import.meta.filename, 'r')
+    assert.equal(readToEnd(short, 100), undefined)
+    closeSync(short)
   }))

@@ -1,8 +1,9 @@
 /** Files of any format into the library, as one run each source: parse, stage, merge, and quarantine what was refused. */
 import { hash, randomUUID } from 'node:crypto'
-import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { ColdtrailError } from '../../core/errors.ts'
+import { readToEnd } from '../../platform/files.ts'
 import type { Library } from '../library.ts'
 import { merge } from '../merge/merge.ts'
 import type { Conflict, MergePolicy, MergeProgress, MergeReport } from '../merge/policy.ts'
@@ -324,15 +325,9 @@ function bytesOf(path: string): Buffer {
 function bytesOfStream(path: string): Buffer {
   const handle = path === '-' ? 0 : openSync(path, 'r')
   try {
-    const chunks: Buffer[] = []
-    for (let size = 0; ; ) {
-      const chunk = Buffer.allocUnsafe(1024 * 1024)
-      const length = readSync(handle, chunk)
-      if (length === 0) return Buffer.concat(chunks, size)
-      size += length
-      if (size > MAX_FILE_BYTES) throw fileFault(path, 1, 1, `it has more than ${MAX_FILE_BYTES} bytes`)
-      chunks.push(chunk.subarray(0, length))
-    }
+    const bytes = readToEnd(handle, MAX_FILE_BYTES)
+    if (bytes === undefined) throw fileFault(path, 1, 1, `it has more than ${MAX_FILE_BYTES} bytes`)
+    return bytes
   } finally {
     if (handle !== 0) closeSync(handle)
   }
