@@ -6,7 +6,7 @@ import type { AnalyzeSummary } from './analyze/analyze.ts'
 import type { PlasoTagsOptions, PlasoTagsSummary } from './analyze/exportPlasoTags.ts'
 import { PROFILERS, type Profiler } from './analyze/profile.ts'
 import type { PluginSummary, RunReport, Warning } from './analyze/report.ts'
-import type { AnalyzeStatus } from './analyze/status.ts'
+import { type AnalyzeStatus, firstStatus } from './analyze/status.ts'
 import type { PluginComponent, PluginContext, UserAccount } from './components/plugin.ts'
 import type { Config } from './config.ts'
 import { asColdtrailError, ColdtrailError } from './core/errors.ts'
@@ -54,6 +54,7 @@ export interface AnalyzeRequest {
   /** Kept with the run. */
   readonly commandLine?: string
   readonly signal?: AbortSignal
+  /** Before the call returns, then each `statusMilliseconds` (500), and at the end. */
   readonly onStatus?: (status: AnalyzeStatus) => void
   readonly statusMilliseconds?: number
 }
@@ -120,6 +121,9 @@ export function analysis(
   const report = async (run: number): Promise<RunReport> => (await (await opened()).runReport(run)) as RunReport
   return {
     async run(request) {
+      requireData()
+      // What opens a catalog takes longer to load than a person should wait for a sign.
+      request.onStatus?.(firstStatus())
       const open = await opened()
       open.requireWritable()
       const { analyze } = await import('./analyze/analyze.ts')

@@ -79,6 +79,19 @@ export interface AnalyzeStatus {
 
 export const NO_WORK: WorkCounts = { sources: 0, eventData: 0, events: 0, tags: 0, reports: 0 }
 
+/** Before anything is known: that this process is at it. */
+export const firstStatus = (): AnalyzeStatus => ({
+  run: null,
+  foreman: {
+    ...{ identifier: 'Main', pid: process.pid, status: 'initialized', memory: process.memoryUsage.rss() },
+    ...{ consumed: NO_WORK, produced: NO_WORK, task: null, plugin: null, lastActivity: Date.now(), restarts: 0 },
+  },
+  workers: [],
+  events: { filtered: 0, inTimeSlice: 0, duplicates: 0, macbGrouped: 0, total: 0 },
+  tasks: { done: 0, total: 0 },
+  ...{ seconds: 0, eventsPerSecond: 0, secondsLeft: null, aborting: false },
+})
+
 /** Milliseconds without a sign of life, while at work, after which a worker is called so. */
 const SILENT_MILLISECONDS = 5_000
 

@@ -34,11 +34,15 @@ export async function runLine(line: readonly string[]): Promise<number> {
 /** As config.ts has it, which is not loaded for a name. */
 const CONFIG_FILE = 'coldtrail.yaml'
 
-/** A search of manifests is answered sooner than the other commands are loaded. */
+/** A search of manifests is answered, and an analysis tells its first status, sooner than the other commands are loaded. */
 async function commandsOf(line: readonly string[]): Promise<readonly Command[]> {
   const words = line.filter((word, i) => !word.startsWith('-') && !VALUED.has(line[i - 1] ?? ''))
   if (words[0] === 'manifest' && words[1] === 'query')
     return [(await import('./manifestQuery.ts')).manifestQueryCommand]
+  if (words[0] === 'analyze') {
+    const { ANALYZE_COMMANDS } = await import('./analyzeCommands.ts')
+    return [(await import('./analyze.ts')).analyzeCommand, ...ANALYZE_COMMANDS]
+  }
   return (await import('./commands.ts')).COMMANDS
 }
 

@@ -7,6 +7,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { after, afterEach, before, test } from 'node:test'
 import type { AnalyzeStatus } from '../../src/analyze/status.ts'
 import { ColdtrailError } from '../../src/core/errors.ts'
+import { open, parseConfig } from '../../src/index.ts'
 import { openCatalog } from '../../src/store/catalog.ts'
 import { EVENTS, runAnalysis, sampleStore, tagsOf } from '../support/analyses.ts'
 import { SampleStore } from '../support/sampleStore.ts'
@@ -132,4 +133,25 @@ test('the counters of a run are those of a plain count: superseded events, those
   assert.deepEqual([shown, inTimeSlice, repeats], [expected.filtered, expected.in_time_slice, expected.duplicates])
   for (const { total, filtered, duplicates, inTimeSlice } of seen)
     assert.ok(filtered + duplicates <= total && inTimeSlice <= total)
+})
+
+test('the first status waits for nothing: it is told before the call returns, and only where there are data', async () => {
+  const dataDir = site()
+  const text = (data_dir: string) => JSON.stringify({ data_dir })
+  const place = { file: 'coldtrail.yaml', environment: {} }
+  const coldtrail = await open(parseConfig(text(dataDir), place))
+  undo.push(() => coldtrail.close())
+  const seen: AnalyzeStatus[] = []
+  const running = coldtrail.analysis.run({ plugins: ['nothing'], onStatus: (status) => seen.push(status) })
+  assert.equal(seen.length, 1)
+  assert.deepEqual([seen[0]!.run, seen[0]!.foreman.status, seen[0]!.foreman.pid], [null, 'initialized', process.pid])
+  await assert.rejects(running, code('E_PLUGIN_UNKNOWN'))
+  assert.equal(seen.at(-1)!.foreman.status, 'error')
+  assert.equal(seen.at(-1)!.events.total, 0)
+
+  const nowhere = await open(parseConfig(text(join(dataDir, 'none')), place))
+  undo.push(() => nowhere.close())
+  const told: AnalyzeStatus[] = []
+  await assert.rejects(nowhere.analysis.run({ plugins: ['tagging'], onStatus: (status) => told.push(status) }))
+  assert.deepEqual(told, [])
 })
