@@ -75,6 +75,11 @@ export async function serveDemoReceiver(): Promise<DemoReceiver> {
 /** What the attacker did, and the traffic that reached him: the events that are forwarded. */
 export const ATTACK_EXPRESSION = `ip == '${ATTACK.ip}' or dst_ip == '${ATTACK.ip}'`
 
+/** The day until which logs leave for a volume, the attacker, and an address that is in no log. */
+export const ATTACK_DAY = '2026-03-11'
+export const ATTACKER = ATTACK.ip
+export const NO_ATTACKER = '203.0.113.250'
+
 export interface Chapter {
   /** What the investigator thinks. */
   readonly says: string
