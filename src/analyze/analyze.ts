@@ -178,6 +178,8 @@ class AnalyzeRun {
   private wake: () => void = () => undefined
   private indicator: Indicator = 'initialized'
   private task: string | null = null
+  /** By segment; plugins were given up, so many, when it was merged. */
+  private readonly merged = new Map<number, { readonly without: number; readonly merged: MergedSegment }>()
   private mergedTags = 0
   private reports = 0
   private notRead = 0
@@ -416,7 +418,7 @@ class AnalyzeRun {
     const givenUp = this.givenUp()
     const merged: MergedSegment[] = []
     for (const segment of plan.scope) {
-      merged.push(await this.mergeSegment(segment, plan.collection, new Set(givenUp.keys())))
+      merged.push(await this.mergeSegment(segment, plan.collection))
       this.throwIfFailed()
     }
     const parts = merged.flatMap(({ findings }) => (findings ? [findings] : []))
@@ -450,7 +452,17 @@ class AnalyzeRun {
     if (pieces.length === 0) return
     if (!this.foreman) this.startForeman(plan, pieces.length)
     else this.foreman.wake()
-    await this.until(() => this.pieces.length === 0 && this.inHand.size === 0)
+    // Folds may ask for a second pass. In the last one a segment is merged as soon as it is done, while workers go on.
+    const isLast = pass === 2 || !this.plugins.some(({ plugin }) => plugin.shape === 'fold')
+    await this.until(
+      () => this.pieces.length === 0 && this.inHand.size === 0,
+      async () => {
+        const segment = isLast && plan.scope.find((one) => !this.merged.has(one.segment) && this.isDone(one, pass))
+        if (segment) await this.mergeSegment(segment, plan.collection)
+        this.task = null
+        return Boolean(segment)
+      },
+    )
     await this.recording
     this.throwIfFailed()
   }
@@ -461,7 +473,6 @@ class AnalyzeRun {
     const init: WorkerInit = {
       ...{ dataDir: options.dataDir, runDirectory: this.directory, segments: this.segments, selection: plan.selection },
       plugins: this.plugins.map(({ name, module, work }) => ({ name, module, work })),
-      queryBytes: memoryBytes > 0 ? Math.max(64 * 2 ** 20, Math.floor(memoryBytes / 2)) : 2 ** 30,
       profile: options.profile ?? null,
     }
     this.foreman = new Foreman<Piece>(
@@ -608,11 +619,18 @@ class AnalyzeRun {
     return { reports, second }
   }
 
-  private async mergeSegment(
-    found: SegmentRow,
-    collection: string,
-    without: ReadonlySet<string>,
-  ): Promise<MergedSegment> {
+  private isDone({ segment, rows }: SegmentRow, pass: 1 | 2): boolean {
+    let done = 0
+    for (const piece of this.done) if (piece.segment === segment && piece.pass === pass) done += piece.rows
+    return done === rows
+  }
+
+  /** Once, unless a plugin was given up since. */
+  private async mergeSegment(found: SegmentRow, collection: string): Promise<MergedSegment> {
+    const without = new Set(this.givenUp().keys())
+    const known = this.merged.get(found.segment)
+    if (known?.without === without.size) return known.merged
+    this.mergedTags -= known?.merged.tagFile?.rows ?? 0
     // Wherever its events were read: its tag file is the home's.
     const segment = { ...found, collection, directory: this.catalog.collectionDirectory(collection) }
     const pieces = this.done.filter((piece) => piece.segment === segment.segment)
@@ -621,6 +639,7 @@ class AnalyzeRun {
       ...{ segment, run: this.run!, producer: this.options.producer, without },
     })
     this.mergedTags += merged.tagFile?.rows ?? 0
+    this.merged.set(segment.segment, { without: without.size, merged })
     // Signals and status have their turn.
     await new Promise(setImmediate)
     return merged
@@ -856,9 +875,11 @@ class AnalyzeRun {
     if (this.error) throw this.error
   }
 
-  private async until(isMet: () => boolean): Promise<void> {
+  /** `meanwhile`: something to do while waiting; whether there was. */
+  private async until(isMet: () => boolean, meanwhile: () => Promise<boolean>): Promise<void> {
     while (!isMet()) {
       this.throwIfFailed()
+      if (await meanwhile()) continue
       await new Promise<void>((resolve) => {
         this.wake = resolve
       })

@@ -95,6 +95,8 @@ export function mergeSegment(
   try {
     writer.add(kinds, ids, kindOf)
     const tagFile = writer.seal()
+    // An earlier attempt may have had some.
+    if (!tagFile) writer.discard()
     const labels = files.map(({ hits }) => hits.labels)
     return { tagFile, labels, findings: findingsOf({ kinds, ids, kindOf }) }
   } catch (error) {

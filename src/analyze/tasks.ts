@@ -43,8 +43,6 @@ export interface WorkerInit {
   readonly segments: readonly SegmentPlan[]
   readonly plugins: readonly PluginPlan[]
   readonly selection: Selection
-  /** Bytes that DuckDB may take. */
-  readonly queryBytes: number
   readonly profile: ProfileOptions | null
 }
 

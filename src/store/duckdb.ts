@@ -37,39 +37,20 @@ export interface Query {
 }
 
 export class DuckDb {
-  private readonly instance: DuckDBInstance
+  private readonly options: DuckDbOptions
+  private opening: Promise<void> | undefined
+  private instance: DuckDBInstance | undefined
   private readonly idle: DuckDBConnection[] = []
   private readonly busy = new Set<DuckDBConnection>()
   private closed = false
 
-  private constructor(instance: DuckDBInstance) {
-    this.instance = instance
+  private constructor(options: DuckDbOptions) {
+    this.options = options
   }
 
+  /** The engine itself is loaded by the first query: many a process that may ask has nothing to ask. */
   static async open(options: DuckDbOptions): Promise<DuckDb> {
-    const { directories, tempDirectory, memoryLimit = 2 ** 30, threads = 2 } = options
-    // Who may not write there has no place to spill to: what exceeds the memory is then an error.
-    const maySpill = isWritable(tempDirectory)
-    if (maySpill) makeDirectory(tempDirectory)
-    // Not before: a process that only writes its SQL, or none, is spared a library of a hundred megabytes.
-    const { DuckDBInstance } = await import('@duckdb/node-api')
-    const instance = await DuckDBInstance.create(':memory:', {
-      threads: String(threads),
-      memory_limit: `${memoryLimit}B`,
-      temp_directory: maySpill ? tempDirectory : '',
-      autoinstall_known_extensions: 'false',
-      autoload_known_extensions: 'false',
-      allow_community_extensions: 'false',
-    })
-    const connection = await instance.connect()
-    await connection.run(`SET TimeZone = 'UTC';
-      SET parquet_metadata_cache = true;
-      SET validate_external_file_cache = 'NO_VALIDATION';
-      SET allowed_directories = ${sqlList(directories)};
-      SET enable_external_access = false;
-      SET lock_configuration = true`)
-    connection.closeSync()
-    return new DuckDb(instance)
+    return new DuckDb(options)
   }
 
   /** The whole answer; for answers known to be small. */
@@ -100,7 +81,7 @@ export class DuckDb {
   private async *dataChunks(query: Query): AsyncGenerator<{ chunk: DuckDBDataChunk; names: readonly string[] }> {
     const { sql, parameters, signal } = query
     throwIfAborted(signal)
-    const connection = this.idle.pop() ?? (await this.instance.connect())
+    const connection = this.idle.pop() ?? (await this.connect())
     this.busy.add(connection)
     const interrupt = () => connection.interrupt()
     signal?.addEventListener('abort', interrupt, { once: true })
@@ -129,12 +110,20 @@ export class DuckDb {
     }
   }
 
+  private async connect(): Promise<DuckDBConnection> {
+    this.opening ??= newInstance(this.options).then((instance) => {
+      this.instance = instance
+    })
+    await this.opening
+    return this.instance!.connect()
+  }
+
   close(): void {
     this.closed = true
     for (const connection of this.idle) connection.closeSync()
     for (const connection of this.busy) connection.interrupt()
     this.idle.length = 0
-    if (this.busy.size === 0) this.instance.closeSync()
+    if (this.busy.size === 0) this.instance?.closeSync()
   }
 }
 
@@ -155,6 +144,31 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
 }
 
 // --- internal ---
+
+async function newInstance(options: DuckDbOptions): Promise<DuckDBInstance> {
+  const { directories, tempDirectory, memoryLimit = 2 ** 30, threads = 2 } = options
+  // Who may not write there has no place to spill to: what exceeds the memory is then an error.
+  const maySpill = isWritable(tempDirectory)
+  if (maySpill) makeDirectory(tempDirectory)
+  const { DuckDBInstance } = await import('@duckdb/node-api')
+  const instance = await DuckDBInstance.create(':memory:', {
+    threads: String(threads),
+    memory_limit: `${memoryLimit}B`,
+    temp_directory: maySpill ? tempDirectory : '',
+    autoinstall_known_extensions: 'false',
+    autoload_known_extensions: 'false',
+    allow_community_extensions: 'false',
+  })
+  const connection = await instance.connect()
+  await connection.run(`SET TimeZone = 'UTC';
+      SET parquet_metadata_cache = true;
+      SET validate_external_file_cache = 'NO_VALIDATION';
+      SET allowed_directories = ${sqlList(directories)};
+      SET enable_external_access = false;
+      SET lock_configuration = true`)
+  connection.closeSync()
+  return instance
+}
 
 function cell(value: DuckDBValue): Cell {
   if (typeof value === 'bigint') return Number(value)

@@ -30,13 +30,13 @@ test('tagging files and Sigma rules: shipped ones, plaso rules with and without 
     const shipped = { login: 1, login_failed: 1, useradd: 1 }
     assert.deepEqual(await tags(), shipped)
 
-    // The first has SQL, the second none, the third asks for what the run before said.
+    // The first has a condition, the second none, the third asks for what the run before said.
     const rules = `root_line\n  data_type is 'syslog:line' and api_service_name contains 'ssh'
 by_regexp\n  device_hostname regexp 'host[0-9]' and api_service_name is 'useradd'
 login_and_tagged\n  tag contains 'login' and api_service_name is 'sshd'\n`
     writeFileSync(join(cwd, 'mine.txt'), rules)
     const { stderr } = await ok('analyze', '--plugins', 'tagging', '--tagging-file', 'mine.txt')
-    assert.match(stderr, /Of 3 rules 1 event by event and not as SQL: mine\.txt, line 4/)
+    assert.match(stderr, /Of 3 rules 1 event by event and not by columns: mine\.txt, line 4/)
     const both = { ...shipped, root_line: 2, by_regexp: 1, login_and_tagged: 1 }
     assert.deepEqual(await tags(), both)
     await ok('analyze', '--plugins', 'tagging', '--tagging-file', 'mine.txt')

@@ -48,7 +48,7 @@ export const sigma: PluginComponent<typeof options, { readonly rules: readonly R
     const left = found.filter((one) => one.kind === 'unsupported')
     const used = found.length - left.length
     return [
-      `${given}: ${used} rules, all as SQL, and ${left.length} that are left out`,
+      `${given}: ${used} rules, all by columns, and ${left.length} that are left out`,
       ...left.map(
         ({ file, line, title, what }) => `${file}, line ${line}: "${title}" asks for what is not supported: ${what}`,
       ),

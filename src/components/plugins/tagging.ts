@@ -98,11 +98,11 @@ function warnOf(rules: readonly TaggingRule[], { warn }: PluginContext): void {
 
 const isSlow = ({ compiled }: TaggingRule): boolean => compiled.sql() === undefined
 
-/** Whether rules run as SQL, and which do not. */
+/** Whether rules run over columns, and which do not. */
 function pace(rules: readonly TaggingRule[]): string {
   const slow = rules.filter(isSlow)
-  if (slow.length === 0) return 'all as SQL'
+  if (slow.length === 0) return 'all by columns'
   const places = slow.slice(0, NAMED).map(({ file, line }) => `${file}, line ${line}`)
   const more = slow.length > NAMED ? `; and ${slow.length - NAMED} more` : ''
-  return `${slow.length} event by event and not as SQL: ${places.join('; ')}${more}`
+  return `${slow.length} event by event and not by columns: ${places.join('; ')}${more}`
 }

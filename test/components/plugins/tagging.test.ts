@@ -192,14 +192,14 @@ test('with a file or the name of a shipped one; what is slow or matches nothing 
   )
   assert.deepEqual(warnings, [
     'mine.txt, line 3: a rule of a can match nothing: one of its conditions can never hold',
-    'Of 3 rules 1 event by event and not as SQL: mine.txt, line 2',
+    'Of 3 rules 1 event by event and not by columns: mine.txt, line 2',
   ])
   assert.deepEqual(tagging.describe!({ file: 'mine.txt' }, folder), [
-    'mine.txt: 3 rules of 2 labels, 1 event by event and not as SQL: mine.txt, line 2',
+    'mine.txt: 3 rules of 2 labels, 1 event by event and not by columns: mine.txt, line 2',
   ])
   const shipped = tagging.describe!({}, folder)
   assert.equal(shipped.length, 4)
-  for (const line of shipped) assert.match(line, /^rules\/\w+\.txt: \d+ rules of \d+ labels, all as SQL$/)
+  for (const line of shipped) assert.match(line, /^rules\/\w+\.txt: \d+ rules of \d+ labels, all by columns$/)
   writeFileSync(join(folder, 'empty.txt'), '# nothing\n')
   await assert.rejects(prepared('empty.txt', []), { code: 'E_RULE_SET' })
   await assert.rejects(prepared('absent.txt', []), { code: 'E_RULE_SET' })
