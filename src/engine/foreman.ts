@@ -6,6 +6,8 @@
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { getCompileCacheDir } from 'node:module'
+import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { asColdtrailError, ColdtrailError } from '../core/errors.ts'
 import { dataLimited } from './dataLimit.ts'
@@ -138,6 +140,7 @@ export class Foreman<Task> {
       ...dataLimited(this.options.memoryBytes ?? 0, ['--disable-warning=ExperimentalWarning']),
       // A worker's output is no output of ours: what it writes belongs to the reason of its death.
       stdio: ['inherit', 'pipe', 'pipe', 'ipc'],
+      env: { ...process.env, ...compileCache() },
     })
     worker.process = child
     worker.ready = false
@@ -268,6 +271,13 @@ export class Foreman<Task> {
       this.start(worker)
     }, pause)
   }
+}
+
+/** A process keeps compiled sources for itself, unless told: then its workers start in a quarter of the time. */
+function compileCache(): { NODE_COMPILE_CACHE?: string } {
+  // Below the directory that was given is one for each version of Node.
+  const directory = getCompileCacheDir()
+  return directory === undefined ? {} : { NODE_COMPILE_CACHE: dirname(directory) }
 }
 
 const WATCH_MILLISECONDS = 100

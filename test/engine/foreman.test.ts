@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { enableCompileCache, getCompileCacheDir } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ColdtrailError } from '../../src/core/errors.ts'
@@ -175,4 +179,13 @@ test('workers end with the process of their foreman, however it ends', async () 
   }
   for (let i = 0; i < 200 && pids.some(isAlive); i++) await sleep(20)
   assert.deepEqual(pids.filter(isAlive), [])
+})
+
+test('workers read the compiled sources that their foreman keeps', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'coldtrail-'))
+  t.after(() => rmSync(directory, { recursive: true, force: true }))
+  enableCompileCache(directory)
+  const job = new Job([{ do: 'cache' }])
+  await job.until(() => job.results.length === 1)
+  assert.equal(job.results[0], getCompileCacheDir())
 })

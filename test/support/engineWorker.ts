@@ -1,10 +1,11 @@
 /** A worker for the engine's tests: does as its task says. */
+import { getCompileCacheDir } from 'node:module'
 import { ColdtrailError } from '../../src/core/errors.ts'
 import { serve } from '../../src/engine/worker.ts'
 
 export type EngineTask =
   | { readonly do: 'double'; readonly value: number }
-  | { readonly do: 'fail' | 'ask' | 'block' | 'hang' | 'grow' | 'crash' | 'ignore' | 'say' }
+  | { readonly do: 'fail' | 'ask' | 'block' | 'hang' | 'grow' | 'crash' | 'ignore' | 'say' | 'cache' }
 
 serve<{ readonly offset: number; readonly crash?: boolean }, EngineTask>((init, link) => {
   if (init.crash) throw new Error('no start today')
@@ -35,6 +36,8 @@ serve<{ readonly offset: number; readonly crash?: boolean }, EngineTask>((init, 
           return process.pid
         case 'say':
           return notes
+        case 'cache':
+          return getCompileCacheDir()
       }
     },
   }
