@@ -80,6 +80,7 @@ export const manifestSchema = z
     keyset: z
       .strictObject({
         file: z.literal('keyset.ks'),
+        sha256: hex('Of the bytes of the keyset.').optional(),
         bits: z.literal(48),
         epoch: z.string().describe('Of the key that hashed.'),
         key: z.string().describe('Id of that key.'),

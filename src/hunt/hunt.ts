@@ -117,8 +117,9 @@ export function huntedSegments(
       const beside =
         index && isLocal(index.directory) && !index.deleted ? [join(heldPath(row, 'index'), 'keyset.ks')] : []
       const copy = join(catalog.manifestDirectory(collection), keysetCopyName(segment))
-      const hasKeyset = index?.manifest.keyset !== undefined
-      return [segment, { segment, period: periodOf(row), paths: [copy, ...beside], hasKeyset, row }]
+      const keyset = index?.manifest.keyset
+      const own = { segment, period: periodOf(row), paths: [copy, ...beside], hasKeyset: keyset !== undefined, row }
+      return [segment, { ...own, ...(keyset?.sha256 !== undefined && { sha256: keyset.sha256 }) }]
     }),
   )
 }

@@ -24,6 +24,7 @@
  *
  * A key is SipHash-2-4 over the type number (0 in columns) and the value's UTF-8, its lower 48 bits.
  */
+import { hash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import { ColdtrailError } from '../core/errors.ts'
 import {
@@ -253,10 +254,12 @@ export class Keyset {
 
 /**
  * Opens the bytes of a keyset. Hostile input: E_KEYSET_VERSION for another format version, E_KEYSET_CORRUPT for
- * anything that is not whole. `where` names the file in errors.
+ * anything that is not whole, or is not the one of `sha256`. `where` names the file in errors.
  */
-export function openKeyset(bytes: Buffer, where: string): Keyset {
+export function openKeyset(bytes: Buffer, where: string, sha256?: string): Keyset {
   const corrupt = (reason: string) => new ColdtrailError('E_KEYSET_CORRUPT', { where, reason })
+  if (sha256 !== undefined && hash('sha256', bytes) !== sha256)
+    throw corrupt('its bytes are not those that were sealed')
   if (bytes.length < FIXED_BYTES || bytes.toString('latin1', 0, 4) !== MAGIC) throw corrupt('it does not begin as one')
   const version = bytes.readUInt16LE(4)
   if (version !== KEYSET_FORMAT) throw new ColdtrailError('E_KEYSET_VERSION', { where, version })

@@ -100,14 +100,15 @@ export async function searchKeysets(options: KeysetSearchOptions): Promise<Keyse
     return !searched.has(segment) && !(known && !queries.has(rollupGroup(known)))
   })
   let done = 0
-  for (const { segment, paths } of direct) {
+  for (const input of direct) {
+    const { segment } = input
     if (done % 32 === 0) {
       signal?.throwIfAborted()
       onProgress?.(done, direct.length)
       await setImmediate()
     }
     done += 1
-    const opened = openFirstKeyset(paths)
+    const opened = openFirstKeyset(input)
     if (!opened) {
       facts.delete(segment)
       continue

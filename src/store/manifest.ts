@@ -54,6 +54,8 @@ export interface Manifest {
   /** index only. */
   readonly keyset?: {
     readonly file: 'keyset.ks'
+    /** Of its bytes: another segment's keyset, whole as it is, would prove absences that are none. */
+    readonly sha256?: string
     readonly bits: 48
     readonly epoch: string
     readonly key: string

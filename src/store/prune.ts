@@ -82,17 +82,17 @@ export async function prune(
 export function keysetFilters({ catalog, dataDir }: { catalog: Catalog; dataDir: string }): ColumnFilters {
   let keys: readonly KeysetKey[] | undefined
   return cachedFilters((segment) => {
-    const keyId = segment.files.find(({ kind }) => kind === 'index')?.manifest.keyset?.key
-    if (keyId === undefined) return undefined
+    const said = segment.files.find(({ kind }) => kind === 'index')?.manifest.keyset
+    if (said === undefined) return undefined
     const beside = join(heldPath(segment, 'index'), 'keyset.ks')
     const copy = join(catalog.manifestDirectory(segment.home ?? segment.collection), keysetCopyName(segment.segment))
     const path = isHeldHere(segment, 'index') && existsSync(beside) ? beside : copy
     try {
       keys ??= listKeysetKeys(dataDir)
-      const key = keys.find(({ id }) => id === keyId)
+      const key = keys.find(({ id }) => id === said.key)
       if (!key) return undefined
       const bytes = readFileSync(path)
-      const keyset = openKeyset(bytes, path)
+      const keyset = openKeyset(bytes, path, said.sha256)
       return { bytes: bytes.length, mayHold: (column, value) => mayHold(keyset, key, column, value) }
     } catch {
       // Missing or damaged, the keyset or a key: it tells nothing.

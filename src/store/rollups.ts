@@ -49,6 +49,8 @@ export interface RollupInput {
   readonly period: string
   /** Of its keyset; the first that is there and whole. */
   readonly paths: readonly string[]
+  /** Of the keyset. */
+  readonly sha256?: string
 }
 
 export interface RollupProgress {
@@ -97,12 +99,15 @@ export function factsOf(segment: number, keyset: Keyset): KeysetFacts {
   return { segment, extractor, epoch, keyId, counts, lacking }
 }
 
-/** The first keyset that is there and whole; undefined when none is. */
-export function openFirstKeyset(paths: readonly string[]): { keyset: Keyset; bytes: number } | undefined {
+/** The first keyset that is there and as it was sealed; undefined when none is. */
+export function openFirstKeyset({
+  paths,
+  sha256,
+}: Pick<RollupInput, 'paths' | 'sha256'>): { keyset: Keyset; bytes: number } | undefined {
   for (const path of paths) {
     try {
       const bytes = readIfThere(path)
-      if (bytes) return { keyset: openKeyset(bytes, path), bytes: bytes.length }
+      if (bytes) return { keyset: openKeyset(bytes, path, sha256), bytes: bytes.length }
     } catch {
       // Damaged: `verify` names it. The other copy may be whole.
     }
@@ -250,11 +255,12 @@ class Update {
         batch = new Map()
         held = 0
       }
-      for (const { segment, paths } of inputs) {
+      for (const input of inputs) {
+        const { segment } = input
         signal?.throwIfAborted()
         onProgress?.({ done, total: fresh.length })
         done += 1
-        const found = openFirstKeyset(paths)
+        const found = openFirstKeyset(input)
         if (!found || found.keyset.extractor !== EXTRACTOR) continue
         this.facts.set(segment, factsOf(segment, found.keyset))
         const group = rollupGroup(found.keyset)

@@ -2,6 +2,7 @@
 import { type EventColumn, INDEXED_COLUMNS } from '../core/columns.ts'
 import { ObservableExtractor } from '../core/observableExtractor.ts'
 import { sipKey } from '../core/sipHash.ts'
+import { sha256 } from './chain.ts'
 import type { ValueObserver } from './eventBuilder.ts'
 import { columnHash, describeKeyset, encodeKeyset, KeysetBuilder, type KeysetContent } from './keyset.ts'
 import type { KeysetKey } from './keysetKeys.ts'
@@ -13,10 +14,10 @@ export interface EncodedKeyset {
   readonly description: NonNullable<Manifest['keyset']>
 }
 
-export const encodedKeyset = (content: KeysetContent): EncodedKeyset => ({
-  bytes: encodeKeyset(content),
-  description: { file: 'keyset.ks', ...describeKeyset(content) },
-})
+export function encodedKeyset(content: KeysetContent): EncodedKeyset {
+  const bytes = encodeKeyset(content)
+  return { bytes, description: { file: 'keyset.ks', sha256: sha256(bytes), ...describeKeyset(content) } }
+}
 
 export class SegmentKeyset implements ValueObserver {
   private readonly builder: KeysetBuilder

@@ -534,7 +534,7 @@ class Verification {
         segment,
         'index',
         async () => {
-          const { file: _, ...described } = said
+          const { file: _file, sha256: _digest, ...described } = said
           const found = describeKeyset(openKeyset(await readWhole(keyset), keyset).content())
           const sorted = (value: typeof described) =>
             JSON.stringify(Object.entries({ ...value, n: Object.entries(value.n).sort() }).sort())

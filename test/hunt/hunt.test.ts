@@ -17,7 +17,7 @@ import { encodeKeyset, KeysetBuilder, type KeysetContent, mergeKeysets, openKeys
 import type { KeysetKey } from '../../src/store/keysetKeys.ts'
 import { searchKeysets } from '../../src/store/keysetSearch.ts'
 import { readRollupList, rollupGroup, updateRollups } from '../../src/store/rollups.ts'
-import { SegmentKeyset } from '../../src/store/segmentKeyset.ts'
+import { encodedKeyset, SegmentKeyset } from '../../src/store/segmentKeyset.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'coldtrail-hunt-'))
 after(() => rmSync(directory, { recursive: true, force: true }))
@@ -54,7 +54,7 @@ interface Log {
   /** By the plain form of the extractor instead of that over bytes. */
   readonly isPlain: boolean
   /** What is wrong with its keyset. */
-  readonly fault: 'none' | 'none2' | 'missing' | 'damaged' | 'foreign' | 'capped' | 'never'
+  readonly fault: 'none' | 'none2' | 'missing' | 'damaged' | 'swapped' | 'foreign' | 'capped' | 'never'
 }
 
 class Site {
@@ -72,6 +72,9 @@ class Site {
     const segment = this.put(fault === 'foreign' ? { ...content, extractor: 'obs/0' } : content, texts, key, month)
     const path = join(this.directory, keysetCopyName(segment))
     if (fault === 'missing') rmSync(path)
+    // Whole, and of a segment with nothing in it.
+    if (fault === 'swapped')
+      writeFileSync(path, encodeKeyset(contentOf([], KEYS[key]!, { isPlain: true, isCapped: false })))
     if (fault === 'damaged') writeFileSync(path, readFileSync(path).subarray(0, -9))
     if (fault === 'never') this.segments.set(segment, { ...this.segments.get(segment)!, hasKeyset: false })
   }
@@ -82,7 +85,9 @@ class Site {
       for (const b of this.segments.values()) {
         if (a.segment >= b.segment || a.key !== b.key || a.period !== b.period) continue
         try {
-          const parts = [a, b].map(({ paths: [path] }) => openKeyset(readFileSync(path!), path!).content())
+          const parts = [a, b].map(({ paths: [path], sha256 }) =>
+            openKeyset(readFileSync(path!), path!, sha256).content(),
+          )
           const merged = mergeKeysets(parts)
           this.segments.delete(a.segment)
           this.segments.delete(b.segment)
@@ -122,8 +127,10 @@ class Site {
   private put(content: KeysetContent, texts: readonly string[], key: number, month: number): number {
     const segment = this.next++
     const path = join(this.directory, keysetCopyName(segment))
-    writeFileSync(path, encodeKeyset(content))
-    this.segments.set(segment, { segment, period: `2023-0${month + 1}`, paths: [path], hasKeyset: true, texts, key })
+    const { bytes, description } = encodedKeyset(content)
+    writeFileSync(path, bytes)
+    const said = { period: `2023-0${month + 1}`, paths: [path], sha256: description.sha256!, hasKeyset: true }
+    this.segments.set(segment, { segment, ...said, texts, key })
     return segment
   }
 }
@@ -157,7 +164,18 @@ const log: fc.Arbitrary<Log> = fc.record({
   key: fc.nat({ max: 1 }),
   month: fc.nat({ max: 2 }),
   isPlain: fc.boolean(),
-  fault: fc.constantFrom('none', 'none', 'none2', 'none', 'missing', 'damaged', 'foreign', 'capped', 'never'),
+  fault: fc.constantFrom(
+    'none',
+    'none',
+    'none2',
+    'none',
+    'missing',
+    'damaged',
+    'swapped',
+    'foreign',
+    'capped',
+    'never',
+  ),
 })
 
 const step = fc.oneof(
@@ -216,6 +234,7 @@ test('verdicts of plain cases, and why something is not known', async () => {
   sealed([], 'foreign')
   sealed([], 'never')
   sealed([], 'none', 1)
+  sealed([10], 'swapped')
   const later = await site.hunt(everything, [KEYS[0]!])
   assert.deepEqual(
     later
