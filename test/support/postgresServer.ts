@@ -41,7 +41,7 @@ export async function startPostgres(): Promise<PostgresServer> {
     ['-D', data, '-U', 'test', '--auth=trust', '--encoding=UTF8', '--no-sync', '--no-instructions'],
     { ...as, env, cwd: directory, stdio: ['ignore', 'ignore', 'pipe'] },
   )
-  const settings = ['fsync=off', 'unix_socket_directories=', 'listen_addresses=127.0.0.1', 'max_connections=100']
+  const settings = ['unix_socket_directories=', 'listen_addresses=127.0.0.1', 'max_connections=200', ...CARELESS]
   const options = ['-D', data, '-p', String(port), ...settings.flatMap((setting) => ['-c', setting])]
   const server = spawn(join(native, 'bin/postgres'), options, { ...as, env, cwd: directory, stdio: 'ignore' })
   const stopNow = () => server.kill('SIGQUIT')
@@ -58,17 +58,31 @@ export async function startPostgres(): Promise<PostgresServer> {
   }
 }
 
-/** The URL of an empty database of that name, beside the one of the URL given. An old one of the name is dropped. */
+/** The URL of an empty database of that name below the name of the one of the URL given. An old one of the name is dropped. */
 export async function emptyDatabase(url: string, name: string): Promise<string> {
-  await onServer(url, `drop database if exists ${name} with (force)`, `create database ${name}`)
-  return Object.assign(new URL(url), { pathname: `/${name}` }).href
+  const database = below(url, name)
+  await onServer(url, `drop database if exists ${database} with (force)`, `create database ${database}`)
+  return Object.assign(new URL(url), { pathname: `/${database}` }).href
 }
 
 export async function dropDatabase(url: string, name: string): Promise<void> {
-  await onServer(url, `drop database if exists ${name} with (force)`)
+  await onServer(url, `drop database if exists ${below(url, name)} with (force)`)
 }
 
 // --- internal ---
+
+/** Nothing here outlives the server: no test is about the server's own durability. */
+const CARELESS = [
+  'fsync=off',
+  'full_page_writes=off',
+  'synchronous_commit=off',
+  'autovacuum=off',
+  'wal_level=minimal',
+  'max_wal_senders=0',
+]
+
+/** Test files that share a server may choose the same name. */
+const below = (url: string, name: string): string => `${new URL(url).pathname.slice(1)}_${name}`
 
 /** PostgreSQL refuses to run as root; the account without rights will do. */
 const NOBODY = 65_534
