@@ -1,5 +1,5 @@
 /**
- * Writes what is derived: the compiled byte module, the component lists and docs/reference/. `--check` writes nothing and
+ * Writes what is derived: the compiled byte modules, the component lists and docs/reference/. `--check` writes nothing and
  * fails, naming each stale file. The lists come first, since the rest imports them.
  */
 import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -11,7 +11,8 @@ const check = process.argv.includes('--check')
 const stale: string[] = []
 
 const { byteModuleFile } = await import('./gen/byteModule.ts')
-put('src/core/byteModule.wasm.ts', await byteModuleFile(root))
+put('src/core/byteModule.wasm.ts', await byteModuleFile(root, 'assembly/index.ts'))
+put('src/core/deflater.wasm.ts', await byteModuleFile(root, 'assembly/deflate.ts'))
 await componentList('source', 'sources', 'SOURCES')
 await componentList('format', 'formats', 'FORMATS')
 await componentList('table', 'tables', 'TABLES')

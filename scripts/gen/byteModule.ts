@@ -1,24 +1,13 @@
-/** Compiles assembly/ (AssemblyScript) into the module that src/core/byteModule.ts starts. */
+/** Compiles assembly/ (AssemblyScript) into the modules that src/core/byteModule.ts and src/core/deflater.ts start. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import asc from 'assemblyscript/asc'
 
-/** The text of src/core/byteModule.wasm.ts: what runs needs no compiler, and a build copies no files. */
-export async function byteModuleFile(root: string): Promise<string> {
+/** The text of a `.wasm.ts` file of src/core: what runs needs no compiler, and a build copies no files. */
+export async function byteModuleFile(root: string, entry: string): Promise<string> {
   let binary: Uint8Array | undefined
   const { error, stderr } = await asc.main(
-    [
-      'assembly/index.ts',
-      '--outFile',
-      'module.wasm',
-      '--runtime',
-      'stub',
-      '--enable',
-      'simd',
-      '-O3',
-      '--noAssert',
-      '--converge',
-    ],
+    [entry, '--outFile', 'module.wasm', '--runtime', 'stub', '--enable', 'simd', '-O3', '--noAssert', '--converge'],
     {
       readFile: (name, base) => readOptional(join(root, base, name)),
       writeFile: (name, contents) => {
@@ -27,9 +16,9 @@ export async function byteModuleFile(root: string): Promise<string> {
       listFiles: () => [],
     },
   )
-  if (error || !binary) throw new Error(`assembly/ does not compile:\n${stderr.toString()}`, { cause: error })
+  if (error || !binary) throw new Error(`${entry} does not compile:\n${stderr.toString()}`, { cause: error })
   return [
-    '/** assembly/ compiled to WebAssembly, in base64; written by npm run gen. */',
+    `/** ${entry} and what it imports, compiled to WebAssembly, in base64; written by npm run gen. */`,
     '// biome-ignore format: one value',
     `export const MODULE = '${Buffer.from(binary).toString('base64')}'`,
     '',

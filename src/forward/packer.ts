@@ -8,6 +8,7 @@ import { crc32 } from 'node:zlib'
 import type { BatchLimits, ElementWriter, Encoded } from '../components/destination.ts'
 import { ColdtrailError, printable } from '../core/errors.ts'
 import type { OutgoingEvent } from '../core/outgoingEvent.ts'
+import { deflatingAtOnce } from '../platform/deflateThreads.ts'
 import {
   addPassed,
   comparePositions,
@@ -121,7 +122,7 @@ export class Packer {
   }
 
   private block(): Block {
-    return new Block(this.spare.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES + 16 * 1024))
+    return new Block(this.spare.pop() ?? Buffer.from(new SharedArrayBuffer(BLOCK_BYTES + 16 * 1024)))
   }
 
   private refuse(start: number, event: OutgoingEvent, at: Position, reason: string): Promise<void> | undefined {
@@ -269,8 +270,8 @@ export async function bodyOfPart(
 
 const BLOCK_BYTES = 1024 * 1024
 const SMALLEST_BLOCK = 4 * 1024
-/** Blocks compressed at once: a second one keeps another core busy. */
-const COMPRESSED_AHEAD = 2
+/** Blocks compressed at once, so that other cores are busy. */
+const COMPRESSED_AHEAD = deflatingAtOnce()
 /** Refused events after which a batch is closed, so that they do not pile up where nothing is sent. */
 const MAX_REFUSED = 10_000
 const COMMA = 0x2c
