@@ -6,6 +6,7 @@ import { ColdtrailError } from './core/errors.ts'
 import type { EventAccess } from './query/expression.ts'
 import type { Catalog } from './store/catalog.ts'
 import type { Closure } from './store/closure.ts'
+import { requireDataDirectory } from './store/dataDirectory.ts'
 import { foreignManifests, historyCollections, manifestMatches } from './store/history.ts'
 import type { IdClosure } from './store/idClosure.ts'
 import type { ImportedBy, ImportedManifest, ImportProblem } from './store/importedManifests.ts'
@@ -79,10 +80,7 @@ export interface Manifests {
 
 /** `query` alone: it needs nothing but the directories, and loads nothing else. */
 export function manifestSearch(config: Pick<Config, 'data_dir' | 'manifest_dir'>): Pick<Manifests, 'query'> {
-  const requireData = (): void => {
-    if (!statSync(config.data_dir, { throwIfNoEntry: false })?.isDirectory())
-      throw new ColdtrailError('E_DATA_MISSING', { path: config.data_dir })
-  }
+  const requireData = (): void => requireDataDirectory(config.data_dir)
   return manifests(config, { requireData, catalog: () => Promise.reject(new Error('it has no catalog')) })
 }
 
@@ -185,7 +183,8 @@ export function manifests(
         collections.push({ collection, ...closureOf(rows, asked) })
       }
       const { idClosure } = await import('./store/idClosure.ts')
-      const all = chosen.length === 0 ? [] : await imported(request)
+      // What is none was told by the query.
+      const all = chosen.length === 0 ? [] : await imported({ ...request, onProblem: () => undefined })
       const ids = chosen.length === 0 ? undefined : idClosure(chosen, all)
       const isComplete = collections.every((one) => one.isComplete) && (ids?.isComplete ?? true)
       return { collections, imported: ids, isComplete }

@@ -1,9 +1,10 @@
 /**
  * Manifests as the original prints them: `[ k=v k=v … ]`, with the keys of each kind in the original's order. Strings
  * and integers stand bare, simple times (`2014-Apr-20 11:06:34`) in double quotes; a value with a space, a quote or a
- * bracket is quoted, with backslash escapes. A key without a value is left out.
+ * bracket is quoted, with backslash escapes; control characters are `\u001b`, for a name must not end a line or reach a
+ * terminal. A key without a value is left out.
  */
-import { ColdtrailError } from '../core/errors.ts'
+import { ColdtrailError, printable } from '../core/errors.ts'
 
 export type ManifestTimeFormat = 'posix' | 'simple'
 
@@ -76,7 +77,7 @@ export function parseManifestText(text: string, where = 'manifest text'): Manife
       records.push({ ...fields } as unknown as ManifestFacts)
       fields = undefined
     } else if (key !== undefined) {
-      const value = quoted === undefined ? bare! : quoted.replace(/\\(.)/gs, '$1')
+      const value = quoted === undefined ? bare! : quoted.replace(/\\(?:u([0-9a-f]{4})|(.))/gs, unescaped)
       if (TEXT_KEYS.has(key)) fields[key] = value
       else if (TIME_KEYS.has(key)) fields[key] = timeValue(value) ?? fail(bad(`${key}: "${value}" is no time`))
       else if (INTEGER_KEYS.has(key)) fields[key] = integer(value) ?? fail(bad(`${key}: "${value}" is no integer`))
@@ -122,8 +123,13 @@ const INTEGER_KEYS: ReadonlySet<string> = new Set(
 )
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
 
-const quotedIfNeeded = (value: string): string =>
-  value === '' || /[\s"\\[\]]/.test(value) ? `"${value.replace(/["\\]/g, '\\$&')}"` : value
+function quotedIfNeeded(value: string): string {
+  const escaped = printable(value.replace(/["\\]/g, '\\$&'), Number.POSITIVE_INFINITY)
+  return value === '' || escaped !== value || /[\s[\]]/.test(value) ? `"${escaped}"` : value
+}
+
+const unescaped = (_: string, code: string | undefined, character: string): string =>
+  code === undefined ? character : String.fromCharCode(Number.parseInt(code, 16))
 
 function fail(error: Error): never {
   throw error

@@ -66,6 +66,8 @@ export interface RollupOptions {
   readonly batchBytes?: number
 }
 
+export const ROLLUP_LIST = 'rollups.json'
+
 /** Keysets of one key and extractor are searched and merged together. */
 export const rollupGroup = ({ extractor, epoch, keyId }: Pick<RollupHead, 'extractor' | 'epoch' | 'keyId'>): string =>
   `${extractor} ${epoch} ${keyId}`
@@ -79,7 +81,7 @@ export const isOf = ({ head }: Rollup, file: RollupFile): boolean =>
 
 /** An empty list where there is none, or none that can be read. */
 export function readRollupList(manifestDirectory: string): RollupList {
-  const [line = '', sum] = readIfThere(join(manifestDirectory, LIST))?.toString().split('\n') ?? []
+  const [line = '', sum] = readIfThere(join(manifestDirectory, ROLLUP_LIST))?.toString().split('\n') ?? []
   // It is derived: one that is damaged is made anew.
   if (sum !== String(crc32(line))) return NOTHING
   const list = JSON.parse(line) as RollupList
@@ -155,7 +157,6 @@ export function forgetRollups(
 
 // --- internal ---
 
-const LIST = 'rollups.json'
 const NOTHING: RollupList = { v: 1, next: 1, files: [], segments: [] }
 const BATCH_BYTES = 128 * 2 ** 20
 /** Pairs sorted at once. */
@@ -470,7 +471,7 @@ function toMerge(files: readonly RollupFile[], maxSegments: number): RollupFile[
 /** The rename of the list is the swap; then what is in no list goes. */
 function writeList(directory: string, list: RollupList): void {
   const line = JSON.stringify(list)
-  writeDurably(join(directory, LIST), `${line}\n${crc32(line)}\n`, 0o600)
+  writeDurably(join(directory, ROLLUP_LIST), `${line}\n${crc32(line)}\n`, 0o600)
   faultPoint('rollup.listed')
   const listed = new Set(list.files.map(({ name }) => name))
   for (const name of namesIfThere(directory))

@@ -28,6 +28,7 @@ import {
   sha256,
   type TagFileFacts,
 } from './chain.ts'
+import { CUSTODY_LOG } from './custody.ts'
 import { type Cell, DuckDb, parquetFiles, type Row, throwIfAborted } from './duckdb.ts'
 import { type HeldFile, heldPath, isLocal, localDirectories, PLACE_MARK, placedPath } from './heldFile.ts'
 import { keysetCopyName } from './history.ts'
@@ -36,6 +37,7 @@ import { listKeysetKeys } from './keysetKeys.ts'
 import { directoryDigest, serializeManifest } from './manifest.ts'
 import { ARCHIVE_DIRECTORY, LIVE_LOG } from './manifestGenerations.ts'
 import { QUARANTINE_LOG } from './quarantine.ts'
+import { ROLLUP_LIST, readRollupList } from './rollups.ts'
 import { type SessionRow, segmentFileName } from './segment.ts'
 import { packHeader } from './segmentWriter.ts'
 import { sessionLedgerName } from './sessionLedger.ts'
@@ -611,12 +613,15 @@ class Verification {
         else if (link.body.action === 'tag') kept.add(link.body.report.name)
         else if (link.body.action === 'erase') for (const { name } of link.body.findings) kept.add(name)
       }
+      for (const { name } of readRollupList(directory).files) kept.add(name)
       for (const name of namesIn(directory))
         if (
           !kept.has(name) &&
           name !== LIVE_LOG &&
           name !== QUARANTINE_LOG &&
+          name !== CUSTODY_LOG &&
           name !== 'chain' &&
+          name !== ROLLUP_LIST &&
           name !== ARCHIVE_DIRECTORY
         )
           orphans.push(join(directory, name))

@@ -28,6 +28,13 @@ test("the original's example answer is parsed and printed byte for byte", () => 
   )
 })
 
+test('a name that would write to a terminal or forge a record stays within its quotes, and is read again', () => {
+  const filename = 'meta-1\u001b[2J\n[ filename="forged" ]\\u001b\u202e.nwmdb'
+  const printed = printManifest({ filename }, { timeFormat: 'posix' })
+  assert.doesNotMatch(printed, /[\u0000-\u001f\u007f-\u009f\u202e]/)
+  assert.deepEqual(parseManifestText(printed), [{ filename }])
+})
+
 test('posix times are bare integers, and parse to the same', () => {
   const records = parseManifestText(EXAMPLE_B)
   const posix = records.map((record) => printManifest(record, { timeFormat: 'posix' }))
