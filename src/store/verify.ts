@@ -3,7 +3,7 @@
  *
  *     keys       each key file is the key of its name
  *     chain      links follow one another, are signed, and are those that the catalog committed
- *     history    manifests, keysets, session ledgers, findings and reports of every commit
+ *     history    manifests, keysets, session ledgers, findings and reports of every commit; roll-ups say what keysets do
  *     catalog    its rows of live segments say what their links say
  *     segments   each file and its manifest have the digest of their link; sessions, events, rejects, values and tags add up;
  *                keysets open; each object in a pack has its digest as received and decoded
@@ -37,6 +37,7 @@ import { listKeysetKeys } from './keysetKeys.ts'
 import { directoryDigest, serializeManifest } from './manifest.ts'
 import { ARCHIVE_DIRECTORY, LIVE_LOG } from './manifestGenerations.ts'
 import { QUARANTINE_LOG } from './quarantine.ts'
+import { rollupFaults } from './rollupCheck.ts'
 import { ROLLUP_LIST, readRollupList } from './rollups.ts'
 import { type SessionRow, segmentFileName } from './segment.ts'
 import { packHeader } from './segmentWriter.ts'
@@ -319,6 +320,12 @@ class Verification {
     for (const { collection, links } of reports) {
       this.counts.files += 1
       for (const { link } of links) this.counts.files += historyFiles(link.body)
+      const sealed = [...this.facts].flatMap(([segment, { keyset }]) =>
+        keyset === null ? [] : [[segment, keyset] as const],
+      )
+      const directory = catalog.manifestDirectory(collection)
+      for (const { name, ...fault } of rollupFaults(directory, new Map(sealed), this.options.signal))
+        this.report({ file: join(directory, name), ...fault, collection })
       const file = join(catalog.manifestDirectory(collection), LIVE_LOG)
       if (!existsSync(file) || this.faulty.has(file)) continue
       try {

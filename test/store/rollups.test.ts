@@ -1,5 +1,6 @@
 /** Roll-ups, and the search in them, against the plain definition: which keyset has which key. */
 import assert from 'node:assert/strict'
+import { hash } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,7 +11,15 @@ import { keysetCopyName } from '../../src/store/history.ts'
 import { encodeKeyset, type KeysetContent } from '../../src/store/keyset.ts'
 import { commonKeys, searchKeysets } from '../../src/store/keysetSearch.ts'
 import { ALL_TIME, Rollup, RollupWriter } from '../../src/store/rollup.ts'
-import { forgetRollups, type RollupInput, readRollupList, rollupGroup, updateRollups } from '../../src/store/rollups.ts'
+import { rollupFaults } from '../../src/store/rollupCheck.ts'
+import {
+  forgetRollups,
+  ROLLUP_LIST,
+  type RollupInput,
+  readRollupList,
+  rollupGroup,
+  updateRollups,
+} from '../../src/store/rollups.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'coldtrail-rollups-'))
 after(() => rmSync(directory, { recursive: true, force: true }))
@@ -266,4 +275,46 @@ test('common keys of two lists are those of sets', () => {
     }),
     { numRuns: 500 },
   )
+})
+
+test('roll-ups are held against keysets: damage of any byte, lost, swapped and forged ones are named', () => {
+  const history = new History()
+  const sealed = new Map<number, string>()
+  const add = (month: number, values: readonly number[]): void => {
+    const segment = history.add({ month, key: 0, values: [values, [], values] })
+    sealed.set(segment, hash('sha256', readFileSync(join(history.directory, keysetCopyName(segment)))))
+  }
+  for (const month of [0, 1]) for (const n of [1, 2, 3]) add(month, [n, n + 10, 100 * month])
+  history.update()
+  const faults = (): string[] => [
+    ...new Set([...rollupFaults(history.directory, sealed)].map(({ name, fault }) => `${fault} ${name}`)),
+  ]
+  assert.deepEqual(faults(), [])
+  const path = (name: string): string => join(history.directory, name)
+  for (const name of [...history.names(), ROLLUP_LIST]) {
+    const bytes = readFileSync(path(name))
+    for (let i = 0; i < bytes.length; i += 5) {
+      const damaged = Buffer.from(bytes)
+      damaged[i]! ^= 1 << (i % 8)
+      writeFileSync(path(name), damaged)
+      // The beginning and the padding between parts hold nothing that a hunt reads.
+      const told = faults()
+      if (told.length > 0) assert.deepEqual(told, [`damaged ${name}`], `byte ${i} of ${bytes.length}`)
+      else assert.ok(i < 8 || bytes[i] === 0, `byte ${i} of ${name}`)
+    }
+    writeFileSync(path(name), bytes)
+  }
+  const list = readRollupList(history.directory)
+  const month = list.files.find(({ period }) => period === '2023-01')!
+  const allTime = list.files.find(({ period }) => period === ALL_TIME)!
+  for (const { name, period, segments, extractor, epoch, keyId } of [month, allTime]) {
+    const bytes = readFileSync(path(name))
+    rmSync(path(name))
+    assert.deepEqual(faults(), [`missing ${name}`])
+    const writer = new RollupWriter(path(name), { extractor, epoch, keyId, period, segments })
+    writer.publish()
+    assert.deepEqual(faults(), [`inconsistent ${name}`], 'whole, and without any key')
+    writeFileSync(path(name), bytes)
+  }
+  assert.deepEqual(faults(), [])
 })
