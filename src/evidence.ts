@@ -83,7 +83,7 @@ export function evidence(
     async verifyOffline({ publicKeys, anchor, historyOnly = false, ...request }) {
       if (!historyOnly) requireData()
       if (!statSync(historyDir, { throwIfNoEntry: false })?.isDirectory())
-        throw new ColdtrailError('E_DATA_MISSING', { path: historyDir })
+        throw new ColdtrailError('E_DATA_MISSING', { path: historyDir, reason: 'it does not exist' })
       const [{ readAnchor }, { verifyOffline }, { pinnedKeys }] = await Promise.all([
         import('./store/anchor.ts'),
         import('./store/verifyOffline.ts'),

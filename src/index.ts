@@ -2,7 +2,7 @@
  * The library: `open(config)` joins the halves below. CLI, daemon and UI use nothing else; what they cannot do through
  * it is missing from it. Layers are loaded when they are first needed, so that a search does not wait for the AWS SDK.
  */
-import { existsSync, statSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { type Analysis, analysis } from './analysis.ts'
@@ -44,6 +44,7 @@ import {
 } from './sources.ts'
 import type { DeadLetter } from './store/catalog/outbox.ts'
 import type { Catalog, RebuildReport } from './store/catalog.ts'
+import { holdsData, requireDataDirectory } from './store/dataDirectory.ts'
 import type { FindingQuestion, FindingSearch } from './store/findingSearch.ts'
 import { historyCollections, type ManifestMatch, manifestQuery } from './store/history.ts'
 import type { Manifest } from './store/manifest.ts'
@@ -300,10 +301,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     openedLibrary ??= import('./library/library.ts').then(({ openLibrary }) => openLibrary({ dataDir, url }))
     return openedLibrary
   }
-  const requireData = (): void => {
-    if (!statSync(dataDir, { throwIfNoEntry: false })?.isDirectory())
-      throw new ColdtrailError('E_DATA_MISSING', { path: dataDir })
-  }
+  const requireData = (): void => requireDataDirectory(dataDir, url)
 
   let reading: Promise<StoreReader> | undefined
   const reader = async ({ collection = MAIN_COLLECTION }: { collection?: string } = {}): Promise<StoreReader> => {
@@ -453,7 +451,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
       return rebuildCatalog(catalogOptions)
     },
     doctor() {
-      const isNew = url === undefined && !existsSync(dataDir)
+      const isNew = url === undefined && !holdsData(dataDir)
       const sources = config.sources.map(({ name }) => sourceProbe(config, name, log))
       const places = isNew ? [] : tierProbes(config, catalog)
       return examine(config, [isNew ? NEW_CATALOG : catalogProbe(catalog), ...places, ...sources])

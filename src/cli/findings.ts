@@ -20,7 +20,7 @@ export const findingsCommand = defineCommand({
     run: integer('N', 'Only those that this run made or joined.'),
     severity: choice(['informational', 'low', 'medium', 'high', 'critical'], 'So severe or more.'),
     columns: text('A,B,…', 'Columns of the events to give, comma-separated.'),
-    limit: integer('N', 'At most so many findings.'),
+    limit: integer('N', 'At most so many findings; 0 for all.'),
     ids: flag('Only the ids of their events, a line each: for `show` and for scripts.'),
   },
   examples: [
@@ -32,7 +32,8 @@ export const findingsCommand = defineCommand({
   async run([expression], options, io) {
     const coldtrail = await io.open()
     const columns = options.columns?.split(',').map((name) => name.trim())
-    const limit = options.limit ?? (io.json || options.ids ? undefined : TABLE_LIMIT + 1)
+    const isTable = !io.json && !options.ids
+    const limit = options.limit === undefined && isTable ? TABLE_LIMIT + 1 : options.limit || undefined
     const found = await coldtrail.findings({
       ...questionRequest(expression, { ...options, explain: false }, io),
       ...{ run: options.run, severity: options.severity, limit },
@@ -68,7 +69,7 @@ export const findingsCommand = defineCommand({
       const head = ['time', 'severity', 'title', 'label', 'event', ...shown]
       if (rows.length === 0) io.note('No findings.')
       else for (const line of textTable(head, rows, io.width, (name) => io.style('bold', name))) io.print(line)
-      if (isCut) io.note(`The first ${TABLE_LIMIT}; there are more: --limit N, or --json for all.`)
+      if (isCut) io.note(`The first ${TABLE_LIMIT}; there are more: --limit 0 gives all.`)
     }
     const { complete, why } = found
     tellCompleteness({ complete, why, explanation: NOTHING_EXPLAINED }, { ...options, explain: false }, io)

@@ -12,7 +12,7 @@ export const rejectsCommand = defineCommand({
     ...RANGE_OPTIONS,
     collection: text('A,B,…', 'Collections and workbenches to look in; the default is main.'),
     allVersions: flag('Of objects that were replaced later, too.'),
-    limit: integer('N', 'At most so many records.'),
+    limit: integer('N', 'At most so many records; 0 for all.'),
   },
   examples: [
     { line: 'rejects', note: 'Everything that was refused' },
@@ -22,7 +22,8 @@ export const rejectsCommand = defineCommand({
   async run(_args, options, io) {
     const coldtrail = await io.open()
     const { from, to } = parseGivenRange(options.from, options.to, Date.now() * 1_000)
-    const { collection, allVersions, limit = Number.POSITIVE_INFINITY } = options
+    const { collection, allVersions } = options
+    const limit = options.limit || Number.POSITIVE_INFINITY
     const { records, objects } = await coldtrail.rejects({ from, to, collection, allVersions, signal: io.signal })
     let count = 0
     for await (const { session, offset, length, reason, data } of records) {

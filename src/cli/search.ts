@@ -21,7 +21,7 @@ const TABLE_LIMIT = 100
 const SEARCH_OPTIONS = {
   ...QUESTION_OPTIONS,
   count: flag('Only how many there are.'),
-  limit: integer('N', 'At most so many events.'),
+  limit: integer('N', 'At most so many events; 0 for all.'),
   order: choiceOr(['time', '-time', 'id', '-id'], 'time', 'Order of the events; - for the last one first.'),
   columns: text('A,B,…', 'Columns to give, comma-separated; uid and session.key are known too.'),
   distinct: text('FIELD', 'Of events with the same value only the first: one delivered by several trails counts once.'),
@@ -97,7 +97,7 @@ export const searchCommand = defineCommand({
     if (options.spreadsheet && format !== 'csv')
       throw new ColdtrailError('E_USAGE', { message: '--spreadsheet is for --format csv.' })
     const columns = options.columns?.split(',').map((name) => name.trim())
-    const limit = options.limit ?? (format === 'table' ? TABLE_LIMIT + 1 : undefined)
+    const limit = options.limit === undefined && format === 'table' ? TABLE_LIMIT + 1 : options.limit || undefined
     const { order, distinct } = options
     const shown = columns ?? (format === 'table' ? TABLE_COLUMNS : undefined)
     const found = await coldtrail.search({ ...request, columns: shown, order, limit, distinct, mode })
@@ -132,7 +132,7 @@ async function printTable(found: Search, limit: number | undefined, io: Io): Pro
   if (isCut) rows.pop()
   if (rows.length === 0) io.note('No events.')
   else for (const line of eventTable(found.columns, rows, io.width, (head) => io.style('bold', head))) io.print(line)
-  if (isCut) io.note(`The first ${TABLE_LIMIT}; there are more: --limit N, --count, or --json for all.`)
+  if (isCut) io.note(`The first ${TABLE_LIMIT}; there are more: --limit 0 gives all, --count their number.`)
 }
 
 const PSORT_ONLY = ['fields', 'additionalFields', 'includeAll', 'slice', 'slicer', 'sliceSize'] as const
@@ -156,7 +156,7 @@ async function printTimeline(
   const found = await coldtrail.timelineOutput({
     ...request,
     mode,
-    limit,
+    limit: limit || undefined,
     includeAll,
     format: options.outputFormat!,
     fields: options.fields?.split(',').map((name) => name.trim()),

@@ -103,8 +103,8 @@ export const ERRORS = {
     EXIT.source,
   ),
   E_DATA_MISSING: row(
-    'There is no data directory {path}.',
-    'Name the right one with --data-dir. One is made by `coldtrail collect`, `library import`, `sync import` or `demo`.',
+    'There is no data directory {path}: {reason}.',
+    'Name the right one with --data-dir, or mount its disk. One is made by `coldtrail collect`, `library import`, `sync import` or `demo`.',
     EXIT.usage,
   ),
   E_INCOMPLETE: row(
@@ -121,7 +121,7 @@ export const ERRORS = {
 
   E_TIME_FORMAT: row(
     '{where}: "{value}" is not a time.',
-    'Write 2023-07-10, "2023-07-10 11:00:00", 2023-07-10T11:00:00Z, a POSIX integer, -24h, now or today (all UTC).',
+    'Write 2023-07-10, "2023-07-10 11:00:00", 2023-07-10T11:00:00Z, POSIX seconds, -24h, now or today (all UTC); for a year its first day.',
     EXIT.usage,
   ),
   E_TIME_ORDER: row('The range is inverted: {from} is later than {to}.', 'Exchange the two times.', EXIT.usage),

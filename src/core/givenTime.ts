@@ -34,6 +34,8 @@ export function parseGivenTime(given: string, { where, now, end = false }: TimeC
   if (text === 'yesterday') return exact(day(today - DAY))
   const span = /^-(\d{1,7})([smhdw])$/.exec(text)
   if (span) return exact(now - Number(span[1]) * SPANS[span[2] as keyof typeof SPANS])
+  // As seconds it would be in the first hour of 1970, which nobody means.
+  if (/^(19|20)\d\d$/.test(text)) throw refuse()
   if (/^-?\d{1,12}(\.\d{1,6})?$/.test(text)) return exact(Math.round(Number(text) * 1e6))
 
   const numeric = text.replace(/^(\d{4})-([A-Za-z]{3})-(\d\d)/, (whole, year: string, name: string, date: string) => {

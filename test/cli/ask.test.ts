@@ -6,6 +6,7 @@ import {
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -74,6 +75,8 @@ test('limit, order, columns, range and CSV', async () => {
   const [head, ...rows] = stdout.trim().split('\n')
   assert.equal(head, 'time,actor_user_name,src_endpoint_ip')
   assert.deepEqual(rows, ['2026-03-10T11:20:00Z,alice,10.0.0.7', '2026-03-10T11:15:00Z,alice,198.51.100.23'])
+  assert.equal((await lines('search', '--limit', '0')).length, 12, '0 gives all, as everywhere')
+  assert.match((await ask('search', 'user', '==', "'alice'")).stderr, /Expected 1 argument but got 3.* quote it/)
 })
 
 test('CSV holds what was logged, formulas too, and says so; --spreadsheet makes them text', async () => {
@@ -291,6 +294,25 @@ test('a data directory that is not there is an error, not an empty answer', asyn
   assert.equal(status, 2)
   assert.match(stderr, /E_DATA_MISSING/)
   assert.equal(existsSync(join(home, 'nowhere')), false)
+})
+
+test('a directory without data, a disk that is not mounted say, is an error, and nothing is made in it', async () => {
+  const empty = join(home, 'empty')
+  mkdirSync(empty)
+  for (const args of [
+    ['search'],
+    ['hunt', '198.51.100.7'],
+    ['verify'],
+    ['manifest', 'query'],
+    ['tier', 'status'],
+    ['keys', 'list'],
+    ['library', 'list'],
+  ]) {
+    const { status, stdout, stderr } = await ask(...args, '--data-dir', 'empty')
+    assert.deepEqual([status, stdout, /E_DATA_MISSING/.test(stderr)], [2, '', true], args.join(' '))
+  }
+  assert.equal((await ask('doctor', '--data-dir', 'empty')).status, 0)
+  assert.deepEqual(readdirSync(empty), [])
 })
 
 test('a collection that is not there is an error, not an empty answer', async () => {

@@ -41,6 +41,7 @@ test('anything else is refused by name', () => {
     '-5y',
     '2023-Foo-01',
     '1e9',
+    '2023',
   ]) {
     assert.throws(() => parse(text), { code: 'E_TIME_FORMAT' }, text)
   }

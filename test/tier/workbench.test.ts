@@ -143,6 +143,9 @@ suite('workbench', () => {
     const onFault = ({ file }: { file: string }): unknown => faults.push(file)
     const summary = await coldtrail.verify({ ...CASE, onFault })
     assert.deepEqual([summary.segments, faults], [2, []])
+    const orphans: string[] = []
+    await coldtrail.verify({ onOrphan: (file) => void orphans.push(file) })
+    assert.deepEqual(orphans, [], 'the custody log belongs to the history')
     const [bench] = await coldtrail.workbenches.list()
     const path = join(bench!.directory, 'meta-000000002.parquet')
     const bytes = readFileSync(path)
