@@ -1,4 +1,11 @@
-import { type Command, exitStatuses, flagName, GLOBAL_OPTIONS, type Option } from '../../src/cli/command.ts'
+import {
+  type Command,
+  exitStatuses,
+  flagName,
+  GLOBAL_OPTIONS,
+  MAY_BE_REPEATED,
+  type Option,
+} from '../../src/cli/command.ts'
 import { COMMANDS } from '../../src/cli/commands.ts'
 import { EXIT, EXIT_MEANING } from '../../src/core/errors.ts'
 import { code, GENERATED, page, table } from './page.ts'
@@ -47,7 +54,7 @@ function optionTable(options: readonly (readonly [string, Option<unknown>])[]): 
       return [
         code(option.value === undefined ? name : `${name} ${option.value}`),
         defaultOf(option),
-        option.description + (option.repeatable ? ' May be repeated.' : ''),
+        option.description + (option.repeatable ? MAY_BE_REPEATED : ''),
       ]
     }),
   )

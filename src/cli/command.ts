@@ -90,6 +90,9 @@ export const integerOr = (value: string, initial: number, description: string, m
   parse: (given, name) => wholeNumber(given, name, minimum),
 })
 
+/** Said of a repeatable option behind its description, in help and reference. */
+export const MAY_BE_REPEATED = ' May be repeated.'
+
 /** Options of every command. */
 export const GLOBAL_OPTIONS = {
   json: flag('Machine output: one JSON object per line on standard output, errors as one on standard error.'),

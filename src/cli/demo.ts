@@ -158,9 +158,9 @@ class Years {
 
   async tell(place: readonly string[], say: (text: string) => void): Promise<void> {
     const { io } = this
-    const until = ['--until', ATTACK_DAY]
+    const until = ['--to', ATTACK_DAY]
     say(`\n${io.style('bold', 'Years later the days of the attack are on a volume, and the volume is in a safe:')}`)
-    say(prompt(['tier', 'move', '--to', 'cold', ...until, '--label', LABEL]))
+    say(prompt(['tier', 'move', 'cold', ...until, '--label', LABEL]))
     const { moved } = await this.move('cold')
     renameSync(this.volume, this.safe)
     say(`${moved.files} files (${bytesText(moved.bytes)}) have left. Their manifests and keysets stay.`)

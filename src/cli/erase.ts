@@ -13,9 +13,9 @@ export const eraseCommand = defineCommand({
     'zeros. The chain keeps that it was there, its digests, and the reason; the object is not collected again. Named are ' +
     'the copies that cannot be reached: files on volumes that were taken away, and what was sent or exported.',
   options: {
-    session: texts('ID', 'Session of the object, as show gives it; may be repeated.'),
-    object: texts('KEY', 'Key of the object, every version of it; may be repeated.'),
-    uid: texts('UID', 'Uid of an event: the whole object that it came from; may be repeated.'),
+    session: texts('ID', 'Session of the object, as show gives it.'),
+    object: texts('KEY', 'Key of the object, every version of it.'),
+    uid: texts('UID', 'Uid of an event: the whole object that it came from.'),
     reason: text('TEXT', 'Why; it is kept in the chain for ever, so do not name what is erased.'),
     collection: textOr('NAME', 'main', 'Collection that the object was collected into.'),
     despiteHold: flag('Although a legal hold covers it.'),

@@ -6,7 +6,7 @@ import { choiceOr, defineCommand, flag, text, texts } from './command.ts'
 import type { Io } from './io.ts'
 import { openBar } from './progress.ts'
 
-export const DESTINATION_OPTION = texts('NAME', 'Destination of the configuration; repeatable, the default is all.')
+export const DESTINATION_OPTION = texts('NAME', 'Destination of the configuration; the default is all.')
 
 export const forwardCommand = defineCommand({
   name: 'forward',

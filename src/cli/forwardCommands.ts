@@ -110,7 +110,7 @@ const tableCommand = defineCommand({
     'then put its outputs into coldtrail.yaml.',
   options: {
     destination: text('NAME', 'A configured destination, with its own tables.'),
-    table: texts('NAME', 'A built-in table; repeatable, the default is AWSCloudTrail, AWSVPCFlow and Coldtrail_CL.'),
+    table: texts('NAME', 'A built-in table; the default is AWSCloudTrail, AWSVPCFlow and Coldtrail_CL.'),
     format: choiceOr(['bicep', 'arm'], 'bicep', 'Form of the template; with --json it is ARM.'),
     out: text('FILE', 'Write it there.'),
   },

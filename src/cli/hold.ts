@@ -2,9 +2,10 @@
 import { EXIT, printable } from '../core/errors.ts'
 import { parseGivenRange } from '../core/givenTime.ts'
 import { isoTimeText } from '../core/isoTime.ts'
-import { textTable } from '../core/terminalText.ts'
+import { countText, textTable } from '../core/terminalText.ts'
 import { ColdtrailError } from '../index.ts'
 import { type Command, defineCommand, text } from './command.ts'
+import { RANGE_OPTIONS } from './sourceOptions.ts'
 
 const COLLECTION = text('NAME', 'The collection; the default is main.')
 
@@ -13,12 +14,11 @@ const holdAddCommand = defineCommand({
   summary: 'Forbid the deletion of a range of time, with a reason, in the signed chain',
   details:
     'Nothing that overlaps the range is deleted or merged with what is not held, until the hold is released. An event ' +
-    'without a time may belong to any range, so its segment is held by every hold.',
+    'without a time may belong to any range, so its segment is held by every hold. An end that is not given is open.',
   arguments: [{ name: '<name>', description: 'Name of the hold: a case, a court order.' }],
   options: {
     reason: text('TEXT', 'Why; required, and kept in the chain.'),
-    from: text('TIME', 'Begin of the range; open without.'),
-    to: text('TIME', 'End of the range; open without.'),
+    ...RANGE_OPTIONS,
     collection: COLLECTION,
   },
   examples: [
@@ -37,7 +37,7 @@ const holdAddCommand = defineCommand({
     })
     const [hold] = (await tiers.holds(collection ?? 'main')).filter((one) => one.name === name)
     if (io.json) io.emit(hold!)
-    else io.print(`Held: ${hold!.segments} segments of ${printable(hold!.collection)}.`)
+    else io.print(`Held: ${countText(hold!.segments, 'segment')} of ${printable(hold!.collection)}.`)
     return EXIT.ok
   },
 })

@@ -11,7 +11,7 @@ export const huntStandingCommand = defineCommand({
     'each collect run.',
   options: {
     follow: flag('Go on until interrupted.'),
-    once: flag('One round; the default.'),
+    once: flag('One round and end, as without --follow.'),
     every: integer('SECONDS', 'Between two rounds; the default is hunt.poll_secs, 60.', 1),
     collection: text('A,B,…', 'Only these collections; the default is all.'),
   },

@@ -7,7 +7,7 @@ import { choiceOr, defineCommand, flag, text, texts } from './command.ts'
 import { isFormula } from './eventOutput.ts'
 import type { Io } from './io.ts'
 
-export const OBJECTS_OPTION = texts('TYPE', 'Only objects of this type: indicator, malware, …; repeatable.')
+export const OBJECTS_OPTION = texts('TYPE', 'Only objects of this type: indicator, malware, …')
 
 export const libraryExportCommand = defineCommand({
   name: 'library export',

@@ -1,5 +1,5 @@
 import { EXIT, printable } from '../core/errors.ts'
-import { bytesText } from '../core/terminalText.ts'
+import { bytesText, countText } from '../core/terminalText.ts'
 import type { ManifestClosure } from '../index.ts'
 import { type Command, defineCommand, text, texts } from './command.ts'
 import type { Io } from './io.ts'
@@ -67,7 +67,7 @@ const verifyCommand = defineCommand({
   options: {
     collection: text('NAME', 'Only this collection.'),
     anchor: text('FILE', 'Anchor from a second place.'),
-    directory: texts('PATH', 'Manifests of another store instead. Repeatable.'),
+    directory: texts('PATH', 'Manifests of another store instead.'),
   },
   examples: [
     { line: 'manifest verify', note: 'Whether the history is whole' },
@@ -87,9 +87,9 @@ const verifyCommand = defineCommand({
     if (io.json) io.emit({ type: 'summary', ...summary })
     else
       io.print(
-        `${summary.links} links of ${summary.collections} collections, ${summary.manifests} manifests` +
+        `${countText(summary.links, 'link')} of ${countText(summary.collections, 'collection')}, ${countText(summary.manifests, 'manifest')}` +
           `${summary.imported === 0 ? '' : `, ${summary.imported} imported`}: ` +
-          `${summary.faults === 0 ? 'all is well' : `${summary.faults} faults`}`,
+          `${summary.faults === 0 ? 'all is well' : countText(summary.faults, 'fault')}`,
       )
     return summary.faults === 0 ? undefined : EXIT.store
   },

@@ -10,7 +10,7 @@ export function originalCommand(line: readonly string[]): readonly string[] {
   const given = rest.filter((word) => word.startsWith('op='))
   const op = given.at(-1)?.slice(3) ?? 'query'
   if (given.length > 1 || !OPERATIONS.includes(op))
-    throw new ColdtrailError('E_USAGE', { message: `op: "${given.join(' ')}" is none of ${OPERATIONS.join(', ')}.` })
+    throw new ColdtrailError('E_USAGE', { message: `"${given.join(' ')}": op is none of ${OPERATIONS.join(', ')}.` })
   return [...line.slice(0, at), 'manifest', op, ...rest.filter((word) => !word.startsWith('op='))]
 }
 

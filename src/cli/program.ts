@@ -2,7 +2,15 @@
 import { Argument, Help, Command as Parser, Option as ParserOption } from 'commander'
 import { EXIT, EXIT_MEANING } from '../core/errors.ts'
 import { nearest } from '../core/nearest.ts'
-import { type Command, exitStatuses, flagName, GLOBAL_OPTIONS, type GlobalOptions, type Option } from './command.ts'
+import {
+  type Command,
+  exitStatuses,
+  flagName,
+  GLOBAL_OPTIONS,
+  type GlobalOptions,
+  MAY_BE_REPEATED,
+  type Option,
+} from './command.ts'
 
 export interface Chosen {
   readonly command: Command
@@ -110,8 +118,9 @@ function unknownCommand(parser: Parser): never {
 
 function parserOption(key: string, option: Option<unknown>): ParserOption {
   const flag = flagName(key, option)
-  const result = new ParserOption(option.value === undefined ? flag : `${flag} <${option.value}>`, option.description)
   const repeated = option.repeatable === true
+  const description = option.description + (repeated ? MAY_BE_REPEATED : '')
+  const result = new ParserOption(option.value === undefined ? flag : `${flag} <${option.value}>`, description)
   if (option.initial !== undefined && option.initial !== false) {
     result.default(option.initial)
   } else if (option.initial === false) {

@@ -2,7 +2,7 @@
 import { closeSync, openSync } from 'node:fs'
 import { ColdtrailError, EXIT, printable } from '../core/errors.ts'
 import { parseGivenRange } from '../core/givenTime.ts'
-import { bytesText, textTable, timeText } from '../core/terminalText.ts'
+import { bytesText, countText, textTable, timeText } from '../core/terminalText.ts'
 import type { FileFault, PlannedFile, RestorePlan, RestoreRequest, RestoreSummary } from '../index.ts'
 import { parseInterval } from '../index.ts'
 import { readToEnd } from '../platform/files.ts'
@@ -155,10 +155,11 @@ function printPlan(plan: RestorePlan, missing: readonly PlannedFile[], io: Io): 
   const { segments, online, unobtainable, files, bytesToCopy, workbench, directory } = plan
   const copied = files.filter(({ planned }) => planned === 'copied')
   io.print(
-    `${segments.length} segments of ${plan.collection}; ${bytesText(bytesToCopy)} to copy to ${printable(directory)}.`,
+    `${countText(segments.length, 'segment')} of ${plan.collection}; ${bytesText(bytesToCopy)} to copy to ${printable(directory)}.`,
   )
-  if (online.length > 0) io.print(`${online.length} of them are in hot or warm and stay there; --all copies them too.`)
-  if (copied.length > 0) io.print(`${copied.length} files are there already, with the right bytes.`)
+  if (online.length > 0)
+    io.print(`In hot or warm, and not copied without --all: ${countText(online.length, 'segment')}.`)
+  if (copied.length > 0) io.print(`There already, with the right bytes: ${countText(copied.length, 'file')}.`)
   const places = Map.groupBy(files, (file) =>
     JSON.stringify([stateOf(file), file.tier, file.label ?? '', whereOf(file, plan)]),
   )
@@ -184,7 +185,9 @@ function printPlan(plan: RestorePlan, missing: readonly PlannedFile[], io: Io): 
   for (const { segment, needs, reason } of plan.gaps.slice(0, MAX_NAMED))
     io.print(`missing: ${needs} of segment ${segment}: ${reason}`)
   if (unobtainable.length > 0)
-    io.print(`${unobtainable.length} segments cannot be restored without their sessions and events; the others can.`)
+    io.print(
+      `Not to be restored, as sessions or events are missing: ${countText(unobtainable.length, 'segment')}; the others can.`,
+    )
   printFolder(plan.folder, io)
   if (bytesToCopy > 0)
     io.note(`Run it with \`coldtrail restore run\` and the same words; then ask --collection main,${workbench}.`)
@@ -199,7 +202,7 @@ const whereOf = ({ planned, directory }: PlannedFile, { directory: to }: Restore
 function printFolder(folder: RestorePlan['folder'], io: Io): void {
   if (!folder) return
   const { damaged, foreign, files, bytes, others } = folder
-  io.print(`The folder has ${files} files (${bytesText(bytes)}); ${others} of them are ours, and are not needed here.`)
+  io.print(`The folder has ${countText(files, 'file')} (${bytesText(bytes)}); ours, and not needed here: ${others}.`)
   for (const { path, name, reason } of damaged.slice(0, MAX_NAMED))
     io.print(`damaged: ${printable(path, 200)}: it seems to be ${name}, but ${reason}`)
   for (const { path, size } of foreign.slice(0, MAX_NAMED))
@@ -214,11 +217,12 @@ function printSummary(summary: RestoreSummary, io: Io): void {
   if (faults.length > MAX_NAMED) io.print(`… and ${faults.length - MAX_NAMED} more; --json names all.`)
   printFolder(summary.folder, io)
   io.print(
-    `${segments.length} segments are in workbench ${workbench}: ${copied} files (${bytesText(bytes)}) copied and verified in ` +
+    `In workbench ${workbench}: ${countText(segments.length, 'segment')}; ${countText(copied, 'file')} (${bytesText(bytes)}) copied and verified in ` +
       `${seconds.toFixed(1)} s, ${present} were there; kept until ${timeText(expires).slice(0, 16)}.`,
   )
-  if (online.length > 0) io.print(`${online.length} are in hot or warm and stay there.`)
-  if (unobtainable.length > 0) io.print(`${unobtainable.length} could not be restored.`)
+  if (online.length > 0)
+    io.print(`In hot or warm, and not copied without --all: ${countText(online.length, 'segment')}.`)
+  if (unobtainable.length > 0) io.print(`Not restored: ${countText(unobtainable.length, 'segment')}.`)
   if (segments.length > 0)
     io.note(`Ask them with --collection ${workbench}, or ${summary.collection},${workbench} for all as one.`)
 }

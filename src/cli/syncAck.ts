@@ -12,7 +12,7 @@ export const syncAckCommand = defineCommand({
     file: text('FILE', 'Acknowledgement to take in: absolute, or relative to the transfer directory.'),
     bundle: text('NAME', 'Bundle to acknowledge; the default is the last one that was imported.'),
     target: text('DIR', 'Where the acknowledgement goes, made when missing; the default is the transfer directory.'),
-    trust: texts('KEY', 'Id or file of a key that the site is trusted by from now on; repeatable.'),
+    trust: texts('KEY', 'Id or file of a key that the site is trusted by from now on.'),
   },
   examples: [
     { line: 'sync ack --target /media/usb', note: 'At the target, after the import' },

@@ -18,10 +18,7 @@ const exportCommandOf = (name: string, summary: string, details: string): Comman
       endDate: text('TIME', 'Objects updated before it; their context and links go whatever their dates.'),
       includeDeleted: yesNo(false, 'Soft-deleted rows go as rows too; that they are gone travels in any case.'),
       includeInvestigations: yesNo(false, 'Investigations and tasks, with all that hangs on them.'),
-      ignoreFileTypes: texts(
-        'TYPES',
-        'File types whose contents stay out, separated by commas; their rows travel. Repeatable.',
-      ),
+      ignoreFileTypes: texts('TYPES', 'File types whose contents stay out, separated by commas; their rows travel.'),
       objectLimit: integerOr('N', 50_000, 'Rows of a dump file, 50000 at most.', 1),
       memoryLimit: memory('2G', 'Memory above which the run ends.'),
       tlp: text(
@@ -36,8 +33,8 @@ const exportCommandOf = (name: string, summary: string, details: string): Comman
       delta: flag('What came after the last acknowledged bundle; refused when there is none.'),
       differential: flag('What came after the last full bundle.'),
       audience: text('SITE', 'Only that site may import it; by default any.'),
-      sign: texts('FILE', 'Private Ed25519 key (PEM) that signs beside the key of the site; repeatable.'),
-      encryptTo: texts('RECIPIENT', 'age recipient (age1…) or file of them; repeatable.'),
+      sign: texts('FILE', 'Private Ed25519 key (PEM) that signs beside the key of the site.'),
+      encryptTo: texts('RECIPIENT', 'age recipient (age1…) or file of them.'),
       splitSize: size('Size of the parts that the bundle is written in, for media that are smaller.'),
       stateDigests: {
         ...yesNo(true, ''),

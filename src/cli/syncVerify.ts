@@ -17,7 +17,7 @@ export const syncVerifyCommand = defineCommand({
   ],
   options: {
     trust: text('KEY', 'Id or public key file that it must be signed with.'),
-    identity: texts('FILE', 'File of age identities, for an encrypted bundle; repeatable.'),
+    identity: texts('FILE', 'File of age identities, for an encrypted bundle.'),
   },
   examples: [
     { line: 'sync verify /media/usb/tqSync-19-01-16-1547660837-8345.tar.gz', note: 'A bundle on a stick' },

@@ -4,9 +4,10 @@ import { parseGivenRange } from '../core/givenTime.ts'
 import { bytesText, countText, textTable } from '../core/terminalText.ts'
 import type { Alarm, RollProgress, RollSummary } from '../index.ts'
 import { ColdtrailError } from '../index.ts'
-import { type Command, choice, defineCommand, flag, text, texts } from './command.ts'
+import { type Command, defineCommand, flag, text, texts } from './command.ts'
 import type { Io } from './io.ts'
 import { withSteps } from './progress.ts'
+import { RANGE_OPTIONS } from './sourceOptions.ts'
 
 const tierStatusCommand = defineCommand({
   name: 'tier status',
@@ -128,23 +129,26 @@ const tierMoveCommand = defineCommand({
   details:
     'With --label for files that lie in that tier already only the label changes: so one says on which tape, in which safe ' +
     'or bucket they are, and hunts and restores tell it.',
-  arguments: [{ name: '[segment…]', description: 'Numbers of segments; none: all that the options choose.' }],
+  arguments: [
+    { name: '<tier>', description: 'The tier to move to: hot, warm or cold.' },
+    { name: '[segment…]', description: 'Numbers of segments; none: all that the options choose.' },
+  ],
   options: {
-    to: choice(['hot', 'warm', 'cold'], 'The tier to move to; required.'),
-    from: text('TIME', 'Only segments with events then or later.'),
-    until: text('TIME', 'Only segments with events then or earlier.'),
-    database: texts('NAME', 'Only files of this database: session, meta, log, index, reject; may be repeated.'),
+    ...RANGE_OPTIONS,
+    database: texts('NAME', 'Only files of this database: session, meta, log, index, reject.'),
     collection: text('NAME', 'Only this collection; the default is all.'),
     label: text('TEXT', 'Where a person finds them: tape, safe, bucket.'),
   },
   examples: [
-    { line: 'tier move --to cold --until 2024-01-01 --database log', note: 'Raw objects of old days' },
-    { line: 'tier move --to cold --until 2024-01-01 --label "tape 7, safe 2"', note: 'And where they are kept' },
-    { line: 'tier move 17 18 --to hot', note: 'Back to the first tier' },
+    { line: 'tier move cold --to 2024-01-01 --database log', note: 'Raw objects of old days' },
+    { line: 'tier move cold --to 2024-01-01 --label "tape 7, safe 2"', note: 'And where they are kept' },
+    { line: 'tier move hot 17 18', note: 'Back to the first tier' },
   ],
   exits: ['partial', 'conflict', 'store', 'source'],
-  async run(numbers, { to, from, until, database, collection, label }, io) {
-    if (to === undefined) throw new ColdtrailError('E_USAGE', { message: 'Name the tier with --to.' })
+  async run([tier, ...numbers], { from, to, database, collection, label }, io) {
+    const target = TIERS.find((name) => name === tier)
+    if (target === undefined)
+      throw new ColdtrailError('E_USAGE', { message: `"${tier}" is none of the tiers ${TIERS.join(', ')}.` })
     const wrong = database.find((name) => !DATABASES.includes(name))
     if (wrong !== undefined)
       throw new ColdtrailError('E_USAGE', { message: `--database: "${wrong}" is none of ${DATABASES.join(', ')}.` })
@@ -155,14 +159,14 @@ const tierMoveCommand = defineCommand({
         throw new ColdtrailError('E_USAGE', { message: `"${given}" is no number of a segment.` })
       return Number(given)
     })
-    const range = parseGivenRange(from, until, Date.now() * 1_000)
-    if (segments.length === 0 && from === undefined && until === undefined && collection === undefined)
-      throw new ColdtrailError('E_USAGE', { message: 'Choose: numbers of segments, --from, --until or --collection.' })
+    const range = parseGivenRange(from, to, Date.now() * 1_000)
+    if (segments.length === 0 && from === undefined && to === undefined && collection === undefined)
+      throw new ColdtrailError('E_USAGE', { message: 'Choose: numbers of segments, --from, --to or --collection.' })
     const { tiers } = await io.open()
     return report(
       await moving(io, (onProgress) =>
         tiers.move({
-          ...{ to, collection, label, from: range.from, until: range.to, signal: io.signal, onProgress },
+          ...{ to: target, collection, label, from: range.from, until: range.to, signal: io.signal, onProgress },
           ...(segments.length > 0 ? { segments } : {}),
           ...(database.length > 0 ? { databases: database } : {}),
         }),
@@ -176,6 +180,7 @@ export const TIER_COMMANDS: readonly Command[] = [tierStatusCommand, tierPlanCom
 
 // --- internal ---
 
+const TIERS = ['hot', 'warm', 'cold'] as const
 const DATABASES: readonly string[] = ['session', 'meta', 'log', 'index', 'reject']
 
 /** Files that lie outside of the configuration are told, and need nobody. */

@@ -15,7 +15,7 @@ export const verifyCommand = defineCommand({
     'bring, places of files are those that the links say, and no catalog is needed.',
   options: {
     collection: text('NAME', 'Only this collection; the default is all.'),
-    publicKey: texts('FILE', 'Trust only this public key (keys/sign-<id>.pub, kept elsewhere); may be repeated.'),
+    publicKey: texts('FILE', 'Trust only this public key (keys/sign-<id>.pub, kept elsewhere).'),
     anchor: text('FILE', 'Anchor from a second place: a tail that was cut off, or a chain written anew, is named.'),
     historyOnly: flag('With --public-key: only chain and history, not the files of segments.'),
   },

@@ -1,7 +1,7 @@
 /** Commands of workbenches: list, show, extend, hold, release, remove, custody. */
 import { printable } from '../core/errors.ts'
 import { isoTimeText } from '../core/isoTime.ts'
-import { bytesText, textTable, timeText } from '../core/terminalText.ts'
+import { bytesText, countText, textTable, timeText } from '../core/terminalText.ts'
 import type { CustodyEntry, Workbench } from '../index.ts'
 import { type Command, defineCommand, flag, text, textOr } from './command.ts'
 import type { Io } from './io.ts'
@@ -93,7 +93,10 @@ const remove = defineCommand({
   async run([name], { reason }, io) {
     const bench = await (await io.open()).workbenches.remove(name!, reason)
     if (io.json) io.emit({ removed: bench.name, ...benchJson(bench) })
-    else io.print(`Workbench ${bench.name} is removed (${bench.segments} segments, ${bytesText(bench.bytes)}).`)
+    else
+      io.print(
+        `Workbench ${bench.name} is removed (${countText(bench.segments, 'segment')}, ${bytesText(bench.bytes)}).`,
+      )
     return undefined
   },
 })
@@ -117,7 +120,10 @@ const custody = defineCommand({
       ...(workbench === undefined ? {} : { workbench }),
     })
     if (io.json) for (const entry of log) io.emit(entryJson(entry))
-    else if (log.length === 0) io.note('Nothing.')
+    else if (log.length === 0)
+      io.note(
+        workbench === undefined ? 'No copy was ever taken.' : `No copy was ever taken into ${printable(workbench)}.`,
+      )
     else {
       const rows = log.map((entry) => {
         const { time, user, host, action, workbench, files, reason, link } = entry
@@ -147,7 +153,7 @@ function printBench(
 ) {
   const until = isHeld ? 'until it is released' : `until ${timeText(expires).slice(0, 16)}`
   io.print(
-    `${io.style('bold', name)}: ${segments} segments of ${home}, ${copies} files, ${bytesText(bytes)}; kept ${until}`,
+    `${io.style('bold', name)}: ${countText(segments, 'segment')} of ${home}, ${countText(copies, 'file')}, ${bytesText(bytes)}; kept ${until}`,
   )
   io.print(`  in ${printable(directory, 1_000)}, since ${timeText(created).slice(0, 16)}`)
   if (reason !== '') io.print(`  ${printable(reason, 1_000)}`)

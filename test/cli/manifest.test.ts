@@ -110,7 +110,7 @@ describe('over a store', () => {
     const verified = run('manifest', 'verify', ...data)
     assert.deepEqual(
       [verified.status, verified.stdout],
-      [0, '3 links of 1 collections, 12 manifests: all is well\n'],
+      [0, '3 links of 1 collection, 12 manifests: all is well\n'],
       verified.stderr,
     )
     const closure = run(

@@ -36,7 +36,7 @@ suite('restore and workbench', () => {
       const without = await run('restore plan', 3)
       assert.match(without.stdout, /missing: meta-/)
       const text = (await run('restore run --from-folder tape --workbench case1 --reason audit --keep 5d')).stdout
-      assert.match(text, /segments are in workbench case1: \d+ files/)
+      assert.match(text, /In workbench case1: \d+ segments?; \d+ files/)
       assert.equal((await run('search --collection main,case1 --count --require-complete')).stdout.trim(), '4')
       assert.match((await run('workbench list')).stdout, /case1\s+main/)
       assert.match((await run('workbench show case1 --files')).stdout, /meta-\d{9}\.parquet {2}\(link \d+\)/)
