@@ -250,7 +250,7 @@ class AnalyzeRun {
   /** What was asked for: by the options or, when a run is resumed, by its row. */
   private async given(owner: Owner): Promise<Given> {
     const { options } = this
-    const known = await findPlugins(options.pluginsDirectory)
+    const known = await this.unlessFailed(findPlugins(options.pluginsDirectory))
     if (options.resume === undefined) {
       if (options.plugins.length === 0)
         throw new ColdtrailError('E_USAGE', { message: 'Name at least one plugin with --plugins.' })
@@ -395,10 +395,12 @@ class AnalyzeRun {
     for (const plugin of chosen) {
       this.throwIfFailed()
       this.plugins.push(
-        await preparePlugin(plugin, {
-          context: { ...context, ...surroundings, dataDir, signal: this.halt.signal },
-          ...{ scratch: this.scratch, now, log: this.log },
-        }),
+        await this.unlessFailed(
+          preparePlugin(plugin, {
+            context: { ...context, ...surroundings, dataDir, signal: this.halt.signal },
+            ...{ scratch: this.scratch, now, log: this.log },
+          }),
+        ),
       )
     }
   }
@@ -588,7 +590,7 @@ class AnalyzeRun {
       if (plugin.shape !== 'fold') continue
       this.throwIfFailed()
       this.task = name
-      const result = await plugin.finish(states.get(name), foreman)
+      const result = await this.unlessFailed(plugin.finish(states.get(name), foreman))
       reports[name] = result.report
       this.reports += 1
       for (const rule of result.rules ?? []) {
@@ -876,6 +878,20 @@ class AnalyzeRun {
   }
 
   /** `meanwhile`: something to do while waiting; whether there was. */
+  /** What a plugin does here is waited for as long as the run goes on, whether the plugin heeds its signal or not. */
+  private async unlessFailed<T>(work: T | Promise<T>): Promise<T> {
+    const { signal } = this.halt
+    const { promise: failed, reject } = Promise.withResolvers<never>()
+    const fail = (): void => reject(this.error)
+    signal.addEventListener('abort', fail)
+    if (signal.aborted) fail()
+    try {
+      return await Promise.race([work, failed])
+    } finally {
+      signal.removeEventListener('abort', fail)
+    }
+  }
+
   private async until(isMet: () => boolean, meanwhile: () => Promise<boolean>): Promise<void> {
     while (!isMet()) {
       this.throwIfFailed()

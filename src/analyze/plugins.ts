@@ -6,6 +6,7 @@ import type { PluginComponent } from '../components/plugin.ts'
 import { PLUGINS } from '../components/plugins/all.ts'
 import { ColdtrailError } from '../core/errors.ts'
 import { nearest } from '../core/nearest.ts'
+import { moduleThatHangs } from './moduleProbe.ts'
 
 export interface FoundPlugin {
   readonly component: PluginComponent
@@ -13,16 +14,29 @@ export interface FoundPlugin {
   readonly module: string | null
 }
 
-/** Those of the program and of `directory`, by name. E_PLUGIN_MODULE for a module that exports none, or a name taken. */
-export async function findPlugins(directory?: string): Promise<ReadonlyMap<string, FoundPlugin>> {
+/**
+ * Those of the program and of `directory`, by name. E_PLUGIN_MODULE for a module that exports none, a name taken, or a
+ * module whose loading does not end within `loadMilliseconds`.
+ */
+export async function findPlugins(
+  directory?: string,
+  loadMilliseconds = LOAD_MILLISECONDS,
+): Promise<ReadonlyMap<string, FoundPlugin>> {
   const found = new Map<string, FoundPlugin>()
   for (const component of PLUGINS) found.set(component.name, { component: anyPlugin(component), module: null })
   if (directory === undefined) return found
-  for (const name of modulesOf(directory)) {
+  const modules = modulesOf(directory).map((name) => {
     const path = join(directory, name)
+    return { path, module: pathToFileURL(path).href }
+  })
+  const hanging = await moduleThatHangs(
+    modules.map(({ module }) => module),
+    loadMilliseconds,
+  )
+  for (const { path, module } of modules) {
     const refuse = (cause: string, error?: unknown) =>
       new ColdtrailError('E_PLUGIN_MODULE', { path, cause }, { cause: error })
-    const module = pathToFileURL(path).href
+    if (module === hanging) throw refuse('its loading does not end')
     let exported: readonly unknown[]
     try {
       exported = Object.values((await import(module)) as Record<string, unknown>)
@@ -59,6 +73,9 @@ export async function loadPlugin(name: string, module: string | null): Promise<P
 }
 
 // --- internal ---
+
+/** Of one module; a slow machine needs a second. */
+const LOAD_MILLISECONDS = 30_000
 
 /** The engine passes on what `prepare` gave and never looks into it. */
 const anyPlugin = (component: unknown): PluginComponent => component as PluginComponent

@@ -7,8 +7,12 @@ import { join } from 'node:path'
 // where only who installed them may write.
 const packages = join(import.meta.dirname, '../../node_modules')
 if (existsSync(packages)) enableCompileCache(join(packages, '.cache/coldtrail'))
+const { EXIT } = await import('../core/errors.ts')
 const { endOnClosedOutput } = await import('./io.ts')
 const { runLine } = await import('./runLine.ts')
 
 endOnClosedOutput(process.argv.includes('--json'))
-process.exitCode = await runLine(process.argv.slice(2))
+const status = await runLine(process.argv.slice(2))
+process.exitCode = status
+// What a plugin of somebody else still waits for holds nobody who interrupted it.
+if (status === EXIT.interrupted) setTimeout(() => process.exit(), 1_000).unref()

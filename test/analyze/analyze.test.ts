@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, test } from 'node:test'
@@ -392,6 +392,45 @@ test('a run that was interrupted ends within six seconds, says aborted, and goes
   assert.equal(report.state, 'finished')
   assert.deepEqual(report.plugins[0]!.labels, { seen: EVENTS })
 })
+
+test('a plugin that never ends making ready or finishing does not hold a run that is interrupted', async () => {
+  for (const at of ['prepare', 'finish']) {
+    const dataDir = site()
+    const abort = new AbortController()
+    const begun = join(dataDir, '..', `begun-${at}`)
+    const watch = setInterval(() => {
+      if (existsSync(begun)) abort.abort(new ColdtrailError('E_INTERRUPTED', { signal: 'SIGINT' }))
+    }, 20)
+    undo.push(() => clearInterval(watch))
+    await assert.rejects(
+      runAnalysis(dataDir, { waiting: { at, begun } }, { signal: abort.signal, workers: 1 }),
+      code('E_INTERRUPTED'),
+    )
+  }
+})
+
+test("a module of the user's own whose loading does not end is named, and without it the others are there", async () => {
+  const { findPlugins } = await import('../../src/analyze/plugins.ts')
+  const hangs: Record<string, string> = {
+    'busy.js': 'for (;;) {}',
+    'waits.js': 'await new Promise(() => undefined)',
+    'waits_busily.js': 'setInterval(() => undefined, 10); await new Promise(() => undefined)',
+    'ends.js': 'process.exit(0)',
+  }
+  for (const [name, text] of Object.entries(hangs)) {
+    const folder = mkdtempSync(join(tmpdir(), 'coldtrail-plugins-'))
+    undo.push(() => rmSync(folder, { recursive: true, force: true }))
+    writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+    writeFileSync(join(folder, 'a_good_one.js'), GOOD_PLUGIN)
+    writeFileSync(join(folder, name), text)
+    await assert.rejects(findPlugins(folder, 2_000), { code: 'E_PLUGIN_MODULE', message: /loading does not end/ }, name)
+    rmSync(join(folder, name))
+    assert.ok((await findPlugins(folder)).has('good_one'))
+  }
+})
+
+const GOOD_PLUGIN = `export const good = { kind: 'plugin', name: 'good_one', summary: 'x', version: 1,
+  options: { safeParse: () => ({ success: true, data: {} }) }, prepare: async () => 0, start: () => ({ shape: 'rules', rules: [] }) }`
 
 test('resume: finished tasks are not done again, damaged ones are; another version, option or living run is refused', async () => {
   const dataDir = site()

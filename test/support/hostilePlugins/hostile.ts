@@ -124,3 +124,31 @@ export const oneRule: PluginComponent<typeof ruleOptions, z.output<typeof ruleOp
     ],
   }),
 }
+
+const waitingOptions = z.strictObject({ at: z.enum(['prepare', 'finish']), begun: z.string() })
+
+/** Waits for what never comes, and says in a file that it does. */
+export const waiting: PluginComponent<typeof waitingOptions, null> = {
+  kind: 'plugin',
+  name: 'waiting',
+  summary: 'waiting',
+  version: 1,
+  options: waitingOptions,
+  async prepare({ at, begun }) {
+    if (at === 'prepare') await forever(begun)
+    return null
+  },
+  start: (): FoldPlugin<null> => ({
+    shape: 'fold',
+    columns: [],
+    empty: () => null,
+    add: () => null,
+    merge: () => null,
+    finish: (_state, { options }) => forever((options as z.output<typeof waitingOptions>).begun),
+  }),
+}
+
+function forever(begun: string): Promise<never> {
+  writeFileSync(begun, '')
+  return new Promise(() => undefined)
+}
