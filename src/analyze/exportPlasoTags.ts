@@ -40,7 +40,7 @@ export interface PlasoTagsSummary extends WrittenTags {
 export async function exportPlasoTags(options: PlasoTagsOptions): Promise<PlasoTagsSummary> {
   const { catalog, dataDir, collection, file, run } = options
   const out = options.out ?? `${basename(file).replace(/\.plaso$/i, '')}.tagged.plaso`
-  refuseSame(file, out)
+  for (const path of [out, `${out}.tmp`]) refuseSame(file, path)
   const runs = await chosenRuns(catalog, collection, run)
   const hold = await catalog.registerReader()
   let duckdb: DuckDb | undefined

@@ -4,6 +4,7 @@
  */
 import {
   closeSync,
+  constants,
   existsSync,
   fstatSync,
   fsyncSync,
@@ -37,7 +38,8 @@ export function createDurableFile(path: string, mode = 0o644): DurableFile {
   const descriptor = attempt(path, () => {
     // A rename over /dev/null or a pipe would take it away from everybody.
     if (statSync(path, { throwIfNoEntry: false })?.isFile() === false) throw new Error('it is no regular file')
-    return openSync(temporary, 'w', mode)
+    // A link that somebody laid there would lead to a file of theirs.
+    return openSync(temporary, UNFINISHED, mode)
   })
   let size = 0
   let open = true
@@ -72,6 +74,9 @@ export function createDurableFile(path: string, mode = 0o644): DurableFile {
     },
   }
 }
+
+const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW = 0 } = constants
+const UNFINISHED = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW
 
 /** Writes a whole file durably; mode 0600 for keys. Replaces an existing one atomically. */
 export function writeDurably(path: string, bytes: Uint8Array | string, mode?: number): void {

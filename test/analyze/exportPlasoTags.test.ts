@@ -1,7 +1,17 @@
 /** Tags and reports back into plaso's own form: what its tables hold afterwards, and what is refused. */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  linkSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -9,6 +19,7 @@ import { afterEach, test } from 'node:test'
 import { inflateSync } from 'node:zlib'
 import { type Coldtrail, ColdtrailError, type ErrorCode, open, parseConfig } from '../../src/index.ts'
 import { type PlasoStorage, sampleStorage, writePlasoStorage } from '../support/plasoStorage.ts'
+import { smallDisk } from '../support/smallDisk.ts'
 
 const undo: (() => unknown)[] = []
 afterEach(async () => {
@@ -173,4 +184,49 @@ test('what is refused, and leaves nothing behind', async () => {
     readdirSync(root).filter((name) => name.endsWith('.tmp')),
     [],
   )
+})
+
+test('links to the original, under the name of the copy or of its unfinished form, do not lead to it', async () => {
+  const { root, file, coldtrail } = await site()
+  const before = readFileSync(file)
+  await coldtrail.analysis.run({ plugins: ['sessionize'], workers: 1 })
+  const place = (name: string): string => join(root, name)
+  symlinkSync(file, place('a.plaso'))
+  symlinkSync(file, place('b.plaso.tmp'))
+  linkSync(file, place('c.plaso.tmp'))
+  for (const name of ['a', 'b', 'c'])
+    await assert.rejects(
+      coldtrail.analysis.exportPlasoTags({ file, out: place(`${name}.plaso`) }),
+      refused('E_USAGE', /place of the original/),
+      name,
+    )
+  // A name that leads elsewhere is replaced by the copy; what it led to stays.
+  const other = place('other')
+  writeFileSync(other, 'of somebody else')
+  symlinkSync(other, place('d.plaso'))
+  await coldtrail.analysis.exportPlasoTags({ file, out: place('d.plaso') })
+  assert.equal(readFileSync(other, 'utf8'), 'of somebody else')
+  symlinkSync(other, place('e.plaso.tmp'))
+  await assert.rejects(
+    coldtrail.analysis.exportPlasoTags({ file, out: place('e.plaso') }),
+    refused('E_FILE_WRITE', /e\.plaso/),
+  )
+  assert.equal(readFileSync(other, 'utf8'), 'of somebody else')
+  assert.ok(readFileSync(file).equals(before))
+})
+
+test('a disk that has room for the timeline and not for its tags is said to be full', async (context) => {
+  const { file, coldtrail } = await site()
+  await coldtrail.analysis.run({ plugins: ['sessionize'], workers: 1 })
+  const page = 4096
+  for (const room of [page, statSync(file).size + page]) {
+    const disk = smallDisk(Math.ceil(room / page) * page)
+    if (typeof disk === 'string') return context.skip(disk)
+    undo.push(disk.remove)
+    await assert.rejects(
+      coldtrail.analysis.exportPlasoTags({ file, out: join(disk.path, 'copy.plaso') }),
+      refused('E_DISK_FULL', /copy\.plaso/),
+    )
+    assert.deepEqual(readdirSync(disk.path), [])
+  }
 })

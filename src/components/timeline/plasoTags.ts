@@ -11,6 +11,7 @@ import {
   ForeignSqliteFault,
   quoted,
 } from '../../platform/database/foreignSqlite.ts'
+import { sqliteFault } from '../../platform/database/sqliteFault.ts'
 
 /** The format whose tables are written; plaso reads no older one. */
 export const WRITTEN_FORMAT = 20260516
@@ -45,7 +46,7 @@ export interface WrittenTags {
   readonly reports: number
 }
 
-/** `path` is the copy; `original` names it in errors. Throws E_TIMELINE_FILE. */
+/** `path` is the copy; `original` is named where the file is at fault. Throws E_TIMELINE_FILE, E_DISK_FULL, E_FILE_WRITE. */
 export async function writePlasoTags(
   path: string,
   original: string,
@@ -68,12 +69,16 @@ export async function writePlasoTags(
     }
   } catch (error) {
     if (!(error instanceof ForeignSqliteFault)) throw error
+    // The copy's disk may be full, which says nothing of the timeline.
+    const fault = sqliteFault(error.cause, path)
+    if (fault instanceof ColdtrailError && WRITE_FAULTS.has(fault.code)) throw fault
     throw new ColdtrailError('E_TIMELINE_FILE', { path: original, cause: error.message }, { cause: error })
   }
 }
 
 // --- internal ---
 
+const WRITE_FAULTS: ReadonlySet<string> = new Set(['E_DISK_FULL', 'E_FILE_WRITE'])
 /** Tables and columns as plaso declares them; what a file has beside them stays empty. */
 const TABLES = {
   event_tag: ['_event_identifier TEXT', 'labels TEXT'],
