@@ -4,7 +4,7 @@
  * (Firehose compresses what CloudWatch Logs has compressed already).
  */
 import { constants, createGunzip, createZstdDecompress, gunzipSync, zstdDecompressSync } from 'node:zlib'
-import { PLASO_HEAD, plasoText } from '../components/timeline/plasoText.ts'
+import { type InflateLimit, PLASO_HEAD, plasoText } from '../components/timeline/plasoText.ts'
 import { ColdtrailError } from '../core/errors.ts'
 import { SQLITE_MAGIC } from '../platform/database/foreignSqlite.ts'
 import { ScratchFile } from '../platform/scratchFile.ts'
@@ -88,7 +88,13 @@ export async function decodeStream(
     if (inner === 'plain') break
     if (inner === 'plaso') {
       const { bytes } = layer === 0 ? { bytes: limited(stream.bytes, count, size, limits) } : stream
-      const decoded = limited(plasoStream(bytes, scratch), count, size, limits)
+      const { maxRatio } = limits
+      const inflateLimit = (): InflateLimit => {
+        const { received } = count
+        const error = new ColdtrailError('E_OBJECT_RATIO', { limit: maxRatio, received })
+        return { bytes: Math.max(RATIO_FLOOR, received * maxRatio), error }
+      }
+      const decoded = limited(plasoStream(bytes, scratch, inflateLimit), count, size, limits)
       return { codec, decoded, beginning: Buffer.from(PLASO_HEAD) }
     }
     stream = await peek(limited(inflateStream(stream.bytes, inner), count, size, limits))
@@ -203,12 +209,16 @@ function corrupt(codec: Codec, offset: number, error: unknown): ColdtrailError {
   return new ColdtrailError('E_OBJECT_CORRUPT', { codec, offset: at, cause }, { cause: error })
 }
 
-async function* plasoStream(bytes: AsyncIterable<Buffer>, scratch: string | undefined): AsyncGenerator<Buffer> {
+async function* plasoStream(
+  bytes: AsyncIterable<Buffer>,
+  scratch: string | undefined,
+  inflateLimit: () => InflateLimit,
+): AsyncGenerator<Buffer> {
   const file = new ScratchFile(scratch)
   try {
     for await (const chunk of bytes) file.write(chunk)
     file.close()
-    yield* plasoText(file.path)
+    yield* plasoText(file.path, inflateLimit())
   } finally {
     file.remove()
   }

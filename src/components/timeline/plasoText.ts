@@ -21,12 +21,18 @@ export const MAX_CELL_BYTES = 64 * 1024
 const MAX_FACTS = 1000
 const MAX_ACCOUNTS = 10_000
 
+/** How many bytes all containers may inflate to, whether they give text or rejects, and what is thrown when there are more. */
+export interface InflateLimit {
+  readonly bytes: number
+  readonly error: ColdtrailError
+}
+
 /** The text in pieces of about 256 KiB. Throws E_OBJECT_SQLITE for what is no plaso storage file, or a damaged one. */
-export function* plasoText(path: string): Generator<Buffer> {
+export function* plasoText(path: string, limit?: InflateLimit): Generator<Buffer> {
   let file: ForeignSqlite | undefined
   try {
     file = new ForeignSqlite(path)
-    yield* new PlasoText(file).pieces()
+    yield* new PlasoText(file, limit).pieces()
   } catch (error) {
     if (!(error instanceof ForeignSqliteFault)) throw error
     throw new ColdtrailError('E_OBJECT_SQLITE', { cause: error.message }, { cause: error })
@@ -76,6 +82,10 @@ type EventData = { readonly members: Buffer; readonly stream: string | undefined
 
 class PlasoText {
   private readonly file: ForeignSqlite
+  private readonly limit: InflateLimit | undefined
+  private inflated = 0
+  /** When the last piece was taken. */
+  private inflatedBefore = 0
   private readonly inflater = new Inflater(MAX_CONTAINER_BYTES)
   private readonly streamInflater = new Inflater(MAX_CONTAINER_BYTES)
   private out = Buffer.allocUnsafe(PIECE_BYTES * 2)
@@ -85,8 +95,9 @@ class PlasoText {
   private readonly streams = new Map<string, Buffer>()
   private readonly descriptions = new Map<string, Buffer>()
 
-  constructor(file: ForeignSqlite) {
+  constructor(file: ForeignSqlite, limit: InflateLimit | undefined) {
     this.file = file
+    this.limit = limit
   }
 
   *pieces(): Generator<Buffer> {
@@ -165,7 +176,8 @@ class PlasoText {
       }
       if (hasColumns) this.event(id, row, labels, joined ? undefined : lookUp)
       else this.olderEvent(id, row, labels, lookUp!)
-      if (this.length >= PIECE_BYTES) yield this.take()
+      // Also where much was inflated and little came of it: who waits for pieces knows then that there is progress.
+      if (this.length >= PIECE_BYTES || this.inflated - this.inflatedBefore > MAX_CONTAINER_BYTES) yield this.take()
     }
     while (!tag.done) tag = this.orphanTag(tags)
   }
@@ -383,6 +395,9 @@ class PlasoText {
     // Uncompressed data are text, also where a program stored them as bytes.
     if (blob[0] === OPEN_BRACE) return Buffer.from(blob.buffer, blob.byteOffset, blob.length)
     const inflated = inflater.inflate(blob)
+    this.inflated +=
+      typeof inflated === 'string' ? (inflated === 'too long' ? MAX_CONTAINER_BYTES : 0) : inflated.length
+    if (this.limit && this.inflated > this.limit.bytes) throw this.limit.error
     if (inflated === 'damaged') return { fault: 'its data do not inflate' }
     if (inflated === 'too long') return { fault: `its data inflate to more than ${MAX_CONTAINER_BYTES} bytes` }
     return inflated
@@ -553,6 +568,7 @@ class PlasoText {
   private take(): Buffer {
     const piece = this.out.subarray(0, this.length)
     this.length = 0
+    this.inflatedBefore = this.inflated
     if (this.out.length > PIECE_BYTES * 8) this.out = Buffer.allocUnsafe(PIECE_BYTES * 2)
     return piece
   }

@@ -6,7 +6,12 @@ import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { deflateSync } from 'node:zlib'
 import fc from 'fast-check'
-import { MAX_CONTAINER_BYTES, PLASO_HEAD, plasoText } from '../../../src/components/timeline/plasoText.ts'
+import {
+  type InflateLimit,
+  MAX_CONTAINER_BYTES,
+  PLASO_HEAD,
+  plasoText,
+} from '../../../src/components/timeline/plasoText.ts'
 import { ColdtrailError } from '../../../src/core/errors.ts'
 import {
   data,
@@ -24,9 +29,14 @@ const place = (): string => join(folder, `${files++}.plaso`)
 
 type Line = Readonly<Record<string, unknown>>
 
-function textOf(path: string): string {
-  return [...plasoText(path)].map((piece) => piece.toString()).join('')
+/** A piece holds until the next one is asked for. */
+function piecesOf(path: string, limit?: InflateLimit): string[] {
+  const pieces: string[] = []
+  for (const piece of plasoText(path, limit)) pieces.push(piece.toString())
+  return pieces
 }
+
+const textOf = (path: string): string => piecesOf(path).join('')
 
 function linesOf(storage: PlasoStorage): Line[] {
   const path = place()
@@ -258,6 +268,24 @@ suite('files that mean ill', () => {
     for (const [i, [, pattern]] of bad.entries()) assert.match(rejects[i]!.reason as string, pattern)
     assert.match(rejects.at(-1)!.reason as string, /event 10: its data are not there/)
     assert.equal(of(lines, 'event').length, 1)
+  })
+
+  test('what inflates to very much and gives nothing but rejects is told by signs of life, and has an end', () => {
+    const path = place()
+    const blank = deflateSync(Buffer.alloc(MAX_CONTAINER_BYTES / 2, ' '))
+    const reference = (i: number) => ({ _event_data_identifier: `event_data.${i}`, timestamp: 1, timestamp_desc: 'x' })
+    const numbers = Array.from({ length: 12 }, (_, i) => i + 1)
+    writePlasoStorage(path, {
+      tables: { event_data: numbers.map(() => ({ _data: blank })), event: numbers.map(reference) },
+    })
+    const pieces = piecesOf(path)
+    assert.ok(pieces.length >= 4, `${pieces.length} pieces`)
+    const lines = pieces.join('').trimEnd().split('\n')
+    assert.equal(lines.filter((line) => line.includes('no JSON object')).length, numbers.length)
+    const error = new ColdtrailError('E_OBJECT_RATIO', { limit: 200, received: 1 })
+    const limit = { bytes: numbers.length * (MAX_CONTAINER_BYTES / 2), error }
+    assert.deepEqual(piecesOf(path, limit), pieces)
+    assert.throws(() => piecesOf(path, { ...limit, bytes: limit.bytes - 1 }), error)
   })
 
   test('nested text is handed on without recursion', () => {
