@@ -117,6 +117,7 @@ function interruptible(): { readonly signal: AbortSignal; release(): void } {
 }
 
 function usageError(error: CommanderError): ColdtrailError {
-  const message = error.message.replace(/^error: /, '').replaceAll('\n', ' ')
+  const told = error.message.replace(/^error: /, '').replaceAll('\n', ' ')
+  const message = error.code === 'commander.excessArguments' ? `${told} An expression is one of them: quote it.` : told
   return new ColdtrailError('E_USAGE', { message: HELP_INSTEAD.has(error.code) ? 'A command is missing.' : message })
 }
