@@ -128,7 +128,10 @@ export function analysis(
       open.requireWritable()
       const { analyze } = await import('./analyze/analyze.ts')
       const collection = request.collection ?? 'main'
-      const { collectionNames, knownCollections } = await import('./store/workbench.ts')
+      const [{ collectionNames }, { knownCollections }] = await Promise.all([
+        import('./store/collectionNames.ts'),
+        import('./store/workbench.ts'),
+      ])
       const known = await knownCollections(open)
       const unknown = collectionNames(collection).find((name) => name !== 'main' && !known.includes(name))
       if (unknown !== undefined)

@@ -13,9 +13,9 @@ import { type ForwardProgress, type ForwardSummary, stoppedSummary } from './for
 import { questionOf } from './questions.ts'
 import type { DeadLetter, FeedState } from './store/catalog/outbox.ts'
 import type { Catalog } from './store/catalog.ts'
+import { collectionNames } from './store/collectionNames.ts'
 import { type FeedSource, openFeedSource } from './store/feedReader.ts'
 import type { StoreReader } from './store/search.ts'
-import { collectionNames } from './store/workbench.ts'
 
 export interface ForwardRequest {
   /** Names of configured destinations; none: all. */

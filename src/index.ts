@@ -474,7 +474,7 @@ function requireCollection(name = MAIN_COLLECTION, known: readonly string[]): vo
 
 /** Each of several by comma; workbenches are asked like collections. */
 async function requireCollections(given: string | undefined, catalog: Catalog): Promise<void> {
-  const { collectionNames } = await import('./store/workbench.ts')
+  const { collectionNames } = await import('./store/collectionNames.ts')
   const names = collectionNames(given)
   if (names.every((name) => name === MAIN_COLLECTION)) return
   const known = [...(await collectionsOf(catalog)), ...(await catalog.workbenches()).map(({ name }) => name)]

@@ -1,13 +1,20 @@
 /** The manifests as a person or a program uses them: what covers a time, what a restore of it takes, whether all is there. */
-import { statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Config } from './config.ts'
 import { ColdtrailError } from './core/errors.ts'
 import type { EventAccess } from './query/expression.ts'
 import type { Catalog } from './store/catalog.ts'
 import type { Closure } from './store/closure.ts'
+import { collectionNames } from './store/collectionNames.ts'
 import { requireDataDirectory } from './store/dataDirectory.ts'
-import { foreignManifests, historyCollections, manifestMatches } from './store/history.ts'
+import {
+  foreignManifests,
+  historyCollections,
+  type ManifestMatch,
+  manifestMatches,
+  overlapping,
+} from './store/history.ts'
 import type { IdClosure } from './store/idClosure.ts'
 import type { ImportedBy, ImportedManifest, ImportProblem } from './store/importedManifests.ts'
 import type { Manifest } from './store/manifest.ts'
@@ -21,6 +28,7 @@ export interface ManifestRequest {
   /** POSIX seconds, both included. E_TIME_ORDER when the first is later. */
   readonly time1?: number
   readonly time2?: number
+  /** Or several, by comma; a workbench's are those of its copies. */
   readonly collection?: string
   /** Expression over the fields of manifests (MANIFEST_FIELDS). */
   readonly where?: string
@@ -78,8 +86,16 @@ export interface Manifests {
   export(path: string, request?: ManifestRequest): Promise<number>
 }
 
-/** `query` alone: it needs nothing but the directories, and loads nothing else. */
-export function manifestSearch(config: Pick<Config, 'data_dir' | 'manifest_dir'>): Pick<Manifests, 'query'> {
+/**
+ * `query` alone: it needs nothing but the directories, and loads nothing else. Undefined for a collection that has no
+ * history: what copies are in a workbench is in the catalog.
+ */
+export function manifestSearch(
+  config: Pick<Config, 'data_dir' | 'manifest_dir'>,
+  collection?: string,
+): Pick<Manifests, 'query'> | undefined {
+  const known = historyCollections(config.manifest_dir ?? join(config.data_dir, 'history'))
+  if (collection !== undefined && !collectionNames(collection).every((name) => known.includes(name))) return undefined
   const requireData = (): void => requireDataDirectory(config.data_dir)
   return manifests(config, { requireData, catalog: () => Promise.reject(new Error('it has no catalog')) })
 }
@@ -89,14 +105,39 @@ export function manifests(
   { catalog, requireData }: { readonly catalog: () => Promise<Catalog>; readonly requireData: () => void },
 ): Manifests {
   const history = config.manifest_dir ?? join(config.data_dir, 'history')
-  const requireHistory = (collection: string | undefined): void => {
+  const requireHistory = (collection: string | undefined, copies: readonly string[] = []): void => {
     const found = statSync(history, { throwIfNoEntry: false })
     if (found && !found.isDirectory())
       throw new ColdtrailError('E_MANIFEST_DIR', { path: history, reason: 'it is no directory' })
     if (!found) requireData()
-    const known = historyCollections(history)
-    if (collection !== undefined && !known.includes(collection) && collection !== 'main')
-      throw new ColdtrailError('E_COLLECTION_UNKNOWN', { name: collection, known: known.join(', ') || 'none' })
+    const known = [...historyCollections(history), ...copies]
+    for (const name of collection === undefined ? [] : collectionNames(collection))
+      if (!known.includes(name) && name !== 'main')
+        throw new ColdtrailError('E_COLLECTION_UNKNOWN', { name, known: known.join(', ') || 'none' })
+  }
+
+  async function* held({ collection, ...range }: ManifestRequest): AsyncGenerator<ManifestMatch<Manifest>> {
+    const names = collection === undefined ? [undefined] : collectionNames(collection)
+    const histories = historyCollections(history)
+    const isCopies = (name: string | undefined): name is string => name !== undefined && !histories.includes(name)
+    const benches = names.some(isCopies) && existsSync(config.data_dir) ? await (await catalog()).workbenches() : []
+    requireHistory(
+      collection,
+      benches.map(({ name }) => name),
+    )
+    const told = new Set<string>()
+    for (const name of names)
+      for (const match of isCopies(name)
+        ? overlapping(await manifestsOfCopies(await catalog(), name), range)
+        : manifestMatches(history, { ...range, collection: name })) {
+        if (names.length > 1) {
+          // A copy has the manifest of what it is a copy of.
+          const key = `${match.manifest.collection} ${match.manifest.filename}`
+          if (told.has(key)) continue
+          told.add(key)
+        }
+        yield match
+      }
   }
 
   async function imported({ directories, collection, onProblem = () => undefined }: ManifestRequest) {
@@ -115,8 +156,7 @@ export function manifests(
     const { intervalMatches } = await import('./store/history.ts')
     const overlaps = intervalMatches(range)
     if (directories === undefined) {
-      requireHistory(collection)
-      for (const { manifest, by } of manifestMatches(history, { ...range, collection })) {
+      for await (const { manifest, by } of held({ ...range, collection })) {
         const found = { manifest, by, isImported: false } as const
         if (matches(found)) yield found
       }
@@ -164,18 +204,24 @@ export function manifests(
       }
     },
     async closure({ segments, ...request } = {}) {
-      const { closureOf } = await import('./store/closure.ts')
+      const [{ closureOf }, { segmentsOf }] = await Promise.all([
+        import('./store/closure.ts'),
+        import('./store/workbench.ts'),
+      ])
       const wanted = new Map<string, Set<number>>()
       const chosen: ImportedManifest[] = []
       if (segments !== undefined) wanted.set(request.collection ?? 'main', new Set(segments))
       else
         for await (const { manifest, isImported } of query(request)) {
           if (isImported) chosen.push(manifest)
-          else wanted.set(manifest.collection, (wanted.get(manifest.collection) ?? new Set()).add(ownerOf(manifest)))
+          else {
+            const asked = request.collection ?? manifest.collection
+            wanted.set(asked, (wanted.get(asked) ?? new Set()).add(ownerOf(manifest)))
+          }
         }
       const collections: (Closure & { readonly collection: string })[] = []
       for (const [collection, numbers] of wanted) {
-        const rows = await (await catalog()).segments({ collection })
+        const rows = await segmentsOf(await catalog(), collection)
         // A tag file is named for the segment that was analysed, which may have been replaced since.
         const live = new Set(rows.filter(({ state }) => state === 'live').map(({ segment }) => segment))
         const heirs = new Map(rows.flatMap((row) => row.tags.map((tag) => [tag.segment, row.segment] as const)))
@@ -242,6 +288,14 @@ export function manifests(
 }
 
 // --- internal ---
+
+async function manifestsOfCopies(catalog: Catalog, workbench: string): Promise<Manifest[]> {
+  const copies = new Set((await catalog.workbenchFiles(workbench)).map(({ name }) => name))
+  const rows = await catalog.segments({ collection: workbench, state: 'live' })
+  return rows.flatMap(({ files, tags }) =>
+    [...files, ...tags].filter(({ name }) => copies.has(name)).map((file) => file.manifest),
+  )
+}
 
 const ownerOf = ({ segment }: Manifest): number => segment
 

@@ -26,7 +26,8 @@ export interface Io {
   /** The library over the data directory, opened at the first call and closed after the command. */
   open(): Promise<Coldtrail>
   /** Its search of manifests. Where no configuration has a say, nothing else of the library is loaded for it. */
-  openManifests(): Promise<Pick<Coldtrail['manifests'], 'query'>>
+  /** To search those of a collection (or several), or of all. */
+  openManifests(collection?: string): Promise<Pick<Coldtrail['manifests'], 'query'>>
   flush(): void
 }
 

@@ -14,11 +14,8 @@ export const MANIFEST_OPTIONS = {
   time1: text('TIME', 'Start: "2023-07-10 11:00:00", "2023-Jul-10 11:00:00", POSIX seconds, -24h; UTC.'),
   time2: text('TIME', 'End.'),
   where: text('EXPRESSION', 'Only manifests for which this holds: "kind == \'meta\' and size > 1000000".'),
-  collection: text('NAME', 'Only this collection.'),
-  directory: texts(
-    'PATH',
-    'Manifests of another store instead: a folder, a *.manifest file, tar, gz or zip. Repeatable.',
-  ),
+  collection: text('NAME', 'Only this collection, or several by comma; of a workbench the copies.'),
+  directory: texts('PATH', 'Manifests of another store instead: a folder, a *.manifest file, tar, gz or zip.'),
 } as const satisfies Options
 
 const KEYS = ['op', 'time1', 'time2', 'timeFormat'] as const
@@ -56,7 +53,7 @@ export const manifestQueryCommand = defineCommand({
   async run(words, { timeFormat, separator, ...options }, io) {
     const given = wordsByKey(words, KEYS)
     const { printManifest } = await import('../store/manifestText.ts')
-    const manifests = await io.openManifests()
+    const manifests = await io.openManifests(options.collection)
     const format = oneFormat(timeFormat ?? given.timeFormat)
     let problems = 0
     const request = {

@@ -62,11 +62,11 @@ async function run({ command, args, options, globals }: Chosen): Promise<number>
   }
   const io = createIo(globals, interruption, {
     open,
-    async openManifests() {
+    async openManifests(collection) {
       const { dataDir, config } = globals
       if (dataDir === undefined || config !== undefined || existsSync(CONFIG_FILE)) return (await open()).manifests
       const { manifestSearch } = await import('../manifests.ts')
-      return manifestSearch({ data_dir: resolve(dataDir) })
+      return manifestSearch({ data_dir: resolve(dataDir) }, collection) ?? (await open()).manifests
     },
   })
   try {

@@ -1,8 +1,9 @@
 /** Findings with the columns of their events, page by page from the catalog's index. */
 import type { Catalog } from './catalog.ts'
+import { collectionNames } from './collectionNames.ts'
 import type { Finding, Severity } from './findings.ts'
 import type { EventRow, Incompleteness, Question, StoreReader } from './search.ts'
-import { collectionNames, homesOf } from './workbench.ts'
+import { homesOf } from './workbench.ts'
 
 /** An expression is about events: then only findings whose event is here and matches are answered. */
 export interface FindingQuestion extends Question {

@@ -14,6 +14,7 @@ import { COLUMN_BY_NAME, EVENT_COLUMNS, type EventColumn, READABLE_COLUMNS } fro
 import { ColdtrailError, printable } from '../core/errors.ts'
 import { eventUid, parseEventUid } from '../core/eventUid.ts'
 import type { Catalog, Hold, PendingObject, SegmentRow } from './catalog.ts'
+import { collectionNames } from './collectionNames.ts'
 import { type DuckDb, type Parameters, parquetFiles, type Row, sqlName, sqlText } from './duckdb.ts'
 import { Engines } from './engines.ts'
 import { type HeldFile, heldPath, isHeldHere } from './heldFile.ts'
@@ -31,7 +32,7 @@ import {
 import type { SessionRow } from './segment.ts'
 import { type SessionCache, sessionPath } from './sessions.ts'
 import { type HeldTagFile, labelled, taggedRelation, tagPath } from './tags.ts'
-import { collectionNames, numbersText, restoreWords, united } from './workbench.ts'
+import { numbersText, restoreWords, united } from './workbench.ts'
 
 /** A compiled expression, as far as the store needs it. */
 export interface Condition {

@@ -28,6 +28,7 @@ import {
   sha256,
   type TagFileFacts,
 } from './chain.ts'
+import { collectionNames } from './collectionNames.ts'
 import { CUSTODY_LOG } from './custody.ts'
 import { type Cell, DuckDb, parquetFiles, type Row, throwIfAborted } from './duckdb.ts'
 import { type HeldFile, heldPath, isLocal, localDirectories, PLACE_MARK, placedPath } from './heldFile.ts'
@@ -46,7 +47,6 @@ import { readSessions } from './sessions.ts'
 import { readPublicKeys } from './signingKeys.ts'
 import { type HeldTagFile, tagPath } from './tags.ts'
 import { copyFaults, custodyFaults } from './verifyCopies.ts'
-import { collectionNames } from './workbench.ts'
 
 export interface Fault {
   /** Path of the file at fault. */

@@ -4,6 +4,7 @@ import { ColdtrailError } from '../core/errors.ts'
 import { isoTimeText } from '../core/isoTime.ts'
 import type { Catalog, SegmentRow } from './catalog.ts'
 import type { FileOfSegment } from './chain.ts'
+import { collectionNames } from './collectionNames.ts'
 import { isHeldHere } from './heldFile.ts'
 import { tagPath } from './tags.ts'
 
@@ -51,13 +52,6 @@ export interface WorkbenchChange {
 
 /** Marks a directory as one of copies, and whose: nothing else is ever written into or removed from. */
 export const WORKBENCH_MARK = 'workbench.json'
-
-/** The names in what a person gave as one: `main,case1`; a text without any is no name of a collection either. Default `main`. */
-export function collectionNames(given = 'main'): readonly string[] {
-  const names = given.split(',').map((name) => name.trim())
-  const unique = new Set(names.filter((name) => name !== ''))
-  return unique.size === 0 ? [given] : [...unique]
-}
 
 /** Collections that have commits, and workbenches. */
 export async function knownCollections(catalog: Pick<Catalog, 'collections' | 'workbenches'>): Promise<string[]> {

@@ -138,6 +138,24 @@ suite('workbench', () => {
     assert.deepEqual(sent(), [])
   })
 
+  test('its manifests are those of its copies, and with the home each is told once', async () => {
+    const names = async (collection: string): Promise<string[]> =>
+      (await listed(coldtrail.manifests.query({ collection }))).map(({ manifest }) => manifest.filename).sort()
+    const [home, copies] = [await names('main'), await names('case1')]
+    // What was found since belongs to the home.
+    assert.deepEqual(
+      copies,
+      home.filter((name) => !/000000003|^tag-/.test(name)),
+    )
+    assert.deepEqual(await names('main,case1'), home)
+    const closure = await coldtrail.manifests.closure(CASE)
+    assert.deepEqual(
+      [closure.isComplete, closure.collections.map(({ bytesAway, segments }) => [bytesAway, segments])],
+      [true, [[0, [1, 2]]]],
+    )
+    await assert.rejects(names('main,nowhere'), { code: 'E_COLLECTION_UNKNOWN' })
+  })
+
   test('verify reads its copies', async () => {
     const faults: string[] = []
     const onFault = ({ file }: { file: string }): unknown => faults.push(file)
