@@ -162,7 +162,14 @@ export function hunts(
       for (const list of request.lists ?? []) for await (const line of listLines(list, signal)) take(line)
       if (request.library) await addLibrary(set, config, parts.library, { types: request.types, signal })
       const notCovered = set.notCovered
-      if (set.size + notCovered.size === 0) throw new ColdtrailError('E_HUNT_NOTHING', {})
+      if (set.size + notCovered.size === 0) {
+        const [first] = refused.first
+        const reason =
+          first === undefined
+            ? 'no indicator was given, or the library has none that is active'
+            : `"${first}" is no indicator`
+        throw new ColdtrailError('E_HUNT_NOTHING', { reason })
+      }
       const engines = new Engines({ dataDir })
       try {
         const found: CollectionHunt[] = []

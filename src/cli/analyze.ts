@@ -181,7 +181,7 @@ function pluginFlags(): Options {
   const flags: Record<string, Option<unknown>> = {}
   for (const { name: plugin, options } of PLUGINS)
     for (const { name, description, default: initial } of pluginOptions(options)) {
-      const suffix = initial === undefined ? '' : ` The default is ${initial}.`
+      const suffix = initial === undefined || initial === '' ? '' : ` The default is ${initial}.`
       flags[flagKey(plugin, name)] = {
         value: name.toUpperCase(),
         description: `${plugin}: ${description || name}${suffix}`,

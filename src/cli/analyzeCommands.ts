@@ -22,7 +22,11 @@ const listCommand = defineCommand({
       io.print(`${io.style('bold', plugin.name)}  ${plugin.summary}${plugin.module ? ` (${plugin.module})` : ''}`)
       for (const { name, description, required, default: initial } of plugin.options) {
         const flag = `--${plugin.name}-${name}`.replaceAll('_', '-')
-        const more = required ? ' Required.' : initial === undefined ? '' : ` The default is ${initial}.`
+        const more = required
+          ? ' Required.'
+          : initial === undefined || initial === ''
+            ? ''
+            : ` The default is ${initial}.`
         io.print(`  ${flag}  ${description}${more}`)
       }
       for (const note of plugin.notes) io.print(`  ${printable(note)}`)

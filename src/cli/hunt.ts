@@ -137,7 +137,7 @@ const segmentRows = (segments: readonly HitSegment[]): unknown[][] =>
 const shortTime = (time: number | null): string => (time === null ? '' : timeText(time).slice(0, 19))
 
 function summary(result: HuntResult): string[] {
-  const { counts, indicators, searched, segments, expectedFalse, restore, notCovered } = result
+  const { counts, indicators, searched, segments, expectedFalse, restore, notCovered, refused } = result
   const told = (['confirmed', 'possible', 'unknown', 'absent'] as const)
     .filter((verdict) => counts[verdict] > 0)
     .map((verdict) => `${counts[verdict].toLocaleString('en-US')} ${verdict}`)
@@ -145,6 +145,7 @@ function summary(result: HuntResult): string[] {
     '',
     `${countText(indicators, 'indicator')} over ${countText(searched, 'segment')}: ${told.join(', ') || 'nothing'}.`,
   ]
+  if (refused.count > 0) lines.push(`Passed over, as no indicators: ${refused.count.toLocaleString('en-US')}.`)
   if (segments.length > 0) {
     const away = segments.filter(({ isHere }) => !isHere).length
     lines.push(

@@ -836,8 +836,8 @@ export const ERRORS = {
     EXIT.store,
   ),
   E_HUNT_NOTHING: row(
-    'There is nothing to hunt for: no indicator was given, or the library has none that is active.',
-    'Name indicators, a list with --indicators FILE, or import some: `coldtrail library import`.',
+    'There is nothing to hunt for: {reason}.',
+    'Name addresses, domains, URLs, hashes or user:NAME, a list with --indicators FILE, or import some: `coldtrail library import`.',
     EXIT.usage,
   ),
   E_HUNT_BUSY: row(

@@ -69,6 +69,7 @@ test('lists: comments, blanks and what is no indicator; nothing to hunt; an inve
   for (const [args, code, status] of [
     [['hunt'], 'E_HUNT_NOTHING', 2],
     [['hunt', '--library'], 'E_HUNT_NOTHING', 2],
+    [['hunt', 'nonsense'], 'nonsense.* is no indicator', 2],
     [['hunt', '--indicators', 'none.txt'], 'E_FILE_READ', undefined],
     [['hunt', '1.1.1.1', '--from', '2023-07-11', '--to', '2023-07-10'], 'E_TIME_ORDER', 2],
     [['hunt', '1.1.1.1', '--collection', 'mian'], 'E_COLLECTION_UNKNOWN', 2],
