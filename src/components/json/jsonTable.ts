@@ -80,6 +80,11 @@ export class JsonRecord {
     if (kind === KIND.absent || kind === KIND.other) return undefined
     return this.buffers[slot]!.toString('utf8', this.starts[slot], this.ends[slot])
   }
+  /** Whether `text` is there and not empty. */
+  hasText(slot: number): boolean {
+    const kind = this.kinds[slot]!
+    return kind !== KIND.absent && kind !== KIND.other && this.ends[slot]! > this.starts[slot]!
+  }
   /** The id of a string slot's text; 0 when it has none. */
   id(slot: number): number {
     return this.kinds[slot] === KIND.string ? this.ids[slot]! : 0

@@ -45,6 +45,8 @@ const CLOSE_BRACKET = 0x5d
 
 function skipSpace(bytes: Uint8Array, at: number, end: number): number {
   let p = at
+  // Mostly there is none.
+  if (bytes[p]! > 32) return p
   while (p < end && (bytes[p] === 32 || bytes[p] === 10 || bytes[p] === 13 || bytes[p] === 9)) p++
   return p
 }

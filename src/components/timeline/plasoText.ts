@@ -197,14 +197,11 @@ class PlasoText {
       this.reject(`event ${id}: ${found.fault}`, { event: id, event_data: name.slice(0, 100) })
       return
     }
-    this.text(`{"__container_type__":"event","_event_identifier":"event.${id}"`)
-    if (timestamp !== null) this.text(`,"timestamp":${numberText(timestamp as string)}`)
-    if (typeof description === 'string') {
-      this.text(',"timestamp_desc":')
-      this.bytes(this.description(description))
-    }
+    const time = timestamp === null ? '' : `,"timestamp":${numberText(timestamp as string)}`
+    this.text(`{"__container_type__":"event","_event_identifier":"event.${id}"${time}`)
+    if (typeof description === 'string') this.bytes(this.description(description))
     if (typeof date === 'string') {
-      this.text(',"date_time":')
+      this.bytes(DATE_KEY)
       this.json(date)
     }
     this.rest(found, labels)
@@ -245,14 +242,16 @@ class PlasoText {
   private rest({ members, stream }: Extract<EventData, { members: Buffer }>, labels: string | undefined): void {
     if (stream !== undefined) this.bytes(this.stream(stream))
     this.bytes(members)
-    this.text(labels === undefined ? '}\n' : `,"_event_tag":{"labels":[${labels}]}}\n`)
+    if (labels === undefined) this.bytes(END)
+    else this.text(`,"_event_tag":{"labels":[${labels}]}}\n`)
   }
 
+  /** The member that says it. */
   private description(text: string): Buffer {
     let bytes = this.descriptions.get(text)
     if (!bytes) {
       if (this.descriptions.size > 1000) this.descriptions.clear()
-      bytes = Buffer.from(JSON.stringify(text.toWellFormed()))
+      bytes = Buffer.from(`,"timestamp_desc":${JSON.stringify(text.toWellFormed())}`)
       this.descriptions.set(text, bytes)
     }
     return bytes
@@ -540,10 +539,11 @@ class PlasoText {
 
   /** Text of the file that should be JSON; when it is no object, it becomes a string. */
   private json(text: string): void {
-    const bytes = Buffer.from(text)
-    const isObject = visitMembers(bytes, 0, bytes.length, () => undefined)
-    if (isObject) this.bytes(bytes)
-    else this.text(JSON.stringify(text.toWellFormed()))
+    const before = this.length
+    this.text(text)
+    if (visitMembers(this.out, before, this.length, () => undefined)) return
+    this.length = before
+    this.text(JSON.stringify(text.toWellFormed()))
   }
 
   private text(text: string): void {
@@ -577,6 +577,8 @@ class PlasoText {
 const OPEN_BRACE = 0x7b
 const QUOTE = 0x22
 const COMMA_BYTES = Buffer.from(',')
+const DATE_KEY = Buffer.from(',"date_time":')
+const END = Buffer.from('}\n')
 const MISSING = 'its data are not there'
 const MAX_OLDER_TAGS = 2_000_000
 

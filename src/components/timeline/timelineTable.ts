@@ -1,4 +1,5 @@
 /** Events of timelines that are text: a table over their attributes, for records that are JSON and for those that are not. */
+import { stringGeneration } from '../../core/byteModule.ts'
 import { COLUMN_INDEX } from '../../core/columns.ts'
 import type { EventSink } from '../../core/eventSink.ts'
 import { parseIsoTime } from '../../core/isoTime.ts'
@@ -9,7 +10,7 @@ import { ATTRIBUTE_COLUMNS, NO_DATE } from './attributes.ts'
 import { formattedMessage } from './formatters.ts'
 import { MESSAGE_BYTES, ownMessage } from './ownMessage.ts'
 import { parseExactly } from './pythonText.ts'
-import { plasoTimestamp } from './timelineTime.ts'
+import { plasoTimestampOf } from './timelineTime.ts'
 
 /** An event's attributes; the names of plaso where it has one. */
 export type Attributes = Readonly<Record<string, string | number | readonly string[] | undefined>>
@@ -28,43 +29,42 @@ export interface TimelineTableOptions {
 export function timelineTable({ dataType, time, required, slots: more }: TimelineTableOptions): CompiledTable {
   const defaultType = Buffer.from(dataType)
   const own = Buffer.alloc(MESSAGE_BYTES)
+  const order = time === 'timestamp' ? (['timestamp', 'datetime'] as const) : (['datetime', 'timestamp'] as const)
+  const dataTypes = new RepeatedText()
+  const dateClasses = new RepeatedText()
   const finish = (
     record: JsonRecord,
     sink: EventSink,
     options?: Pick<ParseOptions, 'formatters'>,
   ): string | undefined => {
-    const given = record.text(slots.data_type)
+    const given = dataTypes.text(record, slots.data_type)
     if (!given) sink.constant(DATA_TYPE, defaultType)
     const found = timeOf(record)
     if (typeof found === 'string') return found
     if (found !== undefined) sink.time(found)
-    const isAbsent = { message: !record.text(slots.message), timestamp_desc: !record.text(slots.timestamp_desc) }
-    const missing = required.find((name) =>
-      name === 'time'
-        ? !record.has(slots.timestamp) && !record.has(slots.datetime)
-        : name === 'data_type'
-          ? !given
-          : isAbsent[name],
-    )
-    if (missing) return missing === 'time' ? 'no timestamp and no datetime' : `no ${missing}`
-    const formatter = isAbsent.message ? options?.formatters?.[given || dataType] : undefined
+    const hasMessage = record.hasText(slots.message)
+    for (const name of required) {
+      if (name === 'time') {
+        if (!record.has(slots.timestamp) && !record.has(slots.datetime)) return 'no timestamp and no datetime'
+      } else if (name === 'data_type' ? !given : !record.hasText(slots[name])) return `no ${name}`
+    }
+    const formatter = !hasMessage ? options?.formatters?.[given || dataType] : undefined
     const message = formatter && formattedMessage(formatter, attributesOf(record))
     if (message !== undefined) sink.text(MESSAGE, message)
-    else if (isAbsent.message) {
+    else if (!hasMessage) {
       const length = ownMessage(given || dataType, record.whole, record.from, record.to, own)
       sink.slice(MESSAGE, own, 0, length)
     }
     return undefined
   }
   const timeOf = (record: JsonRecord): number | string | undefined => {
-    const order = time === 'timestamp' ? (['timestamp', 'datetime'] as const) : (['datetime', 'timestamp'] as const)
     for (const name of order) {
-      const text = record.text(slots[name])
-      if (!text) continue
-      if (name === 'datetime') return isoTime(text)
+      const slot = slots[name]
+      if (!record.hasText(slot)) continue
+      if (name === 'datetime') return isoTime(record.text(slot)!)
       // What is not set is 0 too.
-      if (NO_DATE.has(record.text(slots.dateClass) ?? '')) return undefined
-      const value = plasoTimestamp(text)
+      if (NO_DATE.has(dateClasses.text(record, slots.dateClass) ?? '')) return undefined
+      const value = plasoTimestampOf(record.buffers[slot]!, record.starts[slot]!, record.ends[slot]!)
       return value !== undefined && Number.isNaN(value) ? 'timestamp is no number of microseconds' : value
     }
     return undefined
@@ -117,6 +117,25 @@ const SLOTS: Readonly<Record<string, string>> = {
 
 const attributesOf = ({ whole, from, to }: JsonRecord): Readonly<Record<string, unknown>> =>
   parseExactly(whole.toString('utf8', from, to)) as Readonly<Record<string, unknown>>
+
+/** A text that is the same for event after event, made once for all of them. */
+class RepeatedText {
+  private id = 0
+  private generation = -1
+  private last: string | undefined
+
+  text(record: JsonRecord, slot: number): string | undefined {
+    const id = record.id(slot)
+    if (id === 0) return record.text(slot)
+    const generation = stringGeneration()
+    if (id !== this.id || generation !== this.generation) {
+      this.id = id
+      this.generation = generation
+      this.last = record.text(slot)
+    }
+    return this.last
+  }
+}
 
 /** psort writes zeros where there is no time. */
 function isoTime(text: string): number | string | undefined {

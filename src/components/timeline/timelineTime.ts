@@ -16,6 +16,19 @@ export function plasoTimestamp(text: string): number | undefined {
   return Number(second * MICROSECONDS)
 }
 
+/** The same of a number's text in bytes. */
+export function plasoTimestampOf(bytes: Uint8Array, start: number, end: number): number | undefined {
+  const first = bytes[start]!
+  // Up to 15 digits are exact in a number, and no sum of them on the way is more.
+  if (end - start <= 16 && end > start && first >= ONE && first <= NINE) {
+    let value = first - ZERO
+    let p = start + 1
+    for (; p < end && bytes[p]! >= ZERO && bytes[p]! <= NINE; p++) value = value * 10 + bytes[p]! - ZERO
+    if (p === end && value <= Number.MAX_SAFE_INTEGER) return value < END ? value : undefined
+  }
+  return plasoTimestamp(Buffer.from(bytes.subarray(start, end)).toString('utf8'))
+}
+
 /**
  * Microseconds UTC of `2015-11-18T01:15:43`, as clocks of that zone (`UTC`, `Europe/Oslo`, `EST5EDT`) showed it; an hour that
  * they showed twice is the first. NaN when it is no time, undefined when the zone is none that is known.
@@ -32,6 +45,9 @@ export function zonedTime(text: string, zone: string): number | undefined {
 
 // --- internal ---
 
+const ZERO = 0x30
+const ONE = 0x31
+const NINE = 0x39
 const MICROSECONDS = 1_000_000n
 const FIRST = -62_135_596_800e6
 const END = 253_402_300_800e6
