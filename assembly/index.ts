@@ -4,6 +4,7 @@ export { seedStrings } from './strings'
 export { setSipKey } from './sip'
 export { setReader, extract, user, hashes, handed, short } from './observables'
 export { scanRecord, skipValue, reservePool, newTable, newNode, newEntry, linkEntry } from './json'
+export { reservePlan, givenAt, rowAt, writeRow } from './rows'
 import { prepareClasses } from './observables'
 
 prepareClasses()

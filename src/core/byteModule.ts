@@ -1,6 +1,6 @@
 /**
  * The WebAssembly part of the hot path, written in AssemblyScript (assembly/, compiled by `npm run gen`): the scanner of
- * JSON records, the strings met before, and what `obs/1` finds in a string. One instance a process, made when first
+ * JSON records, the strings met before, what `obs/1` finds in a string, and rows of common forms. One instance a process, made when first
  * wanted. Its memory is 9 MiB of tables and, behind them, the input: a window of what is parsed.
  */
 import { randomInt } from 'node:crypto'
@@ -75,6 +75,14 @@ export class ByteModule {
     this.inputOf = undefined
     this.exports.reservePool()
     this.refresh()
+  }
+
+  /** Zeroed memory for a plan of rows. */
+  reservePlan(bytes: number): number {
+    this.inputOf = undefined
+    const at = this.exports.reservePlan(bytes)
+    this.refresh()
+    return at
   }
 
   private latin1(start: number, end: number): string {
@@ -157,4 +165,8 @@ interface Exports {
   newNode(): number
   newEntry(node: number, at: number, length: number, slot: number, isUser: boolean, wantsId: boolean): number
   linkEntry(entry: number, node: number, first: number): void
+  reservePlan(bytes: number): number
+  givenAt(): number
+  rowAt(): number
+  writeRow(plan: number, columns: number, table: number, slots: number, toCaller: number): number
 }

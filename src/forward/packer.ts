@@ -355,7 +355,9 @@ class Block implements ElementWriter {
     const { buffer } = this
     let at = this.length
     if (count < 64) for (let from = start; from < end; from++) buffer[at++] = bytes[from]!
-    else buffer.set(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end), at)
+    // The buffer's own method copies a part without a view of it.
+    else if (bytes instanceof Buffer) bytes.copy(buffer, at, start, end)
+    else buffer.set(bytes.subarray(start, end), at)
     this.length += count
   }
 

@@ -20,14 +20,15 @@ export class JsonScanner {
   private readonly module: ByteModule = byteModule()
   private readonly record: JsonRecord
   private readonly observables: ObservableExtractor | undefined
-  private readonly place: number
+  /** Of the table in the module's memory. */
+  readonly place: number
   private readonly slots: number
   private bytes: Buffer = EMPTY
   /** The window: bytes[from, to) are in the module's memory. */
   private from = 0
   private to = 0
   /** What to add to a place in the module's memory to have the one in `bytes`. */
-  private bias = 0
+  bias = 0
   /** Where `skip` found what it refused. */
   refusedAt = 0
 

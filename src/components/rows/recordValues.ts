@@ -19,7 +19,9 @@ export class RecordValues {
   /** Length of the record at hand. */
   recordBytes = 0
   private readonly table: CompiledTable
-  private readonly scanner: JsonScanner
+  readonly scanner: JsonScanner
+  /** The slots are as the scanner has filled them. */
+  isScanned = false
   private readonly scans: boolean
   private readonly fieldNames: readonly string[]
   private header: string | undefined
@@ -40,6 +42,7 @@ export class RecordValues {
   /** Sets the slots; why that cannot be, when it cannot. */
   read({ data, session }: OutgoingEvent): string | undefined {
     this.recordBytes = data.length
+    this.isScanned = false
     if (this.fieldNames.length > 0) this.fields.clear()
     if (data[0] === OPEN_BRACE) {
       if (this.table.paths.length > 0) this.readJson(data)
@@ -57,6 +60,7 @@ export class RecordValues {
     const end = this.scanner.scan(0)
     if (end >= 0 && this.scans) {
       if (end < data.length && !isSpace(data, end)) this.record.clear()
+      else this.isScanned = true
     } else if (end >= 0 || end === REFUSED) this.parse(data)
     else this.record.clear()
   }

@@ -11,6 +11,7 @@ import type { OutgoingEvent } from '../../core/outgoingEvent.ts'
 import type { ElementWriter, Encoded } from '../destination.ts'
 import type { JsonRecord } from '../json/jsonTable.ts'
 import { checkTable } from './columnRules.ts'
+import { type CommonColumn, CommonRows, FORM, GIVEN } from './commonRows.ts'
 import { RecordValues, VALUE } from './recordValues.ts'
 import { type Constant, constantOf, hasLoneSurrogate, RowWriter } from './rowWriter.ts'
 import type { ColumnSource, ColumnType, Table, TableColumn } from './table.ts'
@@ -117,6 +118,8 @@ class TableRows implements RowEncoder {
   private readonly nulls: boolean
   private readonly values: RecordValues
   private readonly writer = new RowWriter()
+  /** Undefined when the table has other columns than those of common forms. */
+  private readonly rows: CommonRows | undefined
   private notes: string[] = []
   // The value at hand.
   private kind = 0
@@ -139,12 +142,17 @@ class TableRows implements RowEncoder {
     this.nulls = options.wrongType === 'null'
     this.values = new RecordValues(paths, fields, options.way !== 'parse')
     this.plan = table.columns.map((column) => compileColumn(table.name, column, paths, fields))
+    if (options.way !== 'parse') this.rows = commonRows(this.plan, paths.length)
   }
 
   encode(event: OutgoingEvent, out: ElementWriter): Encoded {
     const { writer, plan } = this
     const unreadable = this.values.read(event)
     if (unreadable !== undefined) return { refused: unreadable }
+    if (this.rows !== undefined && this.values.isScanned && isTime(event.time)) {
+      setTimeText(event.time)
+      if (this.rows.write(this.values.scanner, timeText.subarray(1, -1), event.uid, out)) return undefined
+    }
     if (this.notes.length > 0) this.notes = []
     const { record } = this.values
     const { kinds, starts, ends, buffers } = record
@@ -377,24 +385,8 @@ class TableRows implements RowEncoder {
   }
 
   private putMicroseconds(time: number): string | undefined {
-    if (!(time >= FIRST_TIME && time < END_OF_TIME)) return NO_TIME
-    if (time !== lastTime) {
-      const seconds = Math.floor(time / 1e6)
-      const micros = (time - seconds * 1e6) | 0
-      const day = Math.floor(seconds / 86_400)
-      if (day !== lastDay) {
-        timeText.write(new Date(day * 86_400_000).toISOString().slice(0, 11), 1, 'latin1')
-        lastDay = day
-      }
-      const second = (seconds - day * 86_400) | 0
-      twoDigits(12, (second / 3600) | 0)
-      twoDigits(15, ((second / 60) | 0) % 60)
-      twoDigits(18, second % 60)
-      twoDigits(21, (micros / 10_000) | 0)
-      twoDigits(23, ((micros / 100) | 0) % 100)
-      twoDigits(25, micros % 100)
-      lastTime = time
-    }
+    if (!isTime(time)) return NO_TIME
+    setTimeText(time)
     this.writer.short(timeText)
     return undefined
   }
@@ -517,6 +509,28 @@ let lastTime = Number.NaN
 let lastDay = Number.NaN
 const timeText = Buffer.from('"0000-00-00T00:00:00.000000Z"')
 
+const isTime = (time: number | null): time is number => time !== null && time >= FIRST_TIME && time < END_OF_TIME
+
+/** `timeText` becomes a time of those years. */
+function setTimeText(time: number): void {
+  if (time === lastTime) return
+  const seconds = Math.floor(time / 1e6)
+  const micros = (time - seconds * 1e6) | 0
+  const day = Math.floor(seconds / 86_400)
+  if (day !== lastDay) {
+    timeText.write(new Date(day * 86_400_000).toISOString().slice(0, 11), 1, 'latin1')
+    lastDay = day
+  }
+  const second = (seconds - day * 86_400) | 0
+  twoDigits(12, (second / 3600) | 0)
+  twoDigits(15, ((second / 60) | 0) % 60)
+  twoDigits(18, second % 60)
+  twoDigits(21, (micros / 10_000) | 0)
+  twoDigits(23, ((micros / 100) | 0) % 100)
+  twoDigits(25, micros % 100)
+  lastTime = time
+}
+
 function twoDigits(at: number, value: number): void {
   timeText[at] = 48 + ((value / 10) | 0)
   timeText[at + 1] = 48 + (value % 10)
@@ -550,6 +564,32 @@ function compileColumn(
     values: mapped && new Map(mapped.map(([text, value]) => [text, constantFor(value)])),
     otherwise: values && '*' in values ? constantFor(values['*']!) : undefined,
   }
+}
+
+/** Undefined when a column has another form. */
+function commonRows(plan: readonly Column[], slots: number): CommonRows | undefined {
+  const columns = plan.map(commonColumn)
+  return columns.every((column) => column !== undefined) ? new CommonRows(columns, slots) : undefined
+}
+
+function commonColumn(column: Column): CommonColumn | undefined {
+  const { name, type, sources, textSlots, values } = column
+  const prefix = Buffer.from(`"${name}":`)
+  if (textSlots !== undefined) return { form: FORM.text, prefix: Buffer.from(`"${name}":"`), slots: [...textSlots] }
+  const [first] = sources
+  if (first === undefined || values !== undefined) return undefined
+  if (sources.length === 1) {
+    if (first.from === FROM.time && type === 'datetime') return { form: FORM.given, prefix, slots: [GIVEN.time] }
+    if (first.from === FROM.uid && type === 'string') return { form: FORM.given, prefix, slots: [GIVEN.uid] }
+    if (first.from === FROM.constant) {
+      const value = Buffer.from(first.constant.words.buffer, 0, first.constant.bytes)
+      return { form: FORM.constant, prefix: Buffer.concat([prefix, value]), slots: [] }
+    }
+  }
+  // A row without TimeGenerated has a note.
+  if (column.isTimeGenerated || sources.some(({ from }) => from !== FROM.slot)) return undefined
+  const form = type === 'boolean' ? FORM.boolean : type === 'datetime' ? FORM.time : undefined
+  return form && { form, prefix, slots: sources.map(({ slot }) => slot) }
 }
 
 function compileSource(
