@@ -252,8 +252,10 @@ export function manifests(
             import('./store/manifestGenerations.ts'),
           ])
         const keys = usableKeys(readPublicKeys(config.data_dir))
+        const heads = await committedHeads(catalog)
         const summary = await verifyOffline({
           ...{ historyDir: history, keys, collection, signal, onFault: report },
+          ...(heads && { heads }),
           ...(anchor === undefined ? {} : { anchor: { path: anchor, anchor: readAnchor(anchor, keys) } }),
         })
         // Their faults were told by `report`.
@@ -288,6 +290,19 @@ export function manifests(
 }
 
 // --- internal ---
+
+/** Undefined where the catalog is lost or does not answer: then only an anchor shows a cut tail. */
+async function committedHeads(catalog: () => Promise<Catalog>): Promise<Map<string, number> | undefined> {
+  try {
+    const open = await catalog()
+    const heads = new Map<string, number>()
+    for (const name of await open.collections()) heads.set(name, await open.head(name))
+    return heads
+  } catch (error) {
+    if (error instanceof ColdtrailError && error.code.startsWith('E_CATALOG')) return undefined
+    throw error
+  }
+}
 
 async function manifestsOfCopies(catalog: Catalog, workbench: string): Promise<Manifest[]> {
   const copies = new Set((await catalog.workbenchFiles(workbench)).map(({ name }) => name))

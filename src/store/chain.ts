@@ -310,6 +310,8 @@ export function verifyChain(
       const link = parseLink(bytes, `${collection}/${linkFileName(number)}`)
       if (link.collection !== collection || link.number !== number)
         report('format', `it says to be link ${link.number} of ${link.collection}`)
+      // Else the next one would be at fault, which names the digest of what was written.
+      if (!Buffer.from(`${canonicalize(link)}\n`).equals(bytes)) report('format', 'its bytes are not those of its JSON')
       const valid = signatureOf(link, keys)
       if (valid === undefined) report('unknown-key', `no public key ${link.key}`)
       else if (!valid) report('signature', `not signed by key ${link.key}`)

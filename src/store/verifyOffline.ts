@@ -28,6 +28,8 @@ export interface OfflineOptions {
   readonly dataDir?: string
   readonly keys: PublicKeys
   readonly collection?: string
+  /** Numbers of the last links by collection, where a catalog knows them: a cut tail shows. */
+  readonly heads?: ReadonlyMap<string, number>
   readonly anchor?: FoundAnchor
   readonly signal?: AbortSignal
   readonly onFault?: (fault: Fault) => void
@@ -55,10 +57,13 @@ export async function verifyOffline(options: OfflineOptions): Promise<OfflineSum
     options.onFault?.(fault)
   }
   const reports: ChainReport[] = []
-  for (const name of historyCollections(historyDir).filter((name) => collection === undefined || name === collection)) {
+  const names = new Set([...historyCollections(historyDir), ...(options.heads?.keys() ?? [])])
+  for (const name of [...names].filter((name) => collection === undefined || name === collection)) {
     throwIfAborted(signal)
     const directory = join(historyDir, name)
-    const chain = verifyChain(name, join(directory, 'chain'), options.keys)
+    const head = options.heads?.get(name)
+    const committed = head === undefined ? undefined : { head, hashes: new Map<number, string>() }
+    const chain = verifyChain(name, join(directory, 'chain'), options.keys, committed)
     reports.push(chain)
     counts.collections += 1
     counts.links += chain.links.length

@@ -173,6 +173,31 @@ describe('over a store', () => {
     rmSync(place, { recursive: true })
   })
 
+  test('verify names the link that was cut off, and the one whose bytes are others', async () => {
+    const link = (number: number): string => join(store.dataDir, `history/main/chain/00000000${number}.link`)
+    const faults = async (): Promise<string[]> => {
+      const named: string[] = []
+      await coldtrail.manifests.verify({ onFault: ({ file, fault }) => named.push(`${fault} ${file}`) })
+      return named
+    }
+    for (const [number, damage, expected] of [
+      [3, (bytes: Buffer) => bytes.subarray(0, 0), ['damaged']],
+      [2, (bytes: Buffer) => bytes.subarray(0, -1), ['damaged']],
+      [2, (bytes: Buffer) => Buffer.concat([bytes, Buffer.from(' ')]), ['damaged']],
+      [3, undefined, ['missing']],
+    ] as const) {
+      const bytes = readFileSync(link(number))
+      if (damage) writeFileSync(link(number), damage(bytes))
+      else rmSync(link(number))
+      assert.deepEqual(
+        await faults(),
+        expected.map((fault) => `${fault} ${link(number)}`),
+      )
+      writeFileSync(link(number), bytes)
+    }
+    assert.deepEqual(await faults(), [])
+  })
+
   test('T8: a manifest_dir that is no directory, or cannot be made, is refused before anything is done', async () => {
     const file = join(folder, 'file')
     writeFileSync(file, '')
