@@ -52,6 +52,8 @@ export interface ForemanOptions {
   readonly timeoutMilliseconds?: number
   /** A worker that is not ready so long after its start is killed; default a minute. */
   readonly startMilliseconds?: number
+  /** Of V8, for the workers. */
+  readonly flags?: readonly string[]
 }
 
 export interface WorkerStatus {
@@ -137,7 +139,10 @@ export class Foreman<Task> {
   private start(worker: Worker<Task>): void {
     const child = fork(fileURLToPath(this.options.module), [], {
       serialization: 'advanced',
-      ...dataLimited(this.options.memoryBytes ?? 0, ['--disable-warning=ExperimentalWarning']),
+      ...dataLimited(this.options.memoryBytes ?? 0, [
+        '--disable-warning=ExperimentalWarning',
+        ...(this.options.flags ?? []),
+      ]),
       // A worker's output is no output of ours: what it writes belongs to the reason of its death.
       stdio: ['inherit', 'pipe', 'pipe', 'ipc'],
       env: { ...process.env, ...compileCache() },

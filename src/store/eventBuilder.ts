@@ -196,13 +196,17 @@ export class EventBuilder implements EventSink {
 
   constant(column: number, value: Buffer): void {
     const into = this.columns[column] as TextColumn
-    const id = into.constants.get(value)
-    if (id === undefined) {
-      this.slice(column, value, 0, value.length)
-      into.constants.set(value, into.ids[this.row]!)
-      return
+    if (value !== into.lastConstant) {
+      const id = into.constants.get(value)
+      if (id === undefined) {
+        this.slice(column, value, 0, value.length)
+        into.constants.set(value, into.ids[this.row]!)
+        return
+      }
+      into.lastConstant = value
+      into.lastConstantId = id
     }
-    into.ids[this.row] = id
+    into.ids[this.row] = into.lastConstantId
     this.touch(column)
   }
 
@@ -399,6 +403,9 @@ class TextColumn {
   known = new Int32Array(1024)
   /** Ids of values known by identity. */
   readonly constants = new Map<Buffer, number>()
+  /** The one looked up last, which is mostly the next one too. */
+  lastConstant: Buffer | undefined
+  lastConstantId = 0
   readonly column: EventColumn
   /** Whether tallies (per id: events, first and last time) are kept: for indexed columns while their values are not too many. */
   counted: boolean
@@ -508,6 +515,7 @@ class TextColumn {
     this.counted = false
     this.interner.clear()
     this.constants.clear()
+    this.lastConstant = undefined
     this.forgetIds()
   }
 

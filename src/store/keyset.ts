@@ -382,7 +382,8 @@ class SectionBuilder {
 /** Sorts the first `count` in place and drops repeats; how many remain. */
 function sortDistinct(keys: Float64Array, count: number): number {
   if (count === 0) return 0
-  keys.subarray(0, count).sort()
+  // Doubles that are not negative sort as their bits do, and those V8 compares without a call.
+  new BigUint64Array(keys.buffer, keys.byteOffset, count).sort()
   let kept = 1
   for (let i = 1; i < count; i++) if (keys[i] !== keys[i - 1]) keys[kept++] = keys[i]!
   return kept

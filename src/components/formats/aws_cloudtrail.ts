@@ -145,7 +145,8 @@ function classify(record: JsonRecord): Classification {
     classified.clear()
     generation = stringGeneration()
   }
-  const key = operation * 2 ** 20 + service
+  // Both are below 2^16: a small integer, which is found without hashing a double.
+  const key = (operation << 16) | service
   let known = classified.get(key)
   if (!known) {
     known = classification(record)
