@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { inTemporary, jsonLines, runColdtrail } from './runColdtrail.ts'
+import { inTemporary, jsonLines, runCommand } from './runColdtrail.ts'
 
 const LINES = [
   'Mar 10 06:25:01 host1 sshd[7]: Failed password for root from 198.51.100.4 port 41000 ssh2',
@@ -15,7 +15,7 @@ const FIXTURES = join(import.meta.dirname, '../fixtures/plugins')
 test('tagging files and Sigma rules: shipped ones, plaso rules with and without SQL, tags in rules, findings, refusals', () =>
   inTemporary(async (cwd) => {
     const ok = async (...line: string[]) => {
-      const { status, stdout, stderr } = await runColdtrail([...line, '--json'], { cwd })
+      const { status, stdout, stderr } = await runCommand([...line, '--json'], { cwd })
       assert.equal(status, 0, stderr)
       return { rows: jsonLines(stdout), stderr }
     }
@@ -66,7 +66,7 @@ login_and_tagged\n  tag contains 'login' and api_service_name is 'sshd'\n`
     ] as const) {
       cpSync(join(FIXTURES, 'tagging/refused/label_with_space.txt'), join(cwd, 'damaged.txt'))
       cpSync(join(FIXTURES, 'sigma/damaged/unknown_search.yml'), join(cwd, 'damaged.yml'))
-      const { status, stderr } = await runColdtrail(['analyze', ...line], { cwd })
+      const { status, stderr } = await runCommand(['analyze', ...line], { cwd })
       assert.equal(status, 2, stderr)
       assert.match(stderr, place)
     }

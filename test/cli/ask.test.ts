@@ -18,7 +18,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { zstdDecompressSync } from 'node:zlib'
 import { parquetReadObjects } from 'hyparquet'
-import { jsonLines, runColdtrail } from './runColdtrail.ts'
+import { jsonLines, runCommand } from './runColdtrail.ts'
 
 /** Ten calls of alice and two of bob, minutes apart; the last one carries an escape sequence. */
 const records = Array.from({ length: 12 }, (_, at) => ({
@@ -35,7 +35,7 @@ const exact = (value: unknown): string =>
   JSON.stringify(value, (_, inner) => (typeof inner === 'bigint' ? `#${inner}` : inner)).replace(/"#(\d+)"/g, '$1')
 
 const home = mkdtempSync(join(tmpdir(), 'coldtrail-ask-'))
-const ask = (...args: string[]) => runColdtrail(args, { cwd: home })
+const ask = (...args: string[]) => runCommand(args, { cwd: home })
 const lines = async (...args: string[]) => {
   const { status, stdout, stderr } = await ask(...args, '--json')
   assert.equal(status, 0, stderr)
@@ -84,7 +84,7 @@ test('CSV holds what was logged, formulas too, and says so; --spreadsheet makes 
   const input = begins
     .map((user, at) => `${JSON.stringify({ time: `2026-03-10T00:00:0${at}Z`, user: user === '' ? 'x' : user })}\n`)
     .join('')
-  await runColdtrail(['collect', '-', '--data-dir', 'formulas'], { cwd: home, input })
+  await runCommand(['collect', '-', '--data-dir', 'formulas'], { cwd: home, input })
   const csv = (...args: string[]) =>
     ask(
       'search',
@@ -191,7 +191,7 @@ test('in plaso mode a record that draws a regular expression out for ages is pas
   const slow = { time: '2026-03-10T00:00:00Z', user: `${'a'.repeat(60)}!` }
   const quick = { time: '2026-03-10T00:00:01Z', user: 'aaab' }
   const input = `${JSON.stringify(slow)}\n${JSON.stringify(quick)}\n`
-  await runColdtrail(['collect', '-', '--data-dir', 'slow'], { cwd: home, input })
+  await runCommand(['collect', '-', '--data-dir', 'slow'], { cwd: home, input })
   const question = "actor_user_name iregexp '^(a+)+b$'"
   const { status, stdout, stderr } = await ask('search', question, '--mode', 'plaso', '--json', '--data-dir', 'slow')
   assert.equal(status, 0, stderr)

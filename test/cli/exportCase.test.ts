@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
-import { inTemporary, jsonLines, runColdtrail } from './runColdtrail.ts'
+import { inTemporary, jsonLines, runCommand } from './runColdtrail.ts'
 
 /** As a third party has it: the Node of the system, an empty environment. */
 const PLAIN_NODE = ['/usr/bin/node', '/usr/local/bin/node'].find((path) => existsSync(path)) ?? process.execPath
@@ -33,7 +33,7 @@ before(async () => {
   file('b.ndjson.gz', gzipSync(`${line(3, 'mallory')}\n${line(4, 'bob')}\n`))
   file('c.ndjson.zst', zstdCompressSync(Buffer.from(`${line(5, 'mallory')}\n`.repeat(50))))
   file('d.ndjson', `${line(6, 'carol')}\n`)
-  assert.equal((await runColdtrail(['collect', 'logs'], { cwd })).status, 0)
+  assert.equal((await runCommand(['collect', 'logs'], { cwd })).status, 0)
 })
 after(() => rmSync(home, { recursive: true, force: true }))
 
@@ -51,7 +51,7 @@ function check(folder: string, args: readonly string[] = []) {
 
 test('a case is proven by its own verifier, in an empty place, and each file that is tampered with is named', async () => {
   const out = join(home, 'case')
-  const { status, stdout, stderr } = await runColdtrail([...CASE, out, '--json'], { cwd })
+  const { status, stdout, stderr } = await runCommand([...CASE, out, '--json'], { cwd })
   assert.equal(status, 0, stderr)
   const [told] = jsonLines(stdout)
   assert.deepEqual([told!.events, told!.objects, told!.missing], [52, 3, []])
@@ -66,7 +66,7 @@ test('a case is proven by its own verifier, in an empty place, and each file tha
   const names = readdirSync(keys)
   const pub = join(keys, names.find((name) => name.endsWith('.pub'))!)
   const anchor = join(home, 'anchor')
-  assert.equal((await runColdtrail(['anchor', '--write', anchor], { cwd })).status, 0)
+  assert.equal((await runCommand(['anchor', '--write', anchor], { cwd })).status, 0)
   const pinned = check(elsewhere, ['.', '--public-key', pub, '--anchor', anchor])
   assert.equal(pinned.status, 0, pinned.stdout)
   assert.match(pinned.stdout, /the key that you gave/)
@@ -95,10 +95,10 @@ test('a case is proven by its own verifier, in an empty place, and each file tha
 
 test('as an archive, with faults that its verifier names: a missing object, another key, another anchor', async () => {
   const out = join(home, 'case.tar.gz')
-  const made = await runColdtrail([...CASE, out], { cwd })
+  const made = await runCommand([...CASE, out], { cwd })
   assert.equal(made.status, 0, made.stderr)
   assert.match(made.stdout, /52 events, 3 objects, 1 link/)
-  const again = await runColdtrail([...CASE, out], { cwd })
+  const again = await runCommand([...CASE, out], { cwd })
   assert.deepEqual([again.status, /E_CASE_EXISTS/.test(again.stderr)], [2, true])
   execFileSync('tar', ['-xzf', out, '-C', home])
   rmSync(join(home, 'case'), { recursive: true, force: true })
@@ -108,7 +108,7 @@ test('as an archive, with faults that its verifier names: a missing object, anot
   await inTemporary(async (other) => {
     mkdirSync(join(other, 'logs'))
     writeFileSync(join(other, 'logs/a.ndjson'), '{"a":1}\n')
-    assert.equal((await runColdtrail(['collect', 'logs'], { cwd: other })).status, 0)
+    assert.equal((await runCommand(['collect', 'logs'], { cwd: other })).status, 0)
     const keys = join(other, 'coldtrail-data/keys')
     const pub = join(keys, readdirSync(keys).find((name) => name.endsWith('.pub'))!)
     const strange = check(join(home, 'case'), ['.', '--public-key', pub])
@@ -123,7 +123,7 @@ test('as an archive, with faults that its verifier names: a missing object, anot
   const pack = readdirSync(data).find((name) => name.endsWith('.pack'))!
   const bytes = readFileSync(join(data, pack))
   rmSync(join(data, pack))
-  const lacking = await runColdtrail([...CASE, join(home, 'lacking'), '--json'], { cwd })
+  const lacking = await runCommand([...CASE, join(home, 'lacking'), '--json'], { cwd })
   assert.equal(lacking.status, 3, lacking.stderr)
   assert.equal((jsonLines(lacking.stdout)[0]!.missing as unknown[]).length, 3)
   const unproven = check(join(home, 'lacking'))
@@ -132,40 +132,38 @@ test('as an archive, with faults that its verifier names: a missing object, anot
   const damaged = Buffer.from(bytes)
   damaged[40]! ^= 1
   writeFileSync(join(data, pack), damaged)
-  const refused = await runColdtrail([...CASE, join(home, 'damaged')], { cwd })
+  const refused = await runCommand([...CASE, join(home, 'damaged')], { cwd })
   assert.deepEqual([refused.status, /E_SEGMENT_READ/.test(refused.stderr)], [6, true])
   assert.deepEqual(
     readdirSync(home).filter((name) => name.startsWith('damaged')),
     [],
   )
   writeFileSync(join(data, pack), bytes)
-  const nothing = await runColdtrail(
-    ['export', 'case', '--where', "data contains 'nobody'", '--out', join(home, 'n')],
-    { cwd },
-  )
+  const nothing = await runCommand(['export', 'case', '--where', "data contains 'nobody'", '--out', join(home, 'n')], {
+    cwd,
+  })
   assert.deepEqual([nothing.status, /E_CASE_EMPTY/.test(nothing.stderr)], [2, true])
 })
 
 test('erase says what would go, takes it, and what is gone is not collected again', async () => {
-  const key = (
-    await runColdtrail(['search', "data contains 'carol'", '--json', '--columns', 'session.key,uid'], { cwd })
-  ).stdout
+  const key = (await runCommand(['search', "data contains 'carol'", '--json', '--columns', 'session.key,uid'], { cwd }))
+    .stdout
   const { 'session.key': object, uid } = jsonLines(key)[0] as { 'session.key': string; uid: string }
-  const plan = await runColdtrail(['erase', '--uid', uid, '--dry-run'], { cwd })
+  const plan = await runCommand(['erase', '--uid', uid, '--dry-run'], { cwd })
   assert.equal(plan.status, 0, plan.stderr)
   assert.match(plan.stdout, /would erase session \d+ of segment \d+ .*d\.ndjson {2}1 event, 0 rejects, 6\d B/)
-  const noReason = await runColdtrail(['erase', '--object', object], { cwd })
+  const noReason = await runCommand(['erase', '--object', object], { cwd })
   assert.deepEqual([noReason.status, /--reason/.test(noReason.stderr)], [2, true])
-  const erased = await runColdtrail(['erase', '--object', object, '--reason', 'request 17'], { cwd })
+  const erased = await runCommand(['erase', '--object', object, '--reason', 'request 17'], { cwd })
   assert.equal(erased.status, 0, erased.stderr + erased.stdout)
   assert.match(erased.stdout, /erased session/)
-  const gone = await runColdtrail(['erase', '--object', object, '--dry-run'], { cwd })
+  const gone = await runCommand(['erase', '--object', object, '--dry-run'], { cwd })
   assert.deepEqual([gone.status, /E_ERASE_NOTHING/.test(gone.stderr)], [2, true])
-  assert.equal((await runColdtrail(['collect', 'logs', '--json'], { cwd })).status, 0)
-  const found = await runColdtrail(['search', "data contains 'carol'", '--json'], { cwd })
+  assert.equal((await runCommand(['collect', 'logs', '--json'], { cwd })).status, 0)
+  const found = await runCommand(['search', "data contains 'carol'", '--json'], { cwd })
   assert.equal(found.stdout, '')
-  assert.equal((await runColdtrail(['verify'], { cwd })).status, 0)
+  assert.equal((await runCommand(['verify'], { cwd })).status, 0)
   const out = join(home, 'after')
-  assert.equal((await runColdtrail([...CASE, out], { cwd })).status, 0)
+  assert.equal((await runCommand([...CASE, out], { cwd })).status, 0)
   assert.equal(check(out).status, 0)
 })

@@ -5,13 +5,13 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { openCatalog } from '../../src/store/catalog.ts'
 import { analyse, hit, tag } from '../support/tagging.ts'
-import { inTemporary, jsonLines, type Outcome, runColdtrail } from './runColdtrail.ts'
+import { inTemporary, jsonLines, type Outcome, runCommand } from './runColdtrail.ts'
 
 const line = (n: number): string => `{"time":"2026-03-10T00:00:0${n}Z","user":"u${n}"}\n`
 
 test('labels and findings in every command that asks, and findings sent once', () =>
   inTemporary(async (cwd) => {
-    const coldtrail = (...args: string[]): Promise<Outcome> => runColdtrail(args, { cwd })
+    const coldtrail = (...args: string[]): Promise<Outcome> => runCommand(args, { cwd })
     const lines = async (...args: string[]) => {
       const { status, stdout, stderr } = await coldtrail(...args, '--json')
       assert.equal(status, 0, stdout + stderr)

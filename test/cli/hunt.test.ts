@@ -4,7 +4,7 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { jsonLines, runColdtrail } from './runColdtrail.ts'
+import { jsonLines, runCommand } from './runColdtrail.ts'
 
 const cwd = mkdtempSync(join(tmpdir(), 'coldtrail-cli-hunt-'))
 after(() => rmSync(cwd, { recursive: true, force: true }))
@@ -23,7 +23,7 @@ const RECORD = {
   eventID: '00000000-0000-4000-8000-000000000001',
 }
 
-const coldtrail = (...args: string[]) => runColdtrail(args, { cwd })
+const coldtrail = (...args: string[]) => runCommand(args, { cwd })
 
 before(async () => {
   writeFileSync(join(cwd, 'trail.json'), JSON.stringify({ Records: [RECORD] }))
@@ -64,7 +64,7 @@ test('lists: comments, blanks and what is no indicator; nothing to hunt; an inve
   const { refused, indicators, segments } = jsonLines(listed.stdout).at(-1)!
   assert.deepEqual([refused, indicators, segments], [1, 2, [1]])
   assert.match(listed.stderr, /not an indicator/)
-  const piped = await runColdtrail(['hunt', '--indicators', '-', '--json'], { cwd, input: '203.0.113.9' })
+  const piped = await runCommand(['hunt', '--indicators', '-', '--json'], { cwd, input: '203.0.113.9' })
   assert.deepEqual(jsonLines(piped.stdout).at(-1)!.segments, [1])
   for (const [args, code, status] of [
     [['hunt'], 'E_HUNT_NOTHING', 2],

@@ -3,13 +3,13 @@ import assert from 'node:assert/strict'
 import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
-import { inTemporary, jsonLines, runColdtrail } from './runColdtrail.ts'
+import { inTemporary, jsonLines, runCommand } from './runColdtrail.ts'
 
 suite('restore and workbench', () => {
   test('from a hunt on offline segments to a workbench that is asked, kept, held and removed', () =>
     inTemporary(async (cwd) => {
       const run = async (words: string, status = 0, input?: string) => {
-        const outcome = await runColdtrail(words.split(' '), { cwd, ...(input === undefined ? {} : { input }) })
+        const outcome = await runCommand(words.split(' '), { cwd, ...(input === undefined ? {} : { input }) })
         assert.equal(outcome.status, status, `${words}\n${outcome.stdout}${outcome.stderr}`)
         return outcome
       }

@@ -1,8 +1,10 @@
 /** Runs the real ./coldtrail as a person would: own process, own directory, empty home. */
-import { spawn } from 'node:child_process'
+import { type ChildProcess, fork, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { CommandRequest } from '../support/commandServer.ts'
 
 export const LAUNCHER = join(import.meta.dirname, '../../coldtrail')
 
@@ -44,6 +46,42 @@ export function runColdtrail(args: readonly string[], options: RunOptions): Prom
   })
 }
 
+/**
+ * For files with many command lines: the first of each command, and each that needs a process of its own, is a real
+ * ./coldtrail; the others run one after another in one process, through the same function. Starting costs more than most
+ * commands, so what is proved by a process (its start, its end, its streams) is proved once.
+ */
+export async function runCommand(args: readonly string[], options: RunOptions): Promise<Outcome> {
+  const { cwd, launcher, input, environment, interruptAt } = options
+  const command = args.slice(0, GROUPS.has(args[0] ?? '') ? 2 : 1).join(' ')
+  const isSpecial = [launcher, input, environment, interruptAt].some((each) => each !== undefined)
+  if (isSpecial || isBusy || !met.has(command)) {
+    met.add(command)
+    return runColdtrail(args, options)
+  }
+  isBusy = true
+  try {
+    server ??= await startServer()
+    server.ref()
+    server.channel?.ref()
+    const request: CommandRequest = { args, cwd, env: { HOME: cwd, PATH: process.env.PATH ?? '' } }
+    server.send(request)
+    const ended = new AbortController()
+    const [outcome] = await Promise.race([
+      once(server, 'message', { signal: ended.signal }),
+      once(server, 'exit', { signal: ended.signal }).then(([status, signal]) => {
+        server = undefined
+        throw new Error(`${args.join(' ')} ended its process: ${signal ?? status}`)
+      }),
+    ]).finally(() => ended.abort())
+    return outcome as Outcome
+  } finally {
+    isBusy = false
+    server?.unref()
+    server?.channel?.unref()
+  }
+}
+
 /** A directory for one test, removed after it. */
 export async function inTemporary<T>(action: (directory: string) => Promise<T>): Promise<T> {
   const directory = mkdtempSync(join(tmpdir(), 'coldtrail-cli-'))
@@ -59,3 +97,20 @@ export const jsonLines = (text: string): Record<string, unknown>[] =>
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as Record<string, unknown>)
+
+// --- internal ---
+
+/** Words before the name of a command. */
+const GROUPS = new Set(
+  'analyze catalog export files forward hold hunt keys library manifest restore source sync tier workbench'.split(' '),
+)
+const met = new Set<string>()
+let server: ChildProcess | undefined
+let isBusy = false
+
+async function startServer(): Promise<ChildProcess> {
+  const script = join(import.meta.dirname, '../support/commandServer.ts')
+  const child = fork(script, { execArgv: ['--disable-warning=ExperimentalWarning'], stdio: ['ignore', 2, 2, 'ipc'] })
+  await once(child, 'message')
+  return child
+}
