@@ -11,14 +11,14 @@ import { merge } from '../../src/library/merge/merge.ts'
 import { openStaging } from '../../src/library/merge/staging.ts'
 import { StagedObjects } from '../../src/library/stagedObjects.ts'
 import { shell } from '../support/guide.ts'
-import { inTemporary, jsonLines, LAUNCHER, type Outcome, runColdtrail } from './runColdtrail.ts'
+import { inTemporary, jsonLines, LAUNCHER, type Outcome, runCommand } from './runColdtrail.ts'
 
 const fixture = (name: string): string => join(import.meta.dirname, '../fixtures/library', name)
 
 const site =
   (cwd: string) =>
   (...args: string[]) =>
-    runColdtrail(args, { cwd })
+    runCommand(args, { cwd })
 
 function ok({ status, stdout, stderr }: Outcome): string {
   assert.equal(status, 0, stdout + stderr)
@@ -222,7 +222,7 @@ test('standard input, refused files, and a directory without data', () =>
   inTemporary(async (cwd) => {
     assert.match((await site(cwd)('library', 'list')).stderr, /E_DATA_MISSING/)
     const input = readFileSync(fixture('objects.csv'))
-    const csv = await runColdtrail(['library', 'import', '-', '--format', 'csv', '--source', 'partner'], { cwd, input })
+    const csv = await runCommand(['library', 'import', '-', '--format', 'csv', '--source', 'partner'], { cwd, input })
     assert.equal(csv.status, 3, csv.stderr)
     writeFileSync(join(cwd, 'bad.json'), '{"type": "bundle",\n "objects": [}')
     const bad = await site(cwd)('library', 'import', 'bad.json', '--json')

@@ -5,7 +5,7 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync
 import { basename, join } from 'node:path'
 import { test } from 'node:test'
 import { generateIdentity, identityToRecipient } from 'age-encryption'
-import { inTemporary, jsonLines, runColdtrail } from './runColdtrail.ts'
+import { inTemporary, jsonLines, runCommand } from './runColdtrail.ts'
 
 interface Exported {
   readonly result: string
@@ -17,7 +17,7 @@ async function site(directory: string, name: string) {
   const cwd = join(directory, name)
   mkdirSync(cwd)
   writeFileSync(join(cwd, 'coldtrail.yaml'), `site: ${name}\n`)
-  const run = async (...args: string[]) => runColdtrail(args, { cwd })
+  const run = async (...args: string[]) => runCommand(args, { cwd })
   const ok = async (...args: string[]) => {
     const outcome = await run(...args)
     assert.equal(outcome.status, 0, `${args.join(' ')}: ${outcome.stderr}`)

@@ -6,12 +6,12 @@ import { test } from 'node:test'
 import { generateIdentity, identityToRecipient } from 'age-encryption'
 import { loadSite } from '../../src/sync/siteKeys.ts'
 import { sampleBundle, sampleSite, scratchPlace } from '../support/sampleBundle.ts'
-import { inTemporary, jsonLines, runColdtrail } from './runColdtrail.ts'
+import { inTemporary, jsonLines, runCommand } from './runColdtrail.ts'
 
 test('sync keys: made at first use, rotated, given to another site, revoked there', () =>
   inTemporary(async (cwd) => {
     const run = async (...args: string[]) => {
-      const outcome = await runColdtrail(['sync', 'keys', ...args, '--json'], { cwd })
+      const outcome = await runCommand(['sync', 'keys', ...args, '--json'], { cwd })
       assert.equal(outcome.status, 0, outcome.stderr)
       return jsonLines(outcome.stdout)
     }
@@ -31,7 +31,7 @@ test('sync keys: made at first use, rotated, given to another site, revoked ther
     assert.equal((await run()).find(({ site }) => site === 'low')!.revoked, true)
     assert.deepEqual((await run('revoke', own!.key as string))[0]!.sites, [own!.key])
 
-    const text = await runColdtrail(['sync', 'keys', 'list'], { cwd })
+    const text = await runCommand(['sync', 'keys', 'list'], { cwd })
     assert.match(text.stdout, new RegExp(`low +${other.signer.id} +given +revoked`))
     assert.match(text.stderr, new RegExp(`Public key of this site: .*site-${next!.key}\\.pub`))
     for (const wrong of [
@@ -41,15 +41,15 @@ test('sync keys: made at first use, rotated, given to another site, revoked ther
       ['revoke', 'x'],
       ['revoke', next!.key as string],
     ])
-      assert.equal((await runColdtrail(['sync', 'keys', ...wrong], { cwd })).status, 2, wrong.join(' '))
-    assert.equal((await runColdtrail(['sync', 'keys', 'trust', 'low', 'nothing.pub'], { cwd })).status, 1)
+      assert.equal((await runCommand(['sync', 'keys', ...wrong], { cwd })).status, 2, wrong.join(' '))
+    assert.equal((await runCommand(['sync', 'keys', 'trust', 'low', 'nothing.pub'], { cwd })).status, 1)
   }))
 
 test('sync verify: what a sound bundle is, in one line of JSON; nothing is made; a damaged one ends with status 9', () =>
   inTemporary(async (cwd) => {
     const place = scratchPlace()
     const { files } = await sampleBundle(place, { site: sampleSite(), finish: { target: join(cwd, 'usb') } })
-    const verify = (...args: string[]) => runColdtrail(['sync', 'verify', files[0]!, ...args], { cwd })
+    const verify = (...args: string[]) => runCommand(['sync', 'verify', files[0]!, ...args], { cwd })
     const { status, stdout, stderr } = await verify('--json')
     assert.equal(status, 0, stderr)
     const [found] = jsonLines(stdout)
@@ -101,13 +101,13 @@ test('sync verify of an encrypted bundle in parts, with the identity of the conf
     const finish = { recipients: [await identityToRecipient(identity)], splitSize: 65_536, target: transfer }
     await sampleBundle(scratchPlace(), { finish, indicators: 5_000 })
     const name = 'tqSync-19-01-16-1547660837-8345.tar.gz.age'
-    const { status, stdout, stderr } = await runColdtrail(['sync', 'verify', name, '--json'], { cwd })
+    const { status, stdout, stderr } = await runCommand(['sync', 'verify', name, '--json'], { cwd })
     assert.equal(status, 0, stderr)
     const [found] = jsonLines(stdout)
     assert.equal(found!.encrypted, true)
     assert.ok((found!.parts as number) > 1)
     writeFileSync(join(cwd, 'coldtrail.yaml'), '')
-    const locked = await runColdtrail(['sync', 'verify', name, '--json'], { cwd })
+    const locked = await runCommand(['sync', 'verify', name, '--json'], { cwd })
     assert.deepEqual([locked.status, JSON.parse(locked.stderr).code], [9, 'E_BUNDLE_ENCRYPTED'])
   }))
 
@@ -127,7 +127,7 @@ test('S5: an encrypted bundle is decrypted within the data directory, and a cras
       ['sync', 'verify', files[0]!],
       ['sync', 'import', `--file=${files[0]!}`],
     ]) {
-      const { status, stderr } = await runColdtrail([...command, '--identity', 'key.txt'], given)
+      const { status, stderr } = await runCommand([...command, '--identity', 'key.txt'], given)
       assert.equal(status, 0, stderr)
       assert.deepEqual(readdirSync(scratch), [`.bundle-${process.pid}-0011223344556677`])
     }

@@ -61,12 +61,12 @@ export async function startPostgres(): Promise<PostgresServer> {
 /** The URL of an empty database of that name below the name of the one of the URL given. An old one of the name is dropped. */
 export async function emptyDatabase(url: string, name: string): Promise<string> {
   const database = below(url, name)
-  await onServer(url, `drop database if exists ${database} with (force)`, `create database ${database}`)
+  await onServer(url, `drop database if exists "${database}" with (force)`, `create database "${database}"`)
   return Object.assign(new URL(url), { pathname: `/${database}` }).href
 }
 
 export async function dropDatabase(url: string, name: string): Promise<void> {
-  await onServer(url, `drop database if exists ${below(url, name)} with (force)`)
+  await onServer(url, `drop database if exists "${below(url, name)}" with (force)`)
 }
 
 // --- internal ---
