@@ -68,7 +68,8 @@ const ENGINES: readonly Engine[] = [
   { engine: 'Google Drive', pattern: /drive\.google\.com\/drive\/search/, term: parameter('q'), isAlwaysSearch: true },
   {
     engine: 'Google Search',
-    pattern: /(?:www\.|encrypted\.|\/)google\.[^/]*\/search/,
+    // Bounded, since a text of nothing but beginnings would be searched to its end from each of them.
+    pattern: /(?:www\.|encrypted\.|\/)google\.[^/]{0,300}\/search/,
     term: parameter('q'),
     isAlwaysSearch: true,
   },
