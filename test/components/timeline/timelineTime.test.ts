@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { zonedTime } from '../../../src/components/timeline/timelineTime.ts'
+import fc from 'fast-check'
+import { plasoTimestamp, plasoTimestampOf, zonedTime } from '../../../src/components/timeline/timelineTime.ts'
 
 const utc = (text: string) => Date.parse(text) * 1000
 
@@ -22,4 +23,24 @@ test('zones that nobody knows, and times that are none', () => {
     assert.equal(zonedTime('2015-07-01T12:00:00', zone), undefined, zone)
   }
   assert.ok(Number.isNaN(zonedTime('2015-13-01T12:00:00', 'UTC')))
+})
+
+test('a timestamp in bytes is that of its text', () => {
+  const digits = fc.string({ unit: fc.constantFrom(...'0123456789'), maxLength: 21 })
+  const texts = fc.oneof(
+    digits,
+    fc.bigInt().map(String),
+    fc.string(),
+    fc.constantFrom('9007199254740993', '-0', '253402300800000000'),
+  )
+  fc.assert(
+    fc.property(texts, (text) => {
+      const bytes = Buffer.from(`"${text}"`)
+      assert.equal(
+        plasoTimestampOf(bytes, 1, bytes.length - 1),
+        plasoTimestamp(bytes.toString('utf8', 1, bytes.length - 1)),
+      )
+    }),
+    { examples: [['9007199254740991'], ['1783014478846326'], ['0'], ['-1'], ['']] },
+  )
 })
