@@ -301,7 +301,10 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
     openedLibrary ??= import('./library/library.ts').then(({ openLibrary }) => openLibrary({ dataDir, url }))
     return openedLibrary
   }
-  const requireData = (): void => requireDataDirectory(dataDir, url)
+  /** A catalog on a server, or a history in a place of its own, from which the catalog can be rebuilt. */
+  const hasElsewhere = (): boolean =>
+    url !== undefined || (config.manifest_dir !== undefined && existsSync(config.manifest_dir))
+  const requireData = (): void => requireDataDirectory(dataDir, hasElsewhere())
 
   let reading: Promise<StoreReader> | undefined
   const reader = async ({ collection = MAIN_COLLECTION }: { collection?: string } = {}): Promise<StoreReader> => {
@@ -451,7 +454,7 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
       return rebuildCatalog(catalogOptions)
     },
     doctor() {
-      const isNew = url === undefined && !holdsData(dataDir)
+      const isNew = !hasElsewhere() && !holdsData(dataDir)
       const sources = config.sources.map(({ name }) => sourceProbe(config, name, log))
       const places = isNew ? [] : tierProbes(config, catalog)
       return examine(config, [isNew ? NEW_CATALOG : catalogProbe(catalog), ...places, ...sources])

@@ -8,10 +8,10 @@ export function holdsData(path: string): boolean {
   return MARKS.some((name) => existsSync(join(path, name)))
 }
 
-/** E_DATA_MISSING where there is nothing to answer from. With a catalog on a server the directory may be empty. */
-export function requireDataDirectory(path: string, catalogUrl?: string): void {
+/** E_DATA_MISSING where there is nothing to answer from. The directory may be empty where data are `elsewhere` too. */
+export function requireDataDirectory(path: string, elsewhere = false): void {
   const found = statSync(path, { throwIfNoEntry: false })
-  if (found?.isDirectory() && (catalogUrl !== undefined || holdsData(path))) return
+  if (found?.isDirectory() && (elsewhere || holdsData(path))) return
   const reason = !found ? 'it does not exist' : found.isDirectory() ? 'the directory has no data' : 'it is no directory'
   throw new ColdtrailError('E_DATA_MISSING', { path, reason })
 }
