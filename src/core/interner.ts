@@ -81,6 +81,12 @@ export class Interner {
     return lengthA - lengthB
   }
 
+  /** Puts ids into the order of their values' bytes. At most 2^24 ids, no two the same. */
+  sort(ids: Int32Array): void {
+    if (ids.length > MOST_SORTED) throw new RangeError('too many values to sort')
+    this.sortFrom(ids, 0)
+  }
+
   /** Bytes of all values together. */
   get valueBytes(): number {
     return this.used
@@ -94,6 +100,58 @@ export class Interner {
       this.arena = Buffer.allocUnsafeSlow(8192)
       this.arenaView = viewOf(this.arena)
     }
+  }
+
+  /**
+   * The next five bytes of each value and its place in `ids` are one number; numbers of 64 bits V8 sorts without a call.
+   * Values of which these bytes are the same are sorted by those behind.
+   */
+  private sortFrom(ids: Int32Array, depth: number): void {
+    const { arena, places } = this
+    const count = ids.length
+    if (count <= FEW || depth > DEEP) {
+      const sorted = Array.from(ids).sort((a, b) => this.compare(a, b))
+      ids.set(sorted)
+      return
+    }
+    const at = this.common(ids)
+    const from = ids.slice()
+    const keys = new BigUint64Array(count)
+    const halves = new Uint32Array(keys.buffer)
+    for (let i = 0; i < count; i++) {
+      const id = from[i]!
+      const start = places[id * 2]! + at
+      const left = places[id * 2 + 1]! - at
+      let high = 0
+      for (let k = 0; k < 4; k++) high = (high << 8) | (k < left ? arena[start + k]! : 0)
+      halves[i * 2] = ((left > 4 ? arena[start + 4]! : 0) << 24) | i
+      halves[i * 2 + 1] = high
+    }
+    keys.sort()
+    let same = 0
+    for (let i = 0; i < count; i++) {
+      ids[i] = from[halves[i * 2]! & (MOST_SORTED - 1)]!
+      const isLast = i + 1 === count
+      if (isLast || halves[i * 2 + 1] !== halves[i * 2 + 3] || (halves[i * 2]! ^ halves[i * 2 + 2]!) >>> 24 !== 0) {
+        if (i > same) this.sortFrom(ids.subarray(same, i + 1), depth + 1)
+        same = i + 1
+      }
+    }
+  }
+
+  /** How many bytes all these values begin with. */
+  private common(ids: Int32Array): number {
+    const { arena, places } = this
+    const start = places[ids[0]! * 2]!
+    let common = places[ids[0]! * 2 + 1]!
+    for (let i = 1; i < ids.length && common > 0; i++) {
+      const other = places[ids[i]! * 2]!
+      common = Math.min(common, places[ids[i]! * 2 + 1]!)
+      let at = 0
+      while (at < common && arena[start + at] === arena[other + at]) at++
+      common = at
+    }
+    return common
   }
 
   private equals(id: number, length: number, view: DataView, bytes: Buffer, start: number, end: number): boolean {
@@ -150,6 +208,10 @@ export class Interner {
 
 // --- internal ---
 
+const MOST_SORTED = 2 ** 24
+/** Sorted by comparing. So is what is the same for long: values may be made to be. */
+const FEW = 8
+const DEEP = 100
 /** A larger arena is given back when it is cleared. */
 const KEPT_BYTES = 4 * 1024 * 1024
 

@@ -43,13 +43,14 @@ export interface ValueObserver {
   columnValue(column: EventColumn, bytes: Buffer, start: number, end: number): void
 }
 
-/** One row of values.parquet; times in microseconds, null when no event with the value has one. */
-export interface ColumnValue {
+/** The distinct values of a column: rows of values.parquet. */
+export interface CountedValues {
   readonly column: string
-  readonly value: Buffer
-  readonly count: number
-  readonly time1: number | null
-  readonly time2: number | null
+  readonly values: Interner
+  /** Ids of the values that occur, by their bytes. */
+  readonly order: Int32Array
+  /** Three numbers an id: events, first and last time in microseconds; the first later than the last when no event has one. */
+  readonly tallies: Float64Array
 }
 
 export interface ColumnSummary {
@@ -318,13 +319,13 @@ export class EventBuilder implements EventSink {
     this.row = 0
   }
 
-  /** Distinct values of the indexed columns, sorted by column, then bytes; columns with too many are left out. */
-  columnValues(): { values: ColumnValue[]; incomplete: string[] } {
+  /** Distinct values of the indexed columns, by column; columns with too many are left out. */
+  columnValues(): { columns: CountedValues[]; incomplete: string[] } {
     const indexed = this.texts
       .filter(({ column }) => column.indexed)
       .sort((a, b) => (a.column.name < b.column.name ? -1 : 1))
     return {
-      values: indexed.filter(({ counted }) => counted).flatMap((column) => column.values()),
+      columns: indexed.filter(({ counted }) => counted).map((column) => column.values()),
       incomplete: indexed.filter(({ counted }) => !counted).map(({ column }) => column.name),
     }
   }
@@ -519,20 +520,13 @@ class TextColumn {
     this.forgetIds()
   }
 
-  values(): ColumnValue[] {
+  values(): CountedValues {
     const { interner, tallies, column } = this
-    // In Latin-1 a string sorts as its bytes do, and V8 sorts strings fast when no function compares them.
-    const ids = new Map<string, number>()
-    for (let id = 0; id < interner.count; id++) {
-      if (tallies[id * 3]! > 0) ids.set(interner.bytes(id).toString('latin1'), id)
-    }
-    return [...ids.keys()].sort().map((key) => {
-      const id = ids.get(key)!
-      const first = tallies[id * 3 + 1]!
-      const last = tallies[id * 3 + 2]!
-      const [time1, time2] = first <= last ? [first, last] : [null, null]
-      return { column: column.name, value: interner.bytes(id), count: tallies[id * 3]!, time1, time2 }
-    })
+    const order = new Int32Array(interner.count)
+    let count = 0
+    for (let id = 0; id < interner.count; id++) if (tallies[id * 3]! > 0) order[count++] = id
+    interner.sort(order.subarray(0, count))
+    return { column: column.name, values: interner, order: order.subarray(0, count), tallies }
   }
 
   private distinct(): number {

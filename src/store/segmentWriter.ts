@@ -11,7 +11,7 @@ import { Interner } from '../core/interner.ts'
 import type { SourceObject } from '../core/sourceObject.ts'
 import { faultPoint } from '../platform/faults.ts'
 import { makeDirectory, syncDirectory, writeDurably } from '../platform/files.ts'
-import { type ColumnValue, EventBuilder, META_COLUMNS } from './eventBuilder.ts'
+import { type CountedValues, EventBuilder, META_COLUMNS } from './eventBuilder.ts'
 import { HashedFile } from './hashedFile.ts'
 import { ImportedResults } from './importedResults.ts'
 import type { KeysetContent } from './keyset.ts'
@@ -320,13 +320,13 @@ export class SegmentWriter {
     const name = segmentFileName('index', this.options.segment)
     const directory = join(this.options.directory, name)
     makeDirectory(directory)
-    const { values, incomplete } = this.events.columnValues()
+    const { columns, incomplete } = this.events.columnValues()
     const file = new HashedFile(join(directory, 'values.parquet'))
     const parquet = new ParquetFileWriter(file, VALUES_COLUMNS, {
       ...this.fileMetadata('index'),
       'coldtrail.incomplete': incomplete.join(','),
     })
-    for (let at = 0; at < values.length; at += 65_536) writeValues(parquet, values.slice(at, at + 65_536))
+    writeValues(parquet, columns)
     parquet.finish()
     file.publish()
     const parts = [{ name: 'values.parquet', size: file.size, sha256: file.digest() }]
@@ -445,29 +445,37 @@ export function packHeader(segment: number): Buffer {
 /** Rejects waiting beyond this are written as a row group. */
 const REJECT_BUFFER_BYTES = 8 * 1024 * 1024
 
-function writeValues(parquet: ParquetFileWriter, values: readonly ColumnValue[]): void {
-  const rows = values.length
-  const names = new Interner()
-  const nameIds = new Int32Array(rows)
-  const counts = new Float64Array(rows)
-  const first = new Float64Array(rows)
-  const last = new Float64Array(rows)
+const VALUES_ROWS = 65_536
+
+function writeValues(parquet: ParquetFileWriter, columns: readonly CountedValues[]): void {
+  const nameIds = new Int32Array(VALUES_ROWS)
+  const counts = new Float64Array(VALUES_ROWS)
+  const first = new Float64Array(VALUES_ROWS)
+  const last = new Float64Array(VALUES_ROWS)
   const pages = new BytesPageBuilder(false)
-  for (let row = 0; row < rows; row++) {
-    const { column, value, count, time1, time2 } = values[row]!
-    const name = Buffer.from(column)
-    nameIds[row] = names.intern(name, 0, name.length)
-    counts[row] = count
-    first[row] = time1 ?? Number.NaN
-    last[row] = time2 ?? Number.NaN
-    pages.add(value, 0, value.length)
+  let names = new Interner()
+  let rows = 0
+  const flush = () => {
+    parquet.dictionary(nameIds, rows, dictionaryOf(names))
+    parquet.bytes(pages.take().pages, rows, 0)
+    for (const numbers of [counts, first, last]) parquet.ints(numbers, rows)
+    parquet.endRowGroup(rows)
+    names = new Interner()
+    rows = 0
   }
-  parquet.dictionary(nameIds, rows, dictionaryOf(names))
-  parquet.bytes(pages.take().pages, rows, 0)
-  parquet.ints(counts, rows)
-  parquet.ints(first, rows)
-  parquet.ints(last, rows)
-  parquet.endRowGroup(rows)
+  for (const { column, values, order, tallies } of columns) {
+    const name = Buffer.from(column)
+    for (const id of order) {
+      nameIds[rows] = names.intern(name, 0, name.length)
+      pages.add(values.values, values.start(id), values.end(id))
+      counts[rows] = tallies[id * 3]!
+      const hasTime = tallies[id * 3 + 1]! <= tallies[id * 3 + 2]!
+      first[rows] = hasTime ? tallies[id * 3 + 1]! : Number.NaN
+      last[rows] = hasTime ? tallies[id * 3 + 2]! : Number.NaN
+      if (++rows === VALUES_ROWS) flush()
+    }
+  }
+  if (rows > 0) flush()
 }
 
 function writeSessions(

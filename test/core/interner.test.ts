@@ -83,3 +83,34 @@ test('compares values as their bytes do', () => {
     }),
   )
 })
+
+test('values are sorted by their bytes, however much they share', () => {
+  const stem = fc.constantFrom('', 'a', 'arn:aws:iam::', 'a'.repeat(40), '\0', '\0'.repeat(9))
+  const ending = fc.oneof(value, fc.uint8Array({ maxLength: 30 }))
+  const values = fc.array(fc.tuple(stem, stem, ending), { maxLength: 200 })
+  fc.assert(
+    fc.property(values, (parts) => {
+      const interner = new Interner()
+      for (const [one, two, end] of parts) {
+        const bytes = Buffer.concat([Buffer.from(one), Buffer.from(two), end])
+        interner.intern(bytes, 0, bytes.length)
+      }
+      const ids = Int32Array.from({ length: interner.count }, (_, id) => id)
+      const expected = [...ids].sort((a, b) => Buffer.compare(interner.bytes(a), interner.bytes(b)))
+      interner.sort(ids)
+      assert.deepEqual([...ids], expected)
+    }),
+  )
+})
+
+test('values of which each begins as the one before are sorted without end of the stack', () => {
+  const interner = new Interner()
+  const longest = Buffer.alloc(1200, 'a')
+  for (let length = longest.length; length > 0; length -= 2) interner.intern(longest, 0, length)
+  const ids = Int32Array.from({ length: interner.count }, (_, id) => id)
+  interner.sort(ids)
+  assert.deepEqual(
+    [...ids],
+    [...ids].sort((a, b) => b - a),
+  )
+})
