@@ -7,7 +7,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import { startS3Server } from '../../src/demo/s3Server.ts'
-import { inTemporary, jsonLines, runColdtrail } from './runColdtrail.ts'
+import { inTemporary, jsonLines, runCommand } from './runColdtrail.ts'
 
 const KEYS = { AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE', AWS_SECRET_ACCESS_KEY: 'example', AWS_EC2_METADATA_DISABLED: 'true' }
 
@@ -19,7 +19,7 @@ test('a folder is collected once, and the last line of --json is the summary', (
     mkdirSync(join(cwd, 'logs'))
     writeFileSync(join(cwd, 'logs/a.json'), events(3))
     writeFileSync(join(cwd, 'logs/b.json.gz'), gzipSync(events(2, 3)))
-    const run = () => runColdtrail(['collect', 'logs', '--json', '--metrics-file', 'm.prom'], { cwd })
+    const run = () => runCommand(['collect', 'logs', '--json', '--metrics-file', 'm.prom'], { cwd })
     const first = await run()
     assert.equal(first.status, 0, first.stderr)
     const summary = jsonLines(first.stdout).at(-1)!
@@ -50,7 +50,7 @@ test('a folder that cannot be listed does not keep the others from being collect
     const dig =
       'n=$(printf %0250d 0); cd logs/deep; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17; do mkdir $n; cd -P $n; done'
     execFileSync('sh', ['-ec', dig], { cwd })
-    const run = () => runColdtrail(['collect', 'logs', '--json'], { cwd })
+    const run = () => runCommand(['collect', 'logs', '--json'], { cwd })
     const first = await run()
     assert.equal(first.status, 3, first.stderr)
     const summary = jsonLines(first.stdout).at(-1)!
@@ -69,9 +69,9 @@ test('what was refused whole belongs to its collection: it is listed there, and 
     mkdirSync(join(cwd, 'logs'))
     writeFileSync(join(cwd, 'good.json'), events(1))
     writeFileSync(join(cwd, 'logs/bad.gz'), gzipSync(events(500)).subarray(0, 40))
-    assert.equal((await runColdtrail(['collect', 'good.json'], { cwd })).status, 0)
-    assert.equal((await runColdtrail(['collect', 'logs', '--collection', 'audit'], { cwd })).status, 3)
-    const ask = (...args: string[]) => runColdtrail([...args, '--json'], { cwd })
+    assert.equal((await runCommand(['collect', 'good.json'], { cwd })).status, 0)
+    assert.equal((await runCommand(['collect', 'logs', '--collection', 'audit'], { cwd })).status, 3)
+    const ask = (...args: string[]) => runCommand([...args, '--json'], { cwd })
     for (let turn = 1; turn <= 2; turn++) {
       assert.equal((await ask('search', '--count', '--require-complete')).status, 0)
       assert.equal((await ask('search', '--count', '--require-complete', '--collection', 'audit')).status, 7)
@@ -84,7 +84,7 @@ test('what was refused whole belongs to its collection: it is listed there, and 
     assert.equal(jsonLines((await ask('verify')).stdout).at(-1)?.orphans, 0)
     // Mended where it lay: what was refused is an older version now.
     writeFileSync(join(cwd, 'logs/bad.gz'), gzipSync(events(500)))
-    assert.equal((await runColdtrail(['collect', 'logs', '--collection', 'audit'], { cwd })).status, 0)
+    assert.equal((await runCommand(['collect', 'logs', '--collection', 'audit'], { cwd })).status, 0)
     const audit = ['--collection', 'audit']
     assert.equal((await ask('search', '--count', '--require-complete', ...audit)).status, 0)
     assert.equal((await ask('search', '--count', '--require-complete', '--all-versions', ...audit)).status, 7)
@@ -94,17 +94,17 @@ test('what was refused whole belongs to its collection: it is listed there, and 
 
 test('standard input is collected', () =>
   inTemporary(async (cwd) => {
-    const { status, stdout, stderr } = await runColdtrail(['collect', '-', '--json'], { cwd, input: events(4) })
+    const { status, stdout, stderr } = await runCommand(['collect', '-', '--json'], { cwd, input: events(4) })
     assert.equal(status, 0, stderr)
     assert.equal(jsonLines(stdout).at(-1)?.events, 4)
   }))
 
 test('of empty standard input it is said that nothing came, and no session is made', () =>
   inTemporary(async (cwd) => {
-    const told = await runColdtrail(['collect', '-'], { cwd, input: '' })
+    const told = await runCommand(['collect', '-'], { cwd, input: '' })
     assert.equal(told.status, 0, told.stderr)
     assert.match(told.stdout, /^Nothing came on standard input\.$/m)
-    const { stdout } = await runColdtrail(['collect', '-', '--json'], { cwd, input: '' })
+    const { stdout } = await runCommand(['collect', '-', '--json'], { cwd, input: '' })
     const { objects, segments, skipped, left, failed } = jsonLines(stdout).at(-1)!
     assert.deepEqual([objects, segments, skipped, left, failed], [0, 0, { 'no input': 1 }, 0, 0])
     assert.deepEqual(readdirSync(join(cwd, 'coldtrail-data/collections/main')), [])
@@ -116,7 +116,7 @@ test('of empty standard input it is said that nothing came, and no session is ma
 test('clock nonsense harms nothing: events of the years 1 and 9999 are collected, found and kept through a rebuild', () =>
   inTemporary(async (cwd) => {
     const times = ['0001-01-01T00:00:00Z', '2026-03-10T00:00:00Z', '9999-12-31T23:59:59Z']
-    const run = (...args: string[]) => runColdtrail([...args, '--json'], { cwd })
+    const run = (...args: string[]) => runCommand([...args, '--json'], { cwd })
     writeFileSync(join(cwd, 'a.json'), times.map((time) => `{"time":"${time}"}\n`).join(''))
     assert.equal((await run('collect', 'a.json')).status, 0)
     for (const command of [['verify'], ['catalog', 'rebuild']]) {
@@ -131,7 +131,7 @@ test('clock nonsense harms nothing: events of the years 1 and 9999 are collected
     const { stdout } = await run('search', '--count', '--to', '2000-01-01')
     assert.equal(jsonLines(stdout)[0]?.count, 1)
     assert.equal(jsonLines((await run('timeline', '--interval', 'day')).stdout).length, 3)
-    assert.equal((await runColdtrail(['timeline'], { cwd })).stdout.trim().split('\n').length, 5)
+    assert.equal((await runCommand(['timeline'], { cwd })).stdout.trim().split('\n').length, 5)
     assert.equal((await run('values', 'time_nope')).status, 2)
     assert.equal((await run('collect', 'a.json')).status, 0)
   }))
@@ -139,11 +139,11 @@ test('clock nonsense harms nothing: events of the years 1 and 9999 are collected
 test('a dry run counts objects, bytes and requests, and fetches nothing', () =>
   inTemporary(async (cwd) => {
     writeFileSync(join(cwd, 'a.json'), events(3))
-    const { status, stdout } = await runColdtrail(['collect', 'a.json', '--dry-run', '--json'], { cwd })
+    const { status, stdout } = await runCommand(['collect', 'a.json', '--dry-run', '--json'], { cwd })
     assert.equal(status, 0)
     const summary = jsonLines(stdout).at(-1)!
     assert.deepEqual([summary.objects, summary.get_requests, summary.get_bytes], [0, 1, events(3).length])
-    const { stdout: text } = await runColdtrail(['collect', 'a.json', '--dry-run'], { cwd })
+    const { stdout: text } = await runCommand(['collect', 'a.json', '--dry-run'], { cwd })
     assert.match(text, /^Would collect 1 object \(\d+ B\) with 1 GET request; 0 objects known already\./)
   }))
 
@@ -153,7 +153,7 @@ test('a bucket is collected over S3, and a missing one is named with its remedy'
     server.bucket('logs').put('app/one.json', Buffer.from(events(7)))
     await inTemporary(async (cwd) => {
       const options = { cwd, environment: KEYS }
-      const from = (uri: string) => runColdtrail(['collect', uri, '--endpoint', server.endpoint, '--json'], options)
+      const from = (uri: string) => runCommand(['collect', uri, '--endpoint', server.endpoint, '--json'], options)
       const good = await from('s3://logs/app/')
       assert.equal(good.status, 0, good.stderr)
       assert.deepEqual([jsonLines(good.stdout).at(-1)?.objects, jsonLines(good.stdout).at(-1)?.events], [1, 7])
@@ -175,7 +175,7 @@ test('missing credentials are refused before the first call', async () => {
     await inTemporary(async (cwd) => {
       const environment = { AWS_EC2_METADATA_DISABLED: 'true' }
       const args = ['collect', 's3://logs/', '--endpoint', server.endpoint]
-      const { status, stderr } = await runColdtrail(args, { cwd, environment })
+      const { status, stderr } = await runCommand(args, { cwd, environment })
       assert.equal(status, 5)
       assert.match(stderr, /E_S3_CREDENTIALS/)
       assert.equal(
@@ -193,7 +193,7 @@ test('a damaged object fails the run in part, and everything else is collected',
     mkdirSync(join(cwd, 'logs'))
     writeFileSync(join(cwd, 'logs/good.json'), events(3))
     writeFileSync(join(cwd, 'logs/bad.json.gz'), gzipSync(events(1_000)).subarray(0, 60))
-    const { status, stdout } = await runColdtrail(['collect', 'logs', '--json'], { cwd })
+    const { status, stdout } = await runCommand(['collect', 'logs', '--json'], { cwd })
     assert.equal(status, 3)
     const summary = jsonLines(stdout).at(-1)!
     assert.deepEqual([summary.objects, summary.events, summary.failed], [1, 3, 1])
@@ -205,11 +205,11 @@ test('an interrupted run keeps what it has, says so, and the next run has the re
     mkdirSync(join(cwd, 'logs'))
     for (let at = 0; at < 20; at += 1) writeFileSync(join(cwd, `logs/${at}.json`), events(50, at * 50))
     const follow = ['collect', 'logs', '--follow', '--json', '--log-level', 'debug']
-    const { status, stdout, stderr } = await runColdtrail(follow, { cwd, interruptAt: '"collecting"' })
+    const { status, stdout, stderr } = await runCommand(follow, { cwd, interruptAt: '"collecting"' })
     assert.equal(status, 130, stderr)
     assert.equal(jsonLines(stderr).at(-1)?.code, 'E_INTERRUPTED')
     const before = Number(jsonLines(stdout).at(-1)?.events)
-    const rest = await runColdtrail(['collect', 'logs', '--json'], { cwd })
+    const rest = await runCommand(['collect', 'logs', '--json'], { cwd })
     assert.equal(before + Number(jsonLines(rest.stdout).at(-1)?.events), 1_000)
     assert.deepEqual(
       readdirSync(join(cwd, 'coldtrail-data/collections/main')).filter((n) => n.endsWith('.tmp')),
@@ -219,7 +219,7 @@ test('an interrupted run keeps what it has, says so, and the next run has the re
 
 test('nothing to collect from is said with the way out', () =>
   inTemporary(async (cwd) => {
-    const { status, stderr } = await runColdtrail(['collect'], { cwd })
+    const { status, stderr } = await runCommand(['collect'], { cwd })
     assert.equal(status, 2)
     assert.match(stderr, /E_SOURCE_MISSING[\s\S]*coldtrail init/)
   }))

@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { type IngestionServer, startIngestionServer } from '../../src/demo/ingestionServer.ts'
-import { inTemporary, jsonLines, type Outcome, runColdtrail } from './runColdtrail.ts'
+import { inTemporary, jsonLines, type Outcome, runCommand } from './runColdtrail.ts'
 
 let receiver: IngestionServer
 before(async () => {
@@ -107,7 +107,7 @@ async function withData(
   use: (coldtrail: (line: string) => Promise<Outcome>, configure: (destination: string) => void) => Promise<void>,
 ): Promise<void> {
   await inTemporary(async (cwd) => {
-    const coldtrail = (line: string) => runColdtrail(line.split(' '), { cwd, environment: {} })
+    const coldtrail = (line: string) => runCommand(line.split(' '), { cwd, environment: {} })
     mkdirSync(join(cwd, 'logs'))
     writeFileSync(join(cwd, 'logs/a.jsonl'), '{"a":1}\n{"a":2}\n{"a":3}\n')
     const collected = await coldtrail('collect logs')

@@ -52,9 +52,9 @@ export function runColdtrail(args: readonly string[], options: RunOptions): Prom
  * commands, so what is proved by a process (its start, its end, its streams) is proved once.
  */
 export async function runCommand(args: readonly string[], options: RunOptions): Promise<Outcome> {
-  const { cwd, launcher, input, environment, interruptAt } = options
+  const { cwd, launcher, input, environment = {}, interruptAt } = options
   const command = args.slice(0, GROUPS.has(args[0] ?? '') ? 2 : 1).join(' ')
-  const isSpecial = [launcher, input, environment, interruptAt].some((each) => each !== undefined)
+  const isSpecial = [launcher, input, environment.COLDTRAIL_FAULT, interruptAt].some((each) => each !== undefined)
   if (isSpecial || isBusy || !met.has(command)) {
     met.add(command)
     return runColdtrail(args, options)
@@ -64,7 +64,7 @@ export async function runCommand(args: readonly string[], options: RunOptions): 
     server ??= await startServer()
     server.ref()
     server.channel?.ref()
-    const request: CommandRequest = { args, cwd, env: { HOME: cwd, PATH: process.env.PATH ?? '' } }
+    const request: CommandRequest = { args, cwd, env: { HOME: cwd, PATH: process.env.PATH ?? '', ...environment } }
     server.send(request)
     const ended = new AbortController()
     const [outcome] = await Promise.race([
