@@ -15,7 +15,7 @@ const DISTANCES: i32 = 30
 const END: i32 = 256
 const LIMIT: i32 = 15
 /** A match this long is taken without a look at the next position. */
-const GOOD: i32 = 32
+const GOOD: i32 = 64
 /** Zeros behind the input. */
 const SLACK: i32 = 64
 /** Inside a match every so many positions are entered. */

@@ -51,6 +51,8 @@ export class Packer {
   private batch = new OpenBatch()
   /** Raw bytes that a byte on the wire stood for, lately. */
   private ratio = 4
+  /** Undefined when a block has been handed on or has joined a batch since. */
+  private ahead: Ahead | undefined
 
   constructor(limits: BatchLimits, encode: (event: OutgoingEvent, out: ElementWriter) => Encoded) {
     this.limits = limits
@@ -99,6 +101,7 @@ export class Packer {
   /** From now on batches have at most so many bytes before compression. */
   packSmaller(decodedBytes: number): void {
     this.limits = { ...this.limits, decodedBytes: Math.min(decodedBytes, this.limits.decodedBytes) }
+    this.ahead = undefined
   }
 
   /** Closes what is open; more may be added afterwards. */
@@ -132,33 +135,41 @@ export class Packer {
     return this.filling.refused.length >= MAX_REFUSED ? this.rotate(this.block()) : undefined
   }
 
-  /** Whether an element of so many bytes would break a limit of the batch that is open. */
+  /** Whether another element would break a limit of the batch that is open. */
   private mustOpen(filling: Block, time: number | null): boolean {
-    const { limits, batch, underWay } = this
-    let records = 0
-    let decoded = 0
-    let earliest = Number.POSITIVE_INFINITY
-    let latest = Number.NEGATIVE_INFINITY
-    // From the block at hand back to where its batch begins.
-    for (const part of [filling, ...underWay.map(({ block }) => block).reverse(), batch]) {
-      records += part.ids.length
-      decoded += part.length
-      if (part.earliest < earliest) earliest = part.earliest
-      if (part.latest > latest) latest = part.latest
-      if (part.opensBatch) break
-    }
+    const { limits } = this
+    let { records, decoded, earliest, latest } = filling.opensBatch ? NOTHING_AHEAD : this.partsAhead()
+    records += filling.ids.length
     if (records === 0) return false
+    decoded += filling.length
     if (records + 1 > limits.records || decoded + 1 > limits.decodedBytes) return true
     if (limits.timeSpan === undefined || time === null) return false
-    return Math.max(latest, time) - Math.min(earliest, time) >= limits.timeSpan
+    earliest = Math.min(earliest, filling.earliest, time)
+    latest = Math.max(latest, filling.latest, time)
+    return latest - earliest >= limits.timeSpan
   }
 
   /** Raw bytes at which the block at hand is compressed: less when little room is left on the wire. */
   private goal(): number {
-    const raw = this.underWay.reduce((sum, { block }) => sum + block.length, 0)
-    const taken = this.batch.wire + raw / this.ratio
-    const room = this.limits.wireBytes - this.compressor.overhead - taken
-    return Math.max(SMALLEST_BLOCK, Math.min(BLOCK_BYTES, room * this.ratio * 0.9))
+    return this.partsAhead().goal
+  }
+
+  /** Of the open batch, what comes before the block at hand. Asked for with every event, so it is kept. */
+  private partsAhead(): Ahead {
+    if (this.ahead !== undefined) return this.ahead
+    const { batch, underWay, limits, compressor, ratio } = this
+    const sum = { ...NOTHING_AHEAD }
+    for (const part of [...underWay.map(({ block }) => block).reverse(), batch]) {
+      sum.records += part.ids.length
+      sum.decoded += part.length
+      sum.earliest = Math.min(sum.earliest, part.earliest)
+      sum.latest = Math.max(sum.latest, part.latest)
+      if (part.opensBatch) break
+    }
+    const raw = underWay.reduce((sum, { block }) => sum + block.length, 0)
+    const room = limits.wireBytes - compressor.overhead - batch.wire - raw / ratio
+    this.ahead = { ...sum, goal: Math.max(SMALLEST_BLOCK, Math.min(BLOCK_BYTES, room * ratio * 0.9)) }
+    return this.ahead
   }
 
   private async rotate(next: Block): Promise<void> {
@@ -168,10 +179,14 @@ export class Packer {
     const first = this.firstTry(block)
     const joined = (before?.joined ?? Promise.resolve())
       .then(() => this.append(block, first))
-      .then(() => void underWay.shift())
+      .then(() => {
+        underWay.shift()
+        this.ahead = undefined
+      })
     // Whoever waits for it meets its fault; it is no unhandled one until then.
     joined.catch(() => undefined)
     underWay.push({ block, joined })
+    this.ahead = undefined
     if (underWay.length > COMPRESSED_AHEAD) await underWay[0]!.joined
   }
 
@@ -213,12 +228,13 @@ export class Packer {
       }
       this.ratio = Math.max(1, (this.ratio + raw.length / packed.length) / 2)
       batch.append(block, packed, compressor.window)
+      this.ahead = undefined
       if (compressor.window > 0) this.spare.push(block.buffer)
     }
     for (const { letter } of block.refused) batch.refused.push(letter)
     for (const { passed } of block.passed) batch.passed = addPassed(batch.passed, passed)
     if (block.to) batch.to = block.to
-    const isFull = limits.wireBytes - batch.wire < limits.wireBytes / 100
+    const isFull = limits.wireBytes - batch.wire < limits.wireBytes / 256
     if (isFull || batch.refused.length >= MAX_REFUSED) await this.close()
   }
 
@@ -237,6 +253,7 @@ export class Packer {
   private async close(): Promise<void> {
     const { batch, compressor } = this
     this.batch = new OpenBatch()
+    this.ahead = undefined
     if (batch.to === undefined) return
     const tail = this.limits.framing === 'array' ? CLOSE_ARRAY : NOTHING
     const { ids, uids, lengths, refused, passed, to } = batch
@@ -279,6 +296,21 @@ const NEWLINE = 0x0a
 const OPEN_BRACKET = 0x5b
 const CLOSE_ARRAY = Buffer.from(']')
 const NOTHING = Buffer.alloc(0)
+
+interface Ahead {
+  readonly records: number
+  readonly decoded: number
+  readonly earliest: number
+  readonly latest: number
+  readonly goal: number
+}
+
+const NOTHING_AHEAD = {
+  records: 0,
+  decoded: 0,
+  earliest: Number.POSITIVE_INFINITY,
+  latest: Number.NEGATIVE_INFINITY,
+}
 
 interface Compressing {
   readonly block: Block

@@ -41,7 +41,7 @@ export const KIND = { absent: 0, string: 1, escaped: 2, number: 3, true: 4, fals
 
 /** The slots of the record at hand: byte slices, valid during `finish`. */
 export class JsonRecord {
-  readonly buffers: Buffer[]
+  private readonly texts: Buffer[]
   starts: Int32Array
   ends: Int32Array
   kinds: Uint8Array
@@ -51,6 +51,8 @@ export class JsonRecord {
   private source: Buffer = EMPTY
   /** Slots whose text is not in `source`. */
   private elsewhere = false
+  /** All of them are in `source`, and `texts` does not say so yet: not everybody asks for them. */
+  private isBehind = false
   /** The record itself: `whole[from, to)`. */
   whole: Buffer = EMPTY
   from = 0
@@ -58,7 +60,7 @@ export class JsonRecord {
 
   constructor(slotNames: readonly string[]) {
     const count = slotNames.length
-    this.buffers = slotNames.map(() => EMPTY)
+    this.texts = slotNames.map(() => EMPTY)
     this.starts = new Int32Array(count)
     this.ends = new Int32Array(count)
     this.kinds = new Uint8Array(count)
@@ -108,7 +110,7 @@ export class JsonRecord {
   /** Takes the slots that the module has filled; `place`: of the table. */
   fill({ bytes: { buffer } }: ByteModule, place: number): void {
     if (this.kinds.buffer !== buffer) {
-      const count = this.buffers.length
+      const count = this.texts.length
       this.starts = new Int32Array(buffer, place + 8, count)
       this.ends = new Int32Array(buffer, place + 8 + count * 4, count)
       this.ids = new Int32Array(buffer, place + 8 + count * 8, count)
@@ -116,7 +118,15 @@ export class JsonRecord {
     }
     if (!this.elsewhere) return
     this.elsewhere = false
-    this.buffers.fill(this.source)
+    this.isBehind = true
+  }
+  /** Of each slot the bytes that its text is in. */
+  get buffers(): Buffer[] {
+    if (this.isBehind) {
+      this.isBehind = false
+      this.texts.fill(this.source)
+    }
+    return this.texts
   }
   /** Sets a slot by hand: to the whole of a text, or to `text[start, end)`. */
   put(slot: number, kind: number, text: Buffer, start = 0, end = text.length): void {
