@@ -457,7 +457,8 @@ export async function open(config: Config, { log = () => undefined }: OpenOption
       const isNew = !hasElsewhere() && !holdsData(dataDir)
       const sources = config.sources.map(({ name }) => sourceProbe(config, name, log))
       const places = isNew ? [] : tierProbes(config, catalog)
-      return examine(config, [isNew ? NEW_CATALOG : catalogProbe(catalog), ...places, ...sources])
+      const store = isNew ? [NEW_CATALOG] : [catalogProbe(catalog), keysProbe(dataDir, catalog)]
+      return examine(config, [...store, ...places, ...sources])
     },
     async close() {
       await (await reading)?.close()
@@ -507,6 +508,42 @@ function catalogProbe(catalog: () => Promise<Catalog>): Probe {
       }))
       const events = segments.reduce((sum, { rows }) => sum + rows, 0)
       return `${dialect} opens: ${segments.length} segments, ${events} events`
+    },
+  ]
+}
+
+/** A lost key is replaced in silence when the next link is written: what was kept with it needs the old one. */
+function keysProbe(dataDir: string, catalog: () => Promise<Catalog>): Probe {
+  return [
+    'keys of what is kept',
+    async () => {
+      const open = await catalog()
+      const [{ readPublicKeys }, { listKeysetKeys }] = await Promise.all([
+        import('./store/signingKeys.ts'),
+        import('./store/keysetKeys.ts'),
+      ])
+      const signing = new Set<string>()
+      for (const name of await open.collections())
+        for (const after of [0, (await open.head(name)) - 1])
+          for (const { key } of await open.commits(name, { after, limit: 1 })) signing.add(key)
+      const held = new Set(readPublicKeys(dataDir).map(({ id }) => id))
+      for (const id of signing)
+        if (!held.has(id)) {
+          const reason = `links are signed with it, and ${join(dataDir, 'keys', `sign-${id}.pub`)} is not there`
+          throw new ColdtrailError('E_SIGNING_KEY', { id, reason })
+        }
+      const here = new Set(listKeysetKeys(dataDir).map(({ id }) => id))
+      const hashing = new Set<string>()
+      for (const { files } of await open.segments({ state: 'live' }))
+        for (const { manifest } of files) {
+          if (!manifest.keyset) continue
+          const { key, epoch } = manifest.keyset
+          hashing.add(key)
+          if (here.has(key)) continue
+          const reason = `key ${key} of keysets that are kept is not here, and hunts say "unknown" of them`
+          throw new ColdtrailError('E_KEYSET_KEY', { epoch, reason })
+        }
+      return `${signing.size} of links and ${hashing.size} of keysets are here`
     },
   ]
 }

@@ -118,7 +118,7 @@ export interface SegmentRow {
 }
 
 /** A committed link, without what proves it. */
-export type Commit = Pick<Link, 'number' | 'time' | 'body'>
+export type Commit = Pick<Link, 'number' | 'time' | 'body' | 'key'>
 
 /** Answer of a commit. */
 export interface Committed {

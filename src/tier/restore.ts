@@ -105,6 +105,8 @@ export function missingFiles(files: readonly PlannedFile[]): FileFault[] {
 /** Room that a file system needs beside the copies, for its own books and for the catalog. */
 const RESERVE_BYTES = 64 * 2 ** 20
 const READ_BYTES = 2 ** 20
+/** The same command again means the same time: an hour, in microseconds. */
+const SAME_TIME = 3_600_000_000
 /** Kept back of file lists: a link is one file. */
 const FILES_A_LINK = 50_000
 
@@ -149,7 +151,13 @@ class Restore {
     faultPoint('restore.files-durable')
     const links = await this.commit(owner, wanted)
     const without = this.lost
-    const [bench] = await this.catalog.workbenches(plan.workbench)
+    let [bench] = await this.catalog.workbenches(plan.workbench)
+    // Copies that are there already make no link that could say it.
+    if (bench && wanted.length > 0 && this.options.expires - bench.expires > SAME_TIME) {
+      const { expires, reason } = this.options
+      await this.catalog.changeWorkbench(owner, plan.workbench, { action: 'extend', reason, expires })
+      bench = { ...bench, expires }
+    }
     return {
       ...{ collection: plan.collection, workbench: plan.workbench, directory: plan.directory, online: plan.online },
       expires: bench?.expires ?? this.options.expires,

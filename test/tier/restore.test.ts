@@ -168,6 +168,11 @@ suite('restore', () => {
     const { catalog, dataDir } = store
     const owner = await catalog.owner('restore')
     await restore(options({ folder: backup, segments: [1], expires: 1 }))
+    const later = Date.now() * 1_000 + DAY
+    const again = await restore(options({ folder: backup, segments: [1], expires: later }))
+    assert.deepEqual([again.copied, again.expires], [0, later], 'what is there is kept as long as it was asked for')
+    assert.equal((await catalog.workbenches())[0]?.expires, later)
+    await catalog.changeWorkbench(owner, 'case1', { action: 'extend', reason: 'shorter', expires: 1 })
     await catalog.changeWorkbench(owner, 'case1', { action: 'hold', reason: 'court' })
     await catalog.sweep({ graceMs: 0 })
     assert.equal((await catalog.workbenches())[0]?.isHeld, true)
@@ -196,7 +201,7 @@ suite('restore', () => {
       const actions = (await reopened.custody('main')).map(({ action, link }) => [action, link !== null])
       assert.deepEqual(
         actions,
-        ['restore', 'hold', 'restore', 'release', 'expire'].map((action) => [action, true]),
+        ['restore', 'extend', 'extend', 'hold', 'restore', 'release', 'expire'].map((action) => [action, true]),
       )
       await again.release()
     } finally {

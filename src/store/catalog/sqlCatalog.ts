@@ -351,8 +351,8 @@ export class SqlCatalog implements Catalog {
     const home = rows.length > 0 ? undefined : await this.homeOf(collection)
     if (home !== undefined) return this.commits(home, { after, limit })
     return rows.map(({ number, bytes }) => {
-      const { time, body } = parseLink(bytes, linkFileName(number))
-      return { number, time, body }
+      const { time, body, key } = parseLink(bytes, linkFileName(number))
+      return { number, time, body, key }
     })
   }
 
