@@ -19,7 +19,7 @@ import type { SealedSegment } from '../../src/store/segment.ts'
 import { collectObjects, fakeObject, fakeSegment, sealObjects, sessionOf } from '../support/fakeSegment.ts'
 import { freshCatalog, withFreshCatalog } from '../support/freshCatalog.ts'
 import { backToVersion } from '../support/olderCatalog.ts'
-import { postgresUrl } from '../support/postgres.ts'
+import { locksFreed, postgresUrl } from '../support/postgres.ts'
 
 const directories: string[] = []
 const children: ChildProcess[] = []
@@ -677,7 +677,7 @@ for (const dialect of ['sqlite', 'postgres'] as const)
         const options = await fresh()
         assert.equal(await ended(collectProcess(options, 'commit', ['a', 'b'], 'commit.link-written')), 'SIGKILL')
         if (!filesExist) rmSync(join(options.dataDir, 'collections'), { recursive: true })
-        if (dialect === 'postgres') await sleep(200)
+        if (options.url) await locksFreed(options.url)
         const report = await rebuildCatalog(options)
         assert.deepEqual(report.dropped, filesExist ? [] : ['main/000000001.link'])
         const catalog = await openCatalog(options)

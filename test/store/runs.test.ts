@@ -5,7 +5,6 @@ import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { after, describe, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { ColdtrailError } from '../../src/core/errors.ts'
 import { FAULT_POINTS } from '../../src/platform/faults.ts'
 import { type Catalog, type CatalogOptions, openCatalog, rebuildCatalog } from '../../src/store/catalog.ts'
@@ -13,6 +12,7 @@ import { committedRun, fakeFindings } from '../support/fakeRun.ts'
 import { collectObjects, fakeObject } from '../support/fakeSegment.ts'
 import { freshCatalog, withFreshCatalog } from '../support/freshCatalog.ts'
 import { backToVersion } from '../support/olderCatalog.ts'
+import { locksFreed } from '../support/postgres.ts'
 import { runRequest, tag, writeTags } from '../support/tagging.ts'
 
 const directories: string[] = []
@@ -156,7 +156,7 @@ for (const dialect of ['sqlite', 'postgres'] as const)
       await sound(catalog)
       await owner.release()
       await catalog.close()
-      if (dialect === 'postgres') await sleep(300)
+      if (options.url) await locksFreed(options.url)
       assert.deepEqual((await rebuildCatalog(options)).dropped, [])
     })
 
@@ -194,7 +194,8 @@ for (const dialect of ['sqlite', 'postgres'] as const)
 
     test('killed at every step: all of a run exists or nothing, and resuming makes the rest', async () => {
       const points = FAULT_POINTS.filter((name) => /^(run|commit|history)\./.test(name))
-      const renames = Array.from({ length: 12 }, (_, i) => `file.renamed:${i + 1}`)
+      // A rename is the same beside either database; those within a transaction have points of their own.
+      const renames = Array.from({ length: dialect === 'sqlite' ? 12 : 0 }, (_, i) => `file.renamed:${i + 1}`)
       let survived = 0
       for (const fault of [...points, ...renames]) {
         const options = await freshCatalog(dialect, directories)
@@ -207,7 +208,7 @@ for (const dialect of ['sqlite', 'postgres'] as const)
           continue
         }
         assert.equal(end, 'SIGKILL', fault)
-        if (dialect === 'postgres') await sleep(200)
+        if (options.url) await locksFreed(options.url)
         const catalog = await openCatalog(options)
         await catalog.repairDerived()
         const [row] = await catalog.runs()
@@ -222,14 +223,14 @@ for (const dialect of ['sqlite', 'postgres'] as const)
         await sound(catalog)
         await owner.release()
         await catalog.close()
-        if (dialect === 'postgres') await sleep(200)
+        if (options.url) await locksFreed(options.url)
         await rebuildCatalog(options)
         const rebuilt = await openCatalog(options)
         assert.deepEqual(await results(rebuilt), { tags, findings }, fault)
         await sound(rebuilt)
         await rebuilt.close()
       }
-      assert.ok(survived > 0 && survived < renames.length, 'the last rename was met')
+      if (dialect === 'sqlite') assert.ok(survived > 0 && survived < renames.length, 'the last rename was met')
     })
 
     test('a rebuild right after a kill adopts a run whose links are both there, and drops a half', async () => {
@@ -246,7 +247,7 @@ for (const dialect of ['sqlite', 'postgres'] as const)
         assert.equal(await ended(runProcess(options, 0, named)), 'SIGKILL')
         const links = readdirSync(join(options.dataDir, 'history/main/chain'))
         assert.deepEqual(links.length, isAdopted ? 3 : 2, fault)
-        if (dialect === 'postgres') await sleep(300)
+        if (options.url) await locksFreed(options.url)
         const { dropped } = await rebuildCatalog(options)
         assert.deepEqual(dropped, isAdopted ? [] : ['main/000000002.link'])
         const catalog = await openCatalog(options)

@@ -4,12 +4,12 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { Compaction } from '../../src/collect/compaction.ts'
 import { type Coldtrail, open, parseConfig } from '../../src/index.ts'
 import { type Catalog, openCatalog, rebuildCatalog } from '../../src/store/catalog.ts'
 import { restore } from '../../src/tier/restore.ts'
 import { freshCatalog } from '../support/freshCatalog.ts'
+import { locksFreed } from '../support/postgres.ts'
 import { SampleStore } from '../support/sampleStore.ts'
 
 const T0 = Date.parse('2023-07-10T00:00:00Z') * 1_000
@@ -231,7 +231,7 @@ test('on PostgreSQL too a workbench is made, kept, rebuilt and removed', async (
     assert.deepEqual(await facts(store.catalog), [[2, 8, true, true]])
     await store.owner.release()
     await store.catalog.close()
-    await sleep(200)
+    await locksFreed(options.url!)
     await rebuildCatalog(options)
     const catalog = await openCatalog(options)
     assert.deepEqual(await facts(catalog), [[2, 8, true, true]])
