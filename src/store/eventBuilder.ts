@@ -380,14 +380,10 @@ class IntColumn {
     file.nulls(rows)
   }
   write(file: ParquetFileWriter, rows: number): void {
-    const { values } = this
-    for (let i = 0; i < rows; i++) {
-      const value = values[i]!
-      if (value < this.least) this.least = value
-      if (value > this.most) this.most = value
-      if (Number.isNaN(value)) this.nulls++
-    }
-    file.ints(values, rows)
+    const { least, most, nulls } = file.ints(this.values, rows)
+    if (least < this.least) this.least = least
+    if (most > this.most) this.most = most
+    this.nulls += nulls
   }
   reset(rows: number): void {
     this.values.fill(Number.NaN, 0, rows)
@@ -487,18 +483,16 @@ class TextColumn {
 
   /** The sortable form of an address column: the same ids, other dictionary. */
   writeKeys(file: ParquetFileWriter, rows: number): void {
+    const { interner } = this
+    const { fresh, distinct } = this.renumbered(this.ids, rows, interner)
     const keys = new Interner()
-    const keyOf = new Int32Array(this.interner.count).fill(-2)
-    const ids = new Int32Array(rows)
-    for (let i = 0; i < rows; i++) {
-      const id = this.ids[i]!
-      if (id >= 0 && keyOf[id] === -2) {
-        const key = ipKey(this.interner.bytes(id).toString('latin1'))
-        const bytes = Buffer.from(key ?? '')
-        keyOf[id] = key === undefined ? -1 : keys.intern(bytes, 0, bytes.length)
-      }
-      ids[i] = id < 0 ? -1 : keyOf[id]!
+    const keyOf = new Int32Array(distinct)
+    for (let at = 0; at < distinct; at++) {
+      const key = ipKey(interner.bytes(fresh[at]!).toString('latin1'))
+      const bytes = Buffer.from(key ?? '')
+      keyOf[at] = key === undefined ? -1 : keys.intern(bytes, 0, bytes.length)
     }
+    const ids = translated(localIds, rows, keyOf)
     const { dictionary } = this.localise(ids, rows, keys)
     file.dictionary(localIds, rows, dictionary)
   }
@@ -547,41 +541,66 @@ class TextColumn {
 
   /** Renumbers `ids` of `values` densely into `localIds` and collects the values as a Parquet dictionary. */
   private localise(ids: Int32Array, rows: number, values: Interner): { dictionary: RowGroupDictionary; used: number } {
-    if (this.local.length < values.count) this.local = new Int32Array(values.count * 2)
-    else this.local.fill(0)
-    const { local } = this
-    const { values: bytes } = values
+    const { fresh, distinct, used } = this.renumbered(ids, rows, values)
     plain.clear()
-    let count = 0
-    let used = 0
     let least = 0
     let most = 0
-    for (let i = 0; i < rows; i++) {
-      const id = ids[i]!
-      if (id < 0) {
-        localIds[i] = -1
-        continue
-      }
-      used++
-      let at = local[id]!
+    for (let at = 0; at < distinct; at++) {
+      const id = fresh[at]!
+      const start = values.start(id)
+      const end = values.end(id)
+      plain.uint32(end - start)
+      plain.slice(values.values, start, end)
       if (at === 0) {
-        at = ++count
-        local[id] = at
-        const start = values.start(id)
-        const end = values.end(id)
-        plain.uint32(end - start)
-        plain.slice(bytes, start, end)
-        if (count === 1) {
-          least = id
-          most = id
-        } else if (values.compare(id, least) < 0) least = id
-        else if (values.compare(id, most) > 0) most = id
-      }
-      localIds[i] = at - 1
+        least = id
+        most = id
+      } else if (values.compare(id, least) < 0) least = id
+      else if (values.compare(id, most) > 0) most = id
     }
-    const bound = (id: number) => (count === 0 ? EMPTY : values.bytes(id))
-    return { dictionary: { plain: plain.view(), count, least: bound(least), most: bound(most) }, used }
+    const bound = (id: number) => (distinct === 0 ? EMPTY : values.bytes(id))
+    return { dictionary: { plain: plain.view(), count: distinct, least: bound(least), most: bound(most) }, used }
   }
+
+  /** The same without the dictionary. `fresh`: the ids in order of first sight, `distinct` of them. */
+  private renumbered(ids: Int32Array, rows: number, values: Interner) {
+    if (this.local.length < values.count) this.local = new Int32Array(values.count * 2)
+    else this.local.fill(0)
+    const distinct = renumber(ids, rows, this.local)
+    return { fresh: freshIds, distinct, used: rows - absent(localIds, rows) }
+  }
+}
+
+// Each of these loops has a function of its own: V8 compiles it once, and keeps what it has compiled.
+
+/** From `ids` to `localIds`, `freshIds` and, by id, `local` (the number + 1); how many are distinct. */
+function renumber(ids: Int32Array, rows: number, local: Int32Array): number {
+  let count = 0
+  for (let i = 0; i < rows; i++) {
+    const id = ids[i]!
+    let at = -1
+    if (id >= 0) {
+      at = local[id]! - 1
+      if (at < 0) {
+        at = count++
+        freshIds[at] = id
+        local[id] = count
+      }
+    }
+    localIds[i] = at
+  }
+  return count
+}
+
+function absent(ids: Int32Array, rows: number): number {
+  let found = 0
+  for (let i = 0; i < rows; i++) found += ids[i]! < 0 ? 1 : 0
+  return found
+}
+
+function translated(ids: Int32Array, rows: number, into: Int32Array): Int32Array {
+  const found = new Int32Array(rows)
+  for (let i = 0; i < rows; i++) found[i] = ids[i]! < 0 ? -1 : into[ids[i]!]!
+  return found
 }
 
 /** Of the column being written. */
@@ -598,6 +617,7 @@ function emptyTallies(ids: number): Float64Array {
 }
 /** Of the column being written. */
 const localIds = new Int32Array(ROW_GROUP_ROWS)
+const freshIds = new Int32Array(ROW_GROUP_ROWS)
 
 /** Tuples of small integers to ids that the caller chooses; open addressing over one flat array. */
 class TupleTable {

@@ -14,32 +14,11 @@ export function writeDelta(out: ByteWriter, values: Float64Array | Int32Array, c
   out.varint(BLOCK / MINIBLOCK)
   out.varint(count)
   out.zigzag(count > 0 ? values[0]! : 0)
+  const isInt = values instanceof Int32Array
   for (let at = 1; at < count; at += BLOCK) {
     const size = Math.min(BLOCK, count - at)
-    let least = Number.POSITIVE_INFINITY
-    for (let i = 0; i < size; i++) {
-      const delta = values[at + i]! - values[at + i - 1]!
-      deltas[i] = delta
-      if (delta < least) least = delta
-    }
-    out.zigzag(least)
-    out.reserve(4 + (BLOCK / MINIBLOCK) * MINIBLOCK * 8)
-    const widths = out.length
-    out.length += BLOCK / MINIBLOCK
-    for (let mini = 0; mini < BLOCK / MINIBLOCK; mini++) {
-      const from = mini * MINIBLOCK
-      const to = Math.min(from + MINIBLOCK, size)
-      let most = 0
-      for (let i = from; i < to; i++) {
-        const above = deltas[i]! - least
-        deltas[i] = above
-        if (above > most) most = above
-      }
-      for (let i = Math.max(from, to); i < from + MINIBLOCK; i++) deltas[i] = 0
-      const width = from < size ? bitWidth(most) : 0
-      out.buffer[widths + mini] = width
-      if (width > 0) packBits(out, deltas, from, MINIBLOCK, width)
-    }
+    const least = isInt ? deltasOfInts(values, at, size) : deltasOfFloats(values, at, size)
+    writeBlock(out, least, size)
   }
 }
 
@@ -78,6 +57,47 @@ export function writeHybrid(out: ByteWriter, ids: Int32Array | Uint8Array, count
 }
 
 // --- internal ---
+
+/** Into `deltas`; the least of them. One for each kind of array, so that V8 compiles each once. */
+function deltasOfInts(values: Int32Array, at: number, size: number): number {
+  let least = Number.POSITIVE_INFINITY
+  for (let i = 0; i < size; i++) {
+    const delta = values[at + i]! - values[at + i - 1]!
+    deltas[i] = delta
+    if (delta < least) least = delta
+  }
+  return least
+}
+function deltasOfFloats(values: Float64Array, at: number, size: number): number {
+  let least = Number.POSITIVE_INFINITY
+  for (let i = 0; i < size; i++) {
+    const delta = values[at + i]! - values[at + i - 1]!
+    deltas[i] = delta
+    if (delta < least) least = delta
+  }
+  return least
+}
+
+function writeBlock(out: ByteWriter, least: number, size: number): void {
+  out.zigzag(least)
+  out.reserve(4 + (BLOCK / MINIBLOCK) * MINIBLOCK * 8)
+  const widths = out.length
+  out.length += BLOCK / MINIBLOCK
+  for (let mini = 0; mini < BLOCK / MINIBLOCK; mini++) {
+    const from = mini * MINIBLOCK
+    const to = Math.min(from + MINIBLOCK, size)
+    let most = 0
+    for (let i = from; i < to; i++) {
+      const above = deltas[i]! - least
+      deltas[i] = above
+      if (above > most) most = above
+    }
+    for (let i = Math.max(from, to); i < from + MINIBLOCK; i++) deltas[i] = 0
+    const width = from < size ? bitWidth(most) : 0
+    out.buffer[widths + mini] = width
+    if (width > 0) packBits(out, deltas, from, MINIBLOCK, width)
+  }
+}
 
 function packBits(out: ByteWriter, values: Float64Array, from: number, count: number, width: number): void {
   const { buffer } = out

@@ -48,39 +48,47 @@ export class ParquetFileWriter {
     file.write(MAGIC)
   }
 
-  /** Integers or times; NaN is null. The next column of the row group. */
-  ints(values: Float64Array, count: number): void {
-    const levels = nullLevels(values, count, this.next.nullable)
-    const kept = present(values, levels)
-    const size = count - levels.nulls
-    let least = Number.POSITIVE_INFINITY
-    let most = Number.NEGATIVE_INFINITY
-    for (let i = 0; i < size; i++) {
-      const value = kept[i]!
-      if (value < least) least = value
-      if (value > most) most = value
+  /** Integers or times; NaN is null. The next column of the row group. Its bounds and nulls. */
+  ints(values: Float64Array, count: number): NumberBounds {
+    const { nullable } = this.next
+    const found = boundsOf(values, count)
+    const { least, most, nulls } = found
+    if (nulls > 0 && !nullable) throw new Error('null in a required column')
+    const page = pageStart()
+    const size = count - nulls
+    const kept = nulls === 0 ? values : new Float64Array(size)
+    if (nullable) {
+      if (nulls === 0) writeNoNulls(page, count)
+      else writeLevels(page, levelsOfNumbers(values, count, kept), count)
     }
-    const page = pageStart(levels, this.next.nullable)
     const delta = size === 0 || (most - least < DELTA_SPREAD_LIMIT && least >= -ZIGZAG_LIMIT)
     if (delta) writeDelta(page, kept, size)
     else for (let i = 0; i < size; i++) page.int64(kept[i]!)
     const bounds = size > 0 ? { least: int64Bytes(least), most: int64Bytes(most) } : undefined
-    this.chunk([dataPage(page.view(), count, delta ? DELTA_BINARY_PACKED : PLAIN)], count, levels.nulls, bounds)
+    this.chunk([dataPage(page.view(), count, delta ? DELTA_BINARY_PACKED : PLAIN)], count, nulls, bounds)
+    return found
   }
 
   /** Indices into `dictionary`, -1 is null. */
   dictionary(ids: Int32Array, count: number, dictionary: RowGroupDictionary): void {
-    const levels = nullLevels(ids, count, this.next.nullable)
-    const page = pageStart(levels, this.next.nullable)
+    const { nullable } = this.next
+    const nulls = negatives(ids, count)
+    if (nulls > 0 && !nullable) throw new Error('null in a required column')
+    const page = pageStart()
+    const kept = nulls === 0 ? ids : new Int32Array(count - nulls)
+    if (nullable) {
+      if (nulls === 0) writeNoNulls(page, count)
+      else writeLevels(page, levelsOfIds(ids, count, kept), count)
+    }
     const width = dictionary.count > 1 ? bitWidth(dictionary.count - 1) : 0
     page.byte(width)
-    writeHybrid(page, present(ids, levels), count - levels.nulls, width)
+    writeHybrid(page, kept, count - nulls, width)
     const pages = [dataPage(page.view(), count, RLE_DICTIONARY)]
     const head = compressPage(dictionary.plain, (compressedSize) =>
       pageHeader(DICTIONARY_PAGE, dictionary.plain.length, compressedSize, dictionary.count, PLAIN),
     )
     const bounds = dictionary.count > 0 ? bytesBounds(dictionary.least, dictionary.most) : undefined
-    this.chunk(pages, count, levels.nulls, bounds, head)
+    this.chunk(pages, count, nulls, bounds, head)
   }
 
   /** A column of integers or of a dictionary in which every row is null. */
@@ -370,51 +378,76 @@ function pageHeader(type: number, uncompressed: number, compressed: number, valu
   return thrift.out.view()
 }
 
-interface Levels {
+// Each of these loops has a function of its own, for one kind of array: V8 compiles it once, and keeps what it has compiled.
+
+/** What is not NaN: its bounds, infinite when there is nothing; how many are NaN. */
+export interface NumberBounds {
+  readonly least: number
+  readonly most: number
   readonly nulls: number
-  /** 1 = present; undefined when nothing is null. */
-  readonly levels: Uint8Array | undefined
-  readonly count: number
 }
 
-/** NaN in floats, a negative id in ids. */
-function nullLevels(values: Float64Array | Int32Array, count: number, nullable: boolean): Levels {
+function boundsOf(values: Float64Array, count: number): NumberBounds {
+  let least = Number.POSITIVE_INFINITY
+  let most = Number.NEGATIVE_INFINITY
   let nulls = 0
-  if (values instanceof Int32Array) for (let i = 0; i < count; i++) nulls += values[i]! < 0 ? 1 : 0
-  else for (let i = 0; i < count; i++) nulls += Number.isNaN(values[i]!) ? 1 : 0
-  if (nulls === 0) return { nulls, levels: undefined, count }
-  if (!nullable) throw new Error('null in a required column')
-  const levels = new Uint8Array(count)
-  if (values instanceof Int32Array) for (let i = 0; i < count; i++) levels[i] = values[i]! < 0 ? 0 : 1
-  else for (let i = 0; i < count; i++) levels[i] = Number.isNaN(values[i]!) ? 0 : 1
-  return { nulls, levels, count }
+  for (let i = 0; i < count; i++) {
+    const value = values[i]!
+    if (value < least) least = value
+    if (value > most) most = value
+    if (Number.isNaN(value)) nulls++
+  }
+  return { least, most, nulls }
 }
 
-function present<T extends Float64Array | Int32Array>(values: T, { nulls, levels, count }: Levels): T {
-  if (!levels) return values
-  const kept = (values instanceof Int32Array ? new Int32Array(count - nulls) : new Float64Array(count - nulls)) as T
+/** 1 where there is a value; the values go to `kept`. */
+function levelsOfNumbers(values: Float64Array, count: number, kept: Float64Array): Uint8Array {
+  const levels = new Uint8Array(count)
   let at = 0
-  for (let i = 0; i < count; i++) if (levels[i] === 1) kept[at++] = values[i]!
-  return kept
+  for (let i = 0; i < count; i++) {
+    const value = values[i]!
+    if (Number.isNaN(value)) continue
+    levels[i] = 1
+    kept[at++] = value
+  }
+  return levels
+}
+
+function negatives(ids: Int32Array, count: number): number {
+  let found = 0
+  for (let i = 0; i < count; i++) found += ids[i]! < 0 ? 1 : 0
+  return found
+}
+
+/** 1 where the id is not negative; those go to `kept`. */
+function levelsOfIds(ids: Int32Array, count: number, kept: Int32Array): Uint8Array {
+  const levels = new Uint8Array(count)
+  let at = 0
+  for (let i = 0; i < count; i++) {
+    const id = ids[i]!
+    if (id < 0) continue
+    levels[i] = 1
+    kept[at++] = id
+  }
+  return levels
 }
 
 const page = new ByteWriter(1 << 20)
 
-function pageStart(levels: Levels, nullable: boolean): ByteWriter {
+function pageStart(): ByteWriter {
   page.clear()
-  if (!nullable) return page
-  if (levels.levels) writeLevels(page, levels.levels, levels.count)
-  else {
-    // One RLE run of ones.
-    const start = page.length
-    page.uint32(0)
-    if (levels.count > 0) {
-      page.varint(levels.count * 2)
-      page.byte(1)
-    }
-    page.buffer.writeUInt32LE(page.length - start - 4, start)
-  }
   return page
+}
+
+/** One RLE run of ones. */
+function writeNoNulls(out: ByteWriter, count: number): void {
+  const start = out.length
+  out.uint32(0)
+  if (count > 0) {
+    out.varint(count * 2)
+    out.byte(1)
+  }
+  out.buffer.writeUInt32LE(out.length - start - 4, start)
 }
 
 function writeLevels(out: ByteWriter, levels: Uint8Array, count: number): void {
