@@ -94,8 +94,10 @@ export function manifestSearch(
   config: Pick<Config, 'data_dir' | 'manifest_dir'>,
   collection?: string,
 ): Pick<Manifests, 'query'> | undefined {
-  const known = historyCollections(config.manifest_dir ?? join(config.data_dir, 'history'))
-  if (collection !== undefined && !collectionNames(collection).every((name) => known.includes(name))) return undefined
+  if (collection !== undefined) {
+    const known = historyCollections(config.manifest_dir ?? join(config.data_dir, 'history'))
+    if (!collectionNames(collection).every((name) => known.includes(name))) return undefined
+  }
   const requireData = (): void => requireDataDirectory(config.data_dir)
   return manifests(config, { requireData, catalog: () => Promise.reject(new Error('it has no catalog')) })
 }
@@ -105,11 +107,14 @@ export function manifests(
   { catalog, requireData }: { readonly catalog: () => Promise<Catalog>; readonly requireData: () => void },
 ): Manifests {
   const history = config.manifest_dir ?? join(config.data_dir, 'history')
-  const requireHistory = (collection: string | undefined, copies: readonly string[] = []): void => {
+  const requirePlace = (): void => {
     const found = statSync(history, { throwIfNoEntry: false })
     if (found && !found.isDirectory())
       throw new ColdtrailError('E_MANIFEST_DIR', { path: history, reason: 'it is no directory' })
     if (!found) requireData()
+  }
+  const requireHistory = (collection: string | undefined, copies: readonly string[] = []): void => {
+    requirePlace()
     const known = [...historyCollections(history), ...copies]
     for (const name of collection === undefined ? [] : collectionNames(collection))
       if (!known.includes(name) && name !== 'main')
@@ -118,6 +123,7 @@ export function manifests(
 
   async function* held({ collection, ...range }: ManifestRequest): AsyncGenerator<ManifestMatch<Manifest>> {
     const names = collection === undefined ? [undefined] : collectionNames(collection)
+    requirePlace()
     const histories = historyCollections(history)
     const isCopies = (name: string | undefined): name is string => name !== undefined && !histories.includes(name)
     const benches = names.some(isCopies) && existsSync(config.data_dir) ? await (await catalog()).workbenches() : []
