@@ -57,10 +57,11 @@ export const verifyCommand = defineCommand({
     else {
       for (const fault of faults) printFault(fault, io)
       for (const file of orphans) io.print(io.style('dim', `orphan   ${printable(file, 1_000)}`))
-      const { segments, files, bytes, objects, links } = summary
+      const { segments, files, bytes, objects, links, offline } = summary
+      const away = offline === 0 ? '' : `; ${countText(offline, 'file')} offline, not looked at`
       io.print(
         `${verdict(faults, io)} in ${countText(segments, 'segment')}: ${countText(files, 'file')}, ${bytesText(bytes)}, ` +
-          `${countText(objects, 'object')}, ${countText(links, 'link')}`,
+          `${countText(objects, 'object')}, ${countText(links, 'link')}${away}`,
       )
     }
     return faults.length === 0 ? EXIT.ok : EXIT.store

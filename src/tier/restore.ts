@@ -232,7 +232,7 @@ class Restore {
         attempt(path, () => mkdirSync(path))
         const parts: (Digest & { name: string })[] = []
         for (const [part, from] of indexFiles(origin!)) {
-          const digest = await this.copyBytes(from, join(path, part), part === KEYSET_FILE)
+          const digest = await this.copyBytes(from, join(path, part), size, part === KEYSET_FILE)
           if (digest) parts.push({ name: part, ...digest })
         }
         syncDirectory(this.plan.directory)
@@ -241,7 +241,7 @@ class Restore {
         rmSync(path, { recursive: true, force: true })
         return { fault: 'damaged', reason: differing(digest, size) }
       }
-      const digest = await this.copyBytes(pathOf(origin!), path, false, isRight)
+      const digest = await this.copyBytes(pathOf(origin!), path, size, false, isRight)
       return digest && !isRight(digest) ? { fault: 'damaged', reason: differing(digest, size) } : undefined
     } catch (error) {
       const fault = asColdtrailError(error)
@@ -253,10 +253,11 @@ class Restore {
     }
   }
 
-  /** The digest of what came; published only when it is right. Undefined where an optional file is not there. */
+  /** The digest of what came, at most one piece more than `most` bytes; published only when it is right. Undefined where an optional file is not there. */
   private async copyBytes(
     from: string,
     to: string,
+    most: number,
     isOptional: boolean,
     isRight: (digest: Digest) => boolean = () => true,
   ): Promise<Digest | undefined> {
@@ -273,6 +274,8 @@ class Restore {
       for await (const piece of reading(from, source)) {
         throwIfAborted(signal)
         file.write(piece)
+        // A source that does not end is not what was looked for, and would fill the disk.
+        if (file.size > most) break
       }
       const digest = { size: file.size, sha256: file.digest() }
       if (isRight(digest)) file.publish()
@@ -326,8 +329,11 @@ class Restore {
 
 const pathOf = (origin: Origin): string => (typeof origin === 'string' ? origin : origin.get(VALUES_FILE)!)
 
-const differing = (digest: Digest, size: number): string =>
-  digest.size === size ? 'its SHA-256 is not that of its seal' : `it has ${digest.size} bytes instead of ${size}`
+const differing = (digest: Digest, size: number): string => {
+  if (digest.size === size) return 'its SHA-256 is not that of its seal'
+  // Of a longer one the rest was not read.
+  return digest.size > size ? `it has more than ${size} bytes` : `it has ${digest.size} bytes instead of ${size}`
+}
 
 /** A place has a folder; what was brought back has files. */
 const indexFiles = (origin: Origin): [name: string, path: string][] =>

@@ -250,6 +250,8 @@ suite('restore', () => {
         assert.match(offline.why[0]!.detail, /1-3 \(cold, bucket 7\); `coldtrail restore plan 1-3`/)
         bucket.put('site1/main/session-000000002.parquet', 'something else')
         bucket.delete('site1/main/log-000000003.pack')
+        // Longer than its seal says: not read to its end, which may never come.
+        bucket.put('site1/main/log-000000001.pack', 'x'.repeat(1_000_000))
         const plan = await coldtrail.workbenches.plan({ workbench: 'case1' })
         assert.deepEqual([...new Set(plan.files.map(({ state }) => state))], ['remote'])
         const done = await coldtrail.workbenches.restore({ workbench: 'case1' })
@@ -257,10 +259,12 @@ suite('restore', () => {
         assert.deepEqual(
           done.faults.map(({ name, fault, label }) => [name, fault, label]),
           [
+            ['log-000000001.pack', 'damaged', 'bucket 7'],
             ['session-000000002.parquet', 'damaged', 'bucket 7'],
             ['log-000000003.pack', 'missing', 'bucket 7'],
           ],
         )
+        assert.match(done.faults[0]!.reason, /more than/)
         assert.deepEqual((await search('case1')).users, [...Array(3).fill('user0'), ...Array(3).fill('user2')])
       } finally {
         await coldtrail.close()
