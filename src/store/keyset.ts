@@ -450,15 +450,21 @@ function encodeBody(keys: Float64Array): Buffer {
   const deltaStart = blocks * BLOCK_ENTRY_BYTES
   const body = Buffer.allocUnsafe(deltaStart + keys.length * 7)
   let at = deltaStart
-  for (let i = 0; i < keys.length; i++) {
-    const key = keys[i]!
-    if (i % BLOCK_KEYS === 0) {
-      const entry = (i / BLOCK_KEYS) * BLOCK_ENTRY_BYTES
-      body.writeUIntLE(key, entry, 6)
-      body.writeUInt32LE(at - deltaStart, entry + 6)
-      continue
-    }
-    let delta = key - keys[i - 1]!
+  for (let block = 0; block < blocks; block++) {
+    const entry = block * BLOCK_ENTRY_BYTES
+    body.writeUIntLE(keys[block * BLOCK_KEYS]!, entry, 6)
+    body.writeUInt32LE(at - deltaStart, entry + 6)
+    at = encodeBlock(keys, block * BLOCK_KEYS, body, at)
+  }
+  return body.subarray(0, at)
+}
+
+/** The deltas of the block that begins with key `first`; where they end. */
+function encodeBlock(keys: Float64Array, first: number, body: Buffer, start: number): number {
+  const end = Math.min(first + BLOCK_KEYS, keys.length)
+  let at = start
+  for (let i = first + 1; i < end; i++) {
+    let delta = keys[i]! - keys[i - 1]!
     while (delta >= 0x1000_0000) {
       body[at++] = (delta % 128) | 0x80
       delta = Math.floor(delta / 128)
@@ -469,7 +475,7 @@ function encodeBody(keys: Float64Array): Buffer {
     }
     body[at++] = delta
   }
-  return body.subarray(0, at)
+  return at
 }
 
 /** The block looked at last: a search looks into one of every segment. */
