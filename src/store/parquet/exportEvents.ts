@@ -1,11 +1,8 @@
 /** Events of an answer as one Parquet file, with the columns' types and field ids; others as text. */
 import { COLUMN_BY_NAME } from '../../core/columns.ts'
-import { createDurableFile } from '../../platform/files.ts'
 import type { EventRow, Search } from '../search.ts'
-import { type ParquetColumn, ParquetFileWriter } from './fileWriter.ts'
-import { RowTable } from './rowTable.ts'
-
-const ROW_GROUP = 50_000
+import type { ParquetColumn } from './fileWriter.ts'
+import { type Cell, writeRowFile } from './rowFile.ts'
 
 /** Returns the number of events written. An existing file is replaced once the new one is whole. */
 export async function exportEvents({ columns, rows }: Pick<Search, 'columns' | 'rows'>, path: string): Promise<number> {
@@ -13,24 +10,10 @@ export async function exportEvents({ columns, rows }: Pick<Search, 'columns' | '
     const { fieldId = OTHER_FIELD_IDS + at, type = 'text' } = COLUMN_BY_NAME.get(name) ?? {}
     return { name, fieldId, type: type === 'ip' ? 'text' : type, nullable: true }
   })
-  const file = createDurableFile(path)
-  let count = 0
-  try {
-    const parquet = new ParquetFileWriter(file, declared, {})
-    const table = new RowTable(declared)
-    for await (const row of rows) {
-      table.add(declared.map(({ name, type }) => cell(row[name] ?? null, type)))
-      count += 1
-      if (table.rows === ROW_GROUP) table.flush(parquet)
-    }
-    table.flush(parquet)
-    parquet.finish()
-    file.publish()
-  } catch (error) {
-    file.discard()
-    throw error
+  async function* cells(): AsyncGenerator<Cell[]> {
+    for await (const row of rows) yield declared.map(({ name, type }) => cell(row[name] ?? null, type))
   }
-  return count
+  return writeRowFile(path, declared, cells())
 }
 
 // --- internal ---

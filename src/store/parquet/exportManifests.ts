@@ -1,10 +1,9 @@
 /** Manifests as one Parquet file, a row each, for other engines; `manifest` has the whole of it as JSON. */
-import { createDurableFile } from '../../platform/files.ts'
 import type { ImportedManifest } from '../importedManifests.ts'
 import type { Manifest } from '../manifest.ts'
 import { fieldOf, MANIFEST_FIELDS } from '../manifestFields.ts'
-import { type ParquetColumn, ParquetFileWriter } from './fileWriter.ts'
-import { RowTable } from './rowTable.ts'
+import type { ParquetColumn } from './fileWriter.ts'
+import { type Cell, writeRowFile } from './rowFile.ts'
 
 /** Columns are the fields of manifests under their names; labels are joined by commas. Answers the number of rows. */
 export async function exportManifests(
@@ -19,33 +18,14 @@ export async function exportManifests(
       nullable: true,
     }),
   )
-  const file = createDurableFile(path)
-  let count = 0
-  try {
-    const parquet = new ParquetFileWriter(file, columns, { 'coldtrail.file': 'manifests/1' })
-    const table = new RowTable(columns)
-    for await (const { manifest, by } of found) {
-      table.add(
-        columns.map(({ name }) => {
-          if (name === 'manifest') return JSON.stringify(manifest)
-          const value = fieldOf(manifest, by, name)
-          if (Array.isArray(value)) return value.join(',')
-          return typeof value === 'number' || typeof value === 'string' ? value : null
-        }),
-      )
-      count += 1
-      if (table.rows === ROW_GROUP) table.flush(parquet)
-    }
-    table.flush(parquet)
-    parquet.finish()
-    file.publish()
-  } catch (error) {
-    file.discard()
-    throw error
+  async function* rows(): AsyncGenerator<Cell[]> {
+    for await (const { manifest, by } of found)
+      yield columns.map(({ name }) => {
+        if (name === 'manifest') return JSON.stringify(manifest)
+        const value = fieldOf(manifest, by, name)
+        if (Array.isArray(value)) return value.join(',')
+        return typeof value === 'number' || typeof value === 'string' ? value : null
+      })
   }
-  return count
+  return writeRowFile(path, columns, rows(), { 'coldtrail.file': 'manifests/1' })
 }
-
-// --- internal ---
-
-const ROW_GROUP = 10_000
