@@ -132,12 +132,14 @@ export function hunts(
     },
     async run(request) {
       requireData()
-      const [{ CollectionHunt }, { IndicatorSet, indicatorOf }, { listLines }, { Engines }] = await Promise.all([
-        import('./hunt/collectionHunt.ts'),
-        import('./hunt/indicators.ts'),
-        import('./hunt/lists.ts'),
-        import('./store/engines.ts'),
-      ])
+      const [{ CollectionHunt }, { IndicatorSet, indicatorOf }, { listLines }, { Engines }, { segmentsOf }] =
+        await Promise.all([
+          import('./hunt/collectionHunt.ts'),
+          import('./hunt/indicators.ts'),
+          import('./hunt/lists.ts'),
+          import('./store/engines.ts'),
+          import('./store/workbench.ts'),
+        ])
       const open = await catalog()
       const { collections = ['main'], confirm = false, from, to, signal, onProgress } = request
       await requireCollections(collections.join(','), open)
@@ -174,6 +176,8 @@ export function hunts(
       try {
         const found: CollectionHunt[] = []
         const mayWrite = isWritable(open)
+        // A segment that a workbench has too is one, with the files that are here.
+        const all = collections.length === 1 ? undefined : await segmentsOf(open, collections.join(','))
         for (const collection of collections)
           found.push(
             await CollectionHunt.run({
@@ -188,6 +192,7 @@ export function hunts(
                 log,
               },
               hashDirectory: join(dataDir, 'hunt'),
+              ...(all && { rows: all.filter((row) => row.collection === collection) }),
               ...(from === undefined ? {} : { time1: from }),
               ...(to === undefined ? {} : { time2: to }),
               ...(signal && { signal }),

@@ -69,7 +69,12 @@ destinations:
 
     const collections = ['main', 'case77']
     const confirmed = await site.hunts.run({ values: [ATTACKER.replaceAll('.', '[.]')], confirm: true, collections })
-    assert.equal(confirmed.counts.confirmed, 1)
+    assert.deepEqual([confirmed.counts.confirmed, confirmed.searched, confirmed.segments.length], [1, MONTHS, 1])
+    assert.deepEqual(
+      [confirmed.segments[0]!.isHere, confirmed.restore.bytesAway],
+      [true, 0],
+      'a copy is the same segment',
+    )
     const { rows } = await site.search({
       expression: `data contains '${ATTACKER}'`,
       collection: 'main,case77',

@@ -27,6 +27,8 @@ export interface CollectionHuntOptions {
   /** Microseconds, both included. */
   readonly time1?: number
   readonly time2?: number
+  /** Its segments; default all. Given where several collections are asked, so that each segment is hunted in once. */
+  readonly rows?: readonly SegmentRow[]
   /** Only these segments. */
   readonly among?: (row: SegmentRow) => boolean
   /** Search what is here for what keysets call possible. */
@@ -114,7 +116,7 @@ export class CollectionHunt {
     // While it searches data, what it reads is not removed.
     const lock = mayWrite && options.confirm ? await catalog.registerReader() : undefined
     try {
-      const rows = await catalog.segments({ collection })
+      const rows = options.rows ?? (await catalog.segments({ collection }))
       const live = huntedSegments(
         catalog,
         rows.filter(({ state }) => state === 'live'),
