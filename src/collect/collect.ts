@@ -166,7 +166,7 @@ const MAX_VAIN_DEATHS = 6
 const BUFFER_BYTES = 256 * 2 ** 20
 /**
  * A worker's heap is small, and what it throws away are mostly buffers outside: to mark the heap at one go takes 20 ms. In
- * steps beside the work it costs a tenth of all CPU more, and the buffers of half a second wait meanwhile.
+ * steps it costs more, beside the work and in other threads, and the buffers of that time wait for its end.
  */
 const WORKER_FLAGS = ['--no-incremental-marking']
 
