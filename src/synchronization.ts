@@ -137,7 +137,8 @@ export function synchronization(
       })
     },
     undo: async (run) => (await import('./sync/import/undo.ts')).undoImport(await existing(), run),
-    fillHash: async (request) => (await import('./sync/fillHash.ts')).fillHash(await existing(), request),
+    // It writes: a site may begin with it, as the original’s guide has it.
+    fillHash: async (request) => (await import('./sync/fillHash.ts')).fillHash(await library(), request),
     async acknowledge({ bundle, target = '.' } = {}) {
       const { writeAck } = await import('./sync/acknowledge.ts')
       const open = await existing()
