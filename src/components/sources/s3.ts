@@ -89,11 +89,7 @@ export const s3Access = z.strictObject(
 export type S3Access = z.output<typeof s3Access>
 
 /** A bucket to keep files in. E_S3_CREDENTIALS. */
-export async function openStorage(
-  bucket: string,
-  access: S3Access,
-  context: SourceContext,
-): Promise<S3Storage> {
+export async function openStorage(bucket: string, access: S3Access, context: SourceContext): Promise<S3Storage> {
   const options = config.parse({ ...access, bucket })
   return (await import('./s3/s3Storage.ts')).createS3Storage(options, context)
 }
