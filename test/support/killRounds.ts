@@ -64,8 +64,9 @@ export async function killRounds({ kills, seed, budget, url, onEnd, onRound }: K
 export const S3_KEYS = { AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE', AWS_SECRET_ACCESS_KEY: 'secret', AWS_REGION: 'us-east-1' }
 
 const WORKER_POINTS: ReadonlySet<FaultPoint> = new Set<FaultPoint>(['segment.files-durable'])
-/** Passed by what forwards and by what imports, which have kills of their own. */
-const OTHER_POINTS = /^(anchor|erase|archive|custody|left|move|outbox|receipt|restore|staging|merge|run|workbench)\./
+/** Passed by what forwards, imports, moves, restores, hunts, erases, which have kills of their own. */
+const OTHER_POINTS =
+  /^(anchor|erase|archive|custody|left|move|outbox|receipt|restore|rollup|staging|merge|run|workbench)\./
 /** Fault points as COLDTRAIL_FAULT names them, once for each kind of process that passes them. */
 export const KILL_POINTS: readonly string[] = FAULT_POINTS.filter((point) => !OTHER_POINTS.test(point)).flatMap(
   (point) =>
