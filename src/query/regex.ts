@@ -25,7 +25,10 @@ export function sharedRegex(pattern: string, ignoreCase: boolean): SharedRegex |
   try {
     const { js, re2, size } = parser.whole()
     if (size > SIZE) return new RegexFault(0, 'it repeats too much to be compiled')
-    return { js: new RegExp(js, ignoreCase ? 'siu' : 'su'), re2: `${ignoreCase ? '(?si)' : '(?s)'}${re2}` }
+    return {
+      js: new RegExp(js, ignoreCase ? 'siu' : 'su'),
+      re2: `${ignoreCase ? '(?si)' : '(?s)'}${withoutTwinStarts(re2)}`,
+    }
   } catch (error) {
     if (error instanceof RegexFault) return error
     throw error
@@ -42,6 +45,9 @@ export function matchesRegex(regex: RegExp, text: string): boolean {
 }
 
 // --- internal ---
+
+/** DuckDB takes a pattern of nothing but two or more starts (`^^`, `^(?:^)`) for a comparison with the empty text. */
+const withoutTwinStarts = (re2: string): string => (/^(?:\^|\(\?:|\))+$/.test(re2) ? '^' : re2)
 
 const PATTERN_LENGTH = 200_000
 /** Parts after expansion of repeats: keeps RE2 below its memory limit, which would end the statement. */

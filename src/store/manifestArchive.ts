@@ -199,8 +199,10 @@ export class Generation {
     if ((number + 1) * TABLE_BYTES > length) this.bad(`there is no block ${number}`)
     const entry =
       this.kept.get('table')?.subarray(number * TABLE_BYTES) ?? this.read(offset + number * TABLE_BYTES, TABLE_BYTES)
-    const size = entry.readUInt32LE(8)
-    const bytes = this.read(entry.readDoubleLE(0), size)
+    const [at, size] = [entry.readDoubleLE(0), entry.readUInt32LE(8)]
+    // An entry is covered by the sum of its table, which is not read for one block.
+    if (!Number.isSafeInteger(at) || at < HEAD_BYTES || at + size > offset) this.bad(`block ${number} is lost`)
+    const bytes = this.read(at, size)
     if (crc32(bytes) !== entry.readUInt32LE(16)) this.bad(`block ${number} is damaged`)
     return { bytes, raw: entry.readUInt32LE(12), base: entry.readUInt32LE(20) }
   }

@@ -532,6 +532,24 @@ test('every accepted regular expression means the same to both engines, and none
   assert.ok(accepted > 100)
 })
 
+test('a pattern of nothing but starts of the text matches every text in both engines', async () => {
+  const subjects = [...Array.from({ length: 19 }, () => ''), 'a']
+  const list = subjects.map((_, i) => `($${i + 2})`).join(', ')
+  for (const one of ['^', '^^', '^(?:^)', '(^)^', '\\A^']) {
+    const shared = sharedRegex(one, false)
+    assert.ok(!(shared instanceof RegexFault))
+    const reader = await duckdb.runAndReadAll(`SELECT regexp_matches(v, $1) FROM (VALUES ${list}) t(v)`, [
+      shared.re2,
+      ...subjects,
+    ])
+    assert.deepEqual(
+      reader.getRows().map(([found]) => found),
+      subjects.map((found) => shared.js.test(found)),
+      one,
+    )
+  }
+})
+
 test('a regular expression that is accepted is never too large for RE2', async () => {
   for (const one of [
     '[^a]{1000}',
