@@ -16,7 +16,7 @@ const options = z.strictObject({
   events: eventsOption(dataTypeIn(['fs:stat', 'fs:stat:ntfs'])),
 })
 
-interface Work extends Omit<z.output<typeof options>, 'file'> {
+export interface Work extends Omit<z.output<typeof options>, 'file'> {
   readonly path: string
   /** So that a run with another filter is another one. */
   readonly size: number

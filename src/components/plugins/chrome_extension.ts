@@ -24,7 +24,7 @@ const options = z.strictObject({
 })
 type Options = z.output<typeof options>
 
-interface Work {
+export interface Work {
   readonly accounts: readonly UserAccount[]
 }
 

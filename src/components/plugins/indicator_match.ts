@@ -23,7 +23,7 @@ const options = z.strictObject({
     .describe('Severity of the findings.'),
 })
 
-interface Work {
+export interface Work {
   readonly severity: Severity
   readonly table: string
   readonly columns: readonly string[]

@@ -27,7 +27,7 @@ export const sessionize: PluginComponent<typeof options, Pause> = {
 
 // --- internal ---
 
-interface Pause {
+export interface Pause {
   readonly microseconds: number
 }
 
