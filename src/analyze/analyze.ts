@@ -863,7 +863,9 @@ class AnalyzeRun {
     const limit = this.options.processMemoryBytes ?? PROCESS_MEMORY
     const used = process.memoryUsage.rss()
     if (this.profile.has('memory')) this.profile.note('memory', 'rss', used)
-    if (limit > 0 && used > limit) this.fail(new ColdtrailError('E_ANALYSIS_MEMORY', { used, limit }))
+    // Before the run is in the catalog there would be nothing to resume.
+    if (limit > 0 && used > limit && this.run !== null)
+      this.fail(new ColdtrailError('E_ANALYSIS_MEMORY', { used, limit }))
   }
 
   private fail(error: ColdtrailError): void {
