@@ -254,9 +254,12 @@ export class Foreman<Task> {
     const lines = worker.output.trim().split('\n')
     const said = lines.find((line) => /error/i.test(line)) ?? lines.at(-1)
     const cause = signal ? `it was killed by ${signal}` : `it ended with status ${code}`
+    const isMemory = OUT_OF_MEMORY.test(worker.output)
+    const { memoryBytes = 0 } = this.options
+    const limit = isMemory && memoryBytes > 0 ? `; its limit is ${mebibytes(memoryBytes)}` : ''
     const death = {
-      cause: OUT_OF_MEMORY.test(worker.output) ? 'memory' : 'died',
-      reason: said ? `${cause}: ${said.trim()}` : cause,
+      cause: isMemory ? 'memory' : 'died',
+      reason: (said ? `${cause}: ${said.trim()}` : cause) + limit,
       ...worker.condemned,
     } as const
     const started = worker.ready
@@ -290,7 +293,7 @@ const MAX_PAUSE_MILLISECONDS = 10_000
 const MAX_FAILED_STARTS = 3
 const OUTPUT_CHARACTERS = 4_096
 /** What V8 and the C++ library say at their end. */
-const OUT_OF_MEMORY = /heap out of memory|Allocation failed|std::bad_alloc|Cannot allocate memory/
+const OUT_OF_MEMORY = /out of memory|Allocation failed|std::bad_alloc|Cannot allocate memory/
 const START_MILLISECONDS = 60_000
 const LETTING_GO_MILLISECONDS = 2_000
 
