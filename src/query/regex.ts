@@ -27,7 +27,7 @@ export function sharedRegex(pattern: string, ignoreCase: boolean): SharedRegex |
     if (size > SIZE) return new RegexFault(0, 'it repeats too much to be compiled')
     return {
       js: new RegExp(js, ignoreCase ? 'siu' : 'su'),
-      re2: `${ignoreCase ? '(?si)' : '(?s)'}${withoutTwinStarts(re2)}`,
+      re2: `${ignoreCase ? '(?si)' : '(?s)'}${leftToRe2(re2)}`,
     }
   } catch (error) {
     if (error instanceof RegexFault) return error
@@ -46,8 +46,11 @@ export function matchesRegex(regex: RegExp, text: string): boolean {
 
 // --- internal ---
 
-/** DuckDB takes a pattern of nothing but two or more starts (`^^`, `^(?:^)`) for a comparison with the empty text. */
-const withoutTwinStarts = (re2: string): string => (/^(?:\^|\(\?:|\))+$/.test(re2) ? '^' : re2)
+/**
+ * DuckDB turns patterns of text, `^`, `$` and `.*` into comparisons, and some of them wrongly (`$$`, `^$a`, `^a(?:)`). With
+ * a character behind them that may be missing it leaves them to RE2.
+ */
+const leftToRe2 = (re2: string): string => (/^[\w ]*$/.test(re2) ? re2 : `(?:${re2})[ab]?`)
 
 const PATTERN_LENGTH = 200_000
 /** Parts after expansion of repeats: keeps RE2 below its memory limit, which would end the statement. */
